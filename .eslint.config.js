@@ -1,0 +1,40 @@
+import tseslint from 'typescript-eslint'
+
+// Promises of ours that are handled already, so nobody has to await them: law 4.
+const handledHere = ['close', 'ping', 'once', 'handled', 'next', 'return'].map((name) => ({
+  from: 'file',
+  name,
+}))
+
+export default tseslint.config(
+  { ignores: ['dist', 'coverage', 'docs/api', 'samples/**/*.js', '.eslint.config.js'] },
+  ...tseslint.configs.strictTypeChecked,
+  ...tseslint.configs.stylisticTypeChecked,
+  {
+    languageOptions: { parserOptions: { projectService: true } },
+    rules: {
+      '@typescript-eslint/no-floating-promises': [
+        'error',
+        {
+          allowForKnownSafeCalls: [
+            ...handledHere,
+            { from: 'package', package: 'node:test', name: ['test', 'describe', 'it', 'suite'] },
+          ],
+        },
+      ],
+      // Callers in plain JavaScript are told of their slips too, whatever the types promise.
+      '@typescript-eslint/no-unnecessary-condition': 'off',
+      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
+      '@typescript-eslint/no-empty-function': 'off',
+      // An event without a value is an event of `void`.
+      '@typescript-eslint/no-invalid-void-type': 'off',
+      '@typescript-eslint/no-misused-spread': 'off',
+      // `{}` is the type of "anything but nothing", which a context is.
+      '@typescript-eslint/no-empty-object-type': 'off',
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
+      '@typescript-eslint/consistent-type-definitions': ['error', 'interface'],
+      '@typescript-eslint/explicit-function-return-type': ['error', { allowExpressions: true }],
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
+    },
+  },
+)

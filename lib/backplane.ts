@@ -1,0 +1,46 @@
+/** Stops a subscription. */
+export type Unsubscribe = () => void | Promise<void>
+
+/**
+ * Carries bytes between nodes: whoever subscribed to a topic gets what any node publishes there,
+ * its own included.
+ *
+ * At most once, in order per publisher. Local delivery never waits for it.
+ */
+export interface Backplane {
+  /** Sends a message to every subscriber of a topic, on every node. */
+  publish(topic: string, message: Uint8Array): void | Promise<void>
+  /** Receives what is published on a topic until the returned function is called. */
+  subscribe(
+    topic: string,
+    receive: (message: Uint8Array) => void,
+  ): Unsubscribe | Promise<Unsubscribe>
+  /** Lets go of what it holds. */
+  close(): void | Promise<void>
+  /** Tells when the network behind it goes and comes. */
+  listen?(state: (state: 'up' | 'down') => void): void
+}
+
+/** Makes a backplane for servers that live in one process: give the same one to each of them. */
+export function memoryBackplane(): Backplane {
+  const topics = new Map<string, Set<(message: Uint8Array) => void>>()
+  return {
+    publish(topic, message) {
+      for (const receive of topics.get(topic) ?? []) queueMicrotask(() => receive(message))
+    },
+    subscribe(topic, receive) {
+      const receivers = topics.get(topic) ?? new Set()
+      const own = (message: Uint8Array): void => {
+        if (receivers.has(own)) receive(message)
+      }
+      topics.set(topic, receivers.add(own))
+      return () => {
+        receivers.delete(own)
+        if (receivers.size === 0 && topics.get(topic) === receivers) topics.delete(topic)
+      }
+    },
+    close() {
+      topics.clear()
+    },
+  }
+}

@@ -1,0 +1,460 @@
+import debug from 'debug'
+import { closeTexts, sendableReason, type CloseReason } from './close.ts'
+import { ClosedError, FrameError, WebsocketError, type CallbackError } from './errors.ts'
+import type { Keepalive, Watched } from './keepalive.ts'
+import { mostBytes, toBytes, toData, toText, type Data, type Message } from './message.ts'
+import type { ConnectionSettings } from './options.ts'
+import { pingPayload, Pings } from './pings.ts'
+import { deferred, handled, type Deferred } from './promises.ts'
+import type { RequestDetails } from './request.ts'
+import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
+import type { Receiver, Transport } from './transport/transport.ts'
+
+const log = debug('simplewebsockets:connection')
+
+/** The events of a connection. */
+export interface ConnectionEvents {
+  /** A message: text as a string, binary as bytes. It waits for a listener, and for a slow one. */
+  message: Data
+  /** A ping, answered already. */
+  ping: Data
+  /** A pong that isn't the keepalive's. */
+  pong: Data
+  /** What waited for the peer is below the high-water mark again. */
+  drain: void
+  /** What the peer sent was invalid or too much, or a listener of yours failed. */
+  error: FrameError | CallbackError
+  /** The connection has ended, after its last message. */
+  close: CloseReason
+}
+
+/** What made a connection, and what it lends to it. */
+export interface Maker extends Hearer {
+  readonly side: 'server' | 'client'
+  readonly settings: ConnectionSettings
+  readonly keepalive: Keepalive | undefined
+  readonly counts: Counts
+  /** Sends to everybody else. */
+  broadcast(from: WebsocketConnection, data: Data): void
+  /** Forgets a connection that is closed, before its `close` event. */
+  gone(connection: WebsocketConnection, reason: CloseReason): void
+}
+
+/** What a maker counts over all its connections. */
+export interface Counts {
+  received: number
+  sent: number
+  dropped: number
+}
+
+/** Sends a prepared message: for those who send one to many. */
+export const DELIVER: unique symbol = Symbol('deliver')
+/** Cuts a connection off, as a failing network would. */
+export const CUT: unique symbol = Symbol('cut')
+
+const PLAN: Plan<ConnectionEvents> = {
+  kind: 'connection',
+  events: ['message', 'ping', 'pong', 'drain', 'error', 'close'],
+  held: 'message',
+  end: 'close',
+}
+
+const MOST_PINGS = 1_000 // that wait for their pong
+const SOFT_BOUND = 16 // messages that wait for a slow listener before reading pauses,
+const SOFT_SHARE = 64 // or this part of the bytes that may wait
+const KEEPALIVE_PAYLOAD = toBytes('keepalive')
+
+const OPEN = 0 // both ways
+const CLOSING = 1 // a close frame went or came
+const CLOSED = 2 // the transport has ended; messages may still wait for their listeners
+const ENDED = 3 // the `close` event is out
+
+/**
+ * Is one end of a connection, the same on a server and on a client: you speak with its methods, and
+ * `listen` to its events.
+ */
+export class WebsocketConnection<Context extends {} = {}> implements Target<ConnectionEvents> {
+  /** What a connection's listeners, its transport and its keepalive have to do with. */
+  static readonly #Inside = class extends Signals<ConnectionEvents> implements Receiver, Watched {
+    heard = 0
+    pinged = false
+    readonly #connection: WebsocketConnection
+
+    constructor(connection: WebsocketConnection) {
+      super(PLAN)
+      this.#connection = connection
+    }
+
+    override get parent(): Hearer {
+      return this.#connection.#maker
+    }
+
+    override changed(): void {
+      this.#connection.#flow()
+    }
+
+    override unheard(): void {
+      this.#connection.#shut(named(1011))
+    }
+
+    override closedError(): ClosedError {
+      return this.#connection.#closedError()
+    }
+
+    message(data: Data, size: number): void {
+      this.#connection.#received(data, size)
+    }
+
+    ping(payload: Uint8Array): void {
+      if (this.listens('ping')) this.emit('ping', this.#connection.#readable(payload))
+    }
+
+    pong(payload: Uint8Array): void {
+      this.#connection.#ponged(payload)
+    }
+
+    written(): void {
+      this.#connection.#written()
+    }
+
+    closing(reason: CloseReason): void {
+      this.#connection.#peerClosing(reason)
+    }
+
+    invalid(reason: CloseReason, cause: unknown): void {
+      this.#connection.#invalid(reason, cause)
+    }
+
+    closed(reason: CloseReason): void {
+      this.#connection.#closed(reason)
+    }
+
+    get bytesReceived(): number {
+      return this.#connection.#transport.bytesReceived
+    }
+
+    get paused(): boolean {
+      return this.#connection.#paused
+    }
+
+    probe(): void {
+      this.#connection.#sendPing(KEEPALIVE_PAYLOAD, undefined)
+    }
+
+    giveUp(): void {
+      this.#connection.#giveUp()
+    }
+  }
+
+  /** Which end this is. */
+  readonly side: 'server' | 'client'
+  /** The request that opened it: as received on a server, as dialled on a client. */
+  readonly request: RequestDetails
+  /** What `authorize` returned. */
+  readonly context: Context
+  /** false: it may send and receive, but `emit` and `broadcast` skip it. */
+  valid = true
+
+  readonly #inside: Signals<ConnectionEvents> & Receiver & Watched
+  readonly #maker: Maker
+  readonly #transport: Transport
+  #id: string | undefined
+  #state = OPEN
+  #reason: CloseReason | undefined
+  #shutHere = false
+  #ending: Deferred<CloseReason> | undefined
+  #timer: NodeJS.Timeout | undefined
+  #pings: Pings | undefined
+  #latency: number | undefined
+  #paused = false
+  #full = false
+
+  /** @internal */
+  constructor(maker: Maker, transport: Transport, request: RequestDetails, context: Context) {
+    this.side = maker.side
+    this.request = request
+    this.context = context
+    this.#maker = maker
+    this.#transport = transport
+    this.#inside = new WebsocketConnection.#Inside(this)
+    maker.keepalive?.add(this.#inside)
+    transport.start(this.#inside)
+  }
+
+  /** @internal */
+  get [SIGNALS](): Signals<ConnectionEvents> {
+    return this.#inside
+  }
+
+  /** A name that nobody can guess. */
+  get id(): string {
+    return (this.#id ??= crypto.randomUUID())
+  }
+
+  /** The subprotocol agreed on, or nothing. */
+  get protocol(): string {
+    return this.#transport.protocol
+  }
+
+  /** Whether messages can be sent: no close frame went or came. */
+  get isOpen(): boolean {
+    return this.#state === OPEN
+  }
+
+  /** Bytes accepted by `send` and not yet handed to the kernel. */
+  get bufferedAmount(): number {
+    return this.#transport.bufferedAmount
+  }
+
+  /** Milliseconds of the last round trip that a ping measured; the keepalive's count too. */
+  get latency(): number | undefined {
+    return this.#latency
+  }
+
+  /**
+   * Sends a message: text as a text frame, bytes as a binary one, a number as its decimal text.
+   *
+   * false means: wait for `drain`, more than `highWaterMark` bytes wait for the peer; or it has
+   * closed, and nothing is sent. It never throws for the state of the connection.
+   *
+   * @throws TypeError for anything but a string, a Uint8Array or a finite number.
+   */
+  send(data: Data | number): boolean {
+    const sent = toData(data)
+    return this.#send(this.#maker.settings.binary ? toBytes(sent) : sent)
+  }
+
+  /**
+   * Sends a message to every other valid connection of this server, on every node; from a client's
+   * connection it reaches nobody.
+   *
+   * @throws TypeError for anything but a string, a Uint8Array or a finite number.
+   */
+  broadcast(data: Data | number): void {
+    this.#maker.broadcast(this, toData(data))
+  }
+
+  /**
+   * Pings the peer, with a payload cut to 125 bytes, and resolves with the round trip in
+   * milliseconds. A pong answers its ping and all earlier ones, RFC 6455 §5.5.3.
+   *
+   * It rejects with a `ClosedError` when the connection closes first.
+   */
+  ping(data: Data | number = ''): Promise<number> {
+    const payload = pingPayload(toData(data))
+    const asked = deferred<number>()
+    handled(asked.promise)
+    if (this.#state !== OPEN) asked.reject(this.#closedError())
+    else if ((this.#pings?.size ?? 0) < MOST_PINGS) this.#sendPing(payload, asked)
+    else asked.reject(new WebsocketError(`${MOST_PINGS} pings wait for their pong already`))
+    return asked.promise
+  }
+
+  /*
+   * The closing handshake, RFC 6455 §7.1.2:
+   *
+   *    here                               there
+   *    close() ── close frame ─────────▶  closing        no message is sent after it
+   *    closing ◀───────── close frame ──  the answer     messages before it still arrive
+   *    closed  ◀────── the TCP ends ───▶  closed         the server ends it first
+   *    `close` event                      `close` event  after the messages before it
+   *
+   * A peer that doesn't answer within `closeTimeout` is cut. Both ends report the reason of whoever
+   * closed first.
+   */
+
+  /**
+   * Closes: sends a close frame and resolves once the peer has answered it, or was cut after
+   * `closeTimeout`. An empty description gets the code's standard text; it is cut to 123 bytes.
+   * Closing twice sends one frame, and both resolve with the reason of whoever closed first.
+   *
+   * @throws RangeError for a code that may not be sent, RFC 6455 §7.4; nothing is changed then.
+   */
+  close(code = 1000, description = ''): Promise<CloseReason> {
+    this.#shut(sendableReason(code, description))
+    if (this.#state >= CLOSED) return Promise.resolve(this.#reason ?? named(1006))
+    return (this.#ending ??= deferred()).promise
+  }
+
+  /** Closes with 1000 at the end of an `await using` block. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /** @internal */
+  [DELIVER](message: Message): boolean {
+    return this.#send(message)
+  }
+
+  /** @internal */
+  [CUT](): void {
+    this.#transport.cut()
+  }
+
+  #send(message: Data | Message): boolean {
+    if (this.#state !== OPEN) return false
+    const { maxBufferedAmount, highWaterMark } = this.#maker.settings
+    const transport = this.#transport
+    const most = mostBytes(message)
+    const waiting = transport.bufferedAmount
+    if (waiting > 0 && waiting + most > maxBufferedAmount) {
+      if (waiting + toBytes(message).length > maxBufferedAmount) return this.#overflow()
+    }
+    const mark = Math.min(highWaterMark, maxBufferedAmount)
+    transport.send(message, waiting + most > mark)
+    this.#maker.counts.sent++
+    if (transport.bufferedAmount <= mark) return true
+    this.#full = true
+    return false
+  }
+
+  /** A peer that doesn't read has as much waiting as it may. */
+  #overflow(): boolean {
+    const { slowConsumer, maxBufferedAmount } = this.#maker.settings
+    this.#maker.counts.dropped++
+    this.#full = true
+    if (slowConsumer === 'close') {
+      this.#shut({
+        code: 1013,
+        description: `more than ${maxBufferedAmount} bytes wait to be read`,
+      })
+    }
+    return false
+  }
+
+  #written(): void {
+    if (!this.#full || this.#state !== OPEN) return
+    if (this.bufferedAmount > this.#maker.settings.highWaterMark) return
+    this.#full = false
+    this.#inside.emit('drain', undefined)
+  }
+
+  #received(data: Data, size: number): void {
+    const signals = this.#inside
+    const most = this.#maker.settings.maxReceivedMessageSize
+    if (size > most) {
+      this.#invalid({ code: 1009, description: `Maximum message size of ${most} Bytes exceeded` })
+    } else if (signals.waitingBytes > most) {
+      this.#maker.counts.dropped++ // the connection closes for it already
+    } else {
+      this.#maker.counts.received++
+      signals.put(this.#maker.settings.binary ? toBytes(data) : data, size)
+      if (signals.waitingBytes > most) this.#invalid({ code: 1008, description: this.#unheardOf() })
+    }
+  }
+
+  #unheardOf(): string {
+    return this.#inside.listens('message')
+      ? `more than ${this.#maker.settings.maxReceivedMessageSize} bytes wait for a slow listener`
+      : 'listen to `message`, even with an empty callback'
+  }
+
+  /** Pauses reading while too much waits for a slow listener, unless somebody needs it to go on. */
+  #flow(): void {
+    const signals = this.#inside
+    if (this.#state === CLOSED && signals.waiting === 0) this.#end()
+    const paused = this.#state === OPEN && this.#backlogged() && !this.#mustRead()
+    if (paused === this.#paused) return
+    this.#paused = paused
+    if (paused) this.#transport.pause()
+    else this.#transport.resume()
+  }
+
+  #backlogged(): boolean {
+    const signals = this.#inside
+    if (signals.waiting === 0 || !signals.listens('message')) return false
+    const most = this.#maker.settings.maxReceivedMessageSize / SOFT_SHARE
+    return signals.waiting > SOFT_BOUND || signals.waitingBytes > most
+  }
+
+  #mustRead(): boolean {
+    return this.#inside.waits > 0 || this.#pings?.asked === true
+  }
+
+  #sendPing(payload: Uint8Array, asked: Deferred<number> | undefined): void {
+    this.#pings ??= new Pings()
+    this.#pings.add(payload, asked)
+    this.#flow()
+    this.#transport.ping(payload)
+  }
+
+  #ponged(payload: Uint8Array): void {
+    const answered = this.#pings?.answer(payload)
+    if (answered) this.#latency = answered.latency
+    this.#flow()
+    if (!answered?.own) this.#inside.emit('pong', this.#readable(payload))
+  }
+
+  #giveUp(): void {
+    if (this.#state === OPEN) {
+      const peer = this.side === 'client' ? 'server' : 'client'
+      this.#reason = { code: 1006, description: `could not ping the ${peer}.` }
+    }
+    this.#transport.cut()
+  }
+
+  /** Closes from this side. */
+  #shut(reason: CloseReason): void {
+    if (this.#state !== OPEN) return
+    this.#state = CLOSING
+    this.#reason ??= reason
+    this.#shutHere = true
+    this.#flow()
+    this.#transport.close(reason)
+    this.#cutLater()
+  }
+
+  #peerClosing(reason: CloseReason): void {
+    if (this.#state !== OPEN) return
+    this.#state = CLOSING
+    this.#reason ??= named(reason.code, reason.description)
+    this.#flow()
+    this.#cutLater()
+  }
+
+  #invalid(reason: CloseReason, cause?: unknown): void {
+    if (this.#state !== OPEN) return
+    const error = new FrameError(reason.description, { code: reason.code, cause })
+    this.#shut(reason)
+    if (!this.#inside.report(error)) log('%s: %d %s', this.id, error.code, error.message)
+  }
+
+  #cutLater(): void {
+    this.#timer = setTimeout(() => this.#transport.cut(), this.#maker.settings.closeTimeout)
+  }
+
+  /** The transport has ended; the `close` event comes after the messages that still wait. */
+  #closed({ code, description }: CloseReason): void {
+    clearTimeout(this.#timer)
+    const reason = (this.#reason ??= named(code, description))
+    const signals = this.#inside
+    this.#state = CLOSED
+    this.#maker.keepalive?.delete(signals)
+    this.#maker.gone(this, reason)
+    this.#pings?.reject(this.#closedError())
+    // Who closes without listening has no more use for what waits.
+    if (signals.waiting === 0 || (this.#shutHere && !signals.listens('message'))) this.#end()
+    else this.#timer = setTimeout(() => this.#end(), this.#maker.settings.closeTimeout)
+    this.#ending?.resolve(reason)
+  }
+
+  #end(): void {
+    if (this.#state === ENDED) return
+    clearTimeout(this.#timer)
+    this.#state = ENDED
+    this.#inside.end(this.#reason)
+  }
+
+  #closedError(): ClosedError {
+    const { code, description } = this.#reason ?? named(1006)
+    return new ClosedError(`the connection has closed: ${code} ${description}`, { code })
+  }
+
+  #readable(payload: Uint8Array): Data {
+    return this.#maker.settings.binary ? payload : toText(payload)
+  }
+}
+
+function named(code: number, description = ''): CloseReason {
+  return { code, description: description === '' ? (closeTexts.get(code) ?? '') : description }
+}

@@ -1,0 +1,187 @@
+/*
+ * WebsocketError
+ * ├─ ConnectError        a server could not listen; a client could not reach its server
+ * ├─ PeerConnectError    a peer was not let in
+ * ├─ CallbackError       a listener of yours failed
+ * ├─ FrameError          an invalid or oversized message
+ * └─ ClosedError         something was asked of what has closed
+ */
+
+/** What an error is made with, besides its message. */
+export interface ErrorDetails {
+  /** What it wraps. */
+  cause?: unknown
+}
+
+/**
+ * Is the root of every error of this package.
+ *
+ * Made from a message, or from the failure it wraps: then its message is the failure's, or the name
+ * of the failure's type where that has none.
+ */
+export class WebsocketError extends Error {
+  static {
+    this.prototype.name = 'WebsocketError'
+  }
+
+  constructor(what?: unknown, { cause }: ErrorDetails = {}) {
+    const text = typeof what === 'string'
+    const wrapped = text ? cause : (what ?? cause)
+    super(
+      text && what !== '' ? what : undefined,
+      wrapped === undefined ? undefined : { cause: wrapped },
+    )
+    if (this.message === '') this.message = wrapped === undefined ? this.name : messageOf(wrapped)
+  }
+
+  /** Is the message, by the name that SimpleWebsockets gives it. */
+  get msg(): string {
+    return this.message
+  }
+
+  /** Prints the error to stderr with its stack and its causes. */
+  log(): void {
+    console.error(this)
+  }
+}
+
+/** What a server answered to a client that it did not let in. */
+export interface Refusal extends ErrorDetails {
+  /** The HTTP status of the answer. */
+  status?: number | undefined
+  /** The headers of the answer, their names in lower case. */
+  headers?: Readonly<Record<string, string>> | undefined
+  /** The start of the answer's body, at most 4 KiB. */
+  body?: string | undefined
+}
+
+/** Tells that a server could not listen, or that a client could not reach its server. */
+export class ConnectError extends WebsocketError {
+  static {
+    this.prototype.name = 'ConnectError'
+  }
+
+  /** The HTTP status, when a server answered something else than 101. */
+  readonly status: number | undefined
+  /** The headers of that answer, their names in lower case. */
+  readonly headers: Readonly<Record<string, string>> | undefined
+  /** The start of that answer's body, at most 4 KiB. */
+  readonly body: string | undefined
+
+  constructor(what?: unknown, details: Refusal = {}) {
+    super(what, details)
+    this.status = details.status
+    this.headers = details.headers
+    this.body = details.body
+  }
+}
+
+/** Tells that a peer was not let in; throw one in `authorize` to choose the answer's status. */
+export class PeerConnectError extends WebsocketError {
+  static {
+    this.prototype.name = 'PeerConnectError'
+  }
+
+  /** The HTTP status of the answer; 0 when the peer had gone before it could be answered. */
+  readonly status: number
+
+  constructor(what?: unknown, details: ErrorDetails & { status?: number | undefined } = {}) {
+    super(what, details)
+    this.status = details.status ?? 403
+  }
+}
+
+/** Tells that a listener of yours threw, or returned a promise that rejected: `cause` says what. */
+export class CallbackError extends WebsocketError {
+  static {
+    this.prototype.name = 'CallbackError'
+  }
+
+  /** The event whose listener failed. */
+  readonly event: string | undefined
+
+  constructor(what?: unknown, details: ErrorDetails & { event?: string | undefined } = {}) {
+    super(what, details)
+    this.event = details.event
+  }
+}
+
+/** Tells that a peer sent an invalid or oversized message. */
+export class FrameError extends WebsocketError {
+  static {
+    this.prototype.name = 'FrameError'
+  }
+
+  /** The close code that the connection ends with, RFC 6455 §7.4. */
+  readonly code: number
+
+  constructor(what?: unknown, details: ErrorDetails & { code?: number | undefined } = {}) {
+    super(what, details)
+    this.code = details.code ?? 1002
+  }
+}
+
+/** Tells that something was asked of what has closed. */
+export class ClosedError extends WebsocketError {
+  static {
+    this.prototype.name = 'ClosedError'
+  }
+
+  /** The close code that it ended with, RFC 6455 §7.4. */
+  readonly code: number
+
+  constructor(what?: unknown, details: ErrorDetails & { code?: number | undefined } = {}) {
+    super(what, details)
+    this.code = details.code ?? 1006
+  }
+}
+
+/** Is the text of any failure: its message, or the name of its type where it has none. */
+export function messageOf(failure: unknown): string {
+  if (typeof failure === 'string') return failure
+  if (!(failure instanceof Error)) return show(failure)
+  if (failure.message !== '') return failure.message
+  if (failure instanceof AggregateError) return failure.errors.map(messageOf).join('; ')
+  return failure.name
+}
+
+/** Makes the error of a value that isn't what it should be: the thing, the cure, the value. */
+export function unexpected(thing: string, wanted: string, got: unknown): TypeError {
+  return new TypeError(`expected ${thing} to be ${wanted}, got ${show(got)}`)
+}
+
+/** Makes the error of a name that nobody knows, with the nearest one that is known. */
+export function unknownName(kind: string, name: string, known: readonly string[]): TypeError {
+  const [nearest] = known
+    .map((other) => ({ other, steps: distance(name.toLowerCase(), other.toLowerCase()) }))
+    .filter(({ other, steps }) => steps <= Math.max(2, other.length / 3))
+    .sort((one, two) => one.steps - two.steps)
+  const cure = nearest ? `did you mean \`${nearest.other}\`?` : `there are ${known.join(', ')}`
+  return new TypeError(`unknown ${kind} \`${name}\`: ${cure}`)
+}
+
+function show(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value)
+  if (typeof value === 'bigint') return `${value}n`
+  if (typeof value === 'function') return 'a function'
+  if (typeof value !== 'object' || value === null) return String(value)
+  if (Array.isArray(value)) return `an array of ${value.length}`
+  const { constructor } = value
+  return typeof constructor === 'function' && constructor !== Object
+    ? `an instance of ${constructor.name}`
+    : 'an object'
+}
+
+/** Counts the letters to add, drop or change on the way from one word to another (Levenshtein). */
+function distance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, column) => column)
+  for (const [line, letter] of [...from].entries()) {
+    const next = [line + 1]
+    for (const [column, other] of [...to].entries()) {
+      const swap = (row[column] ?? 0) + (letter === other ? 0 : 1)
+      next.push(Math.min(swap, (row[column + 1] ?? 0) + 1, (next[column] ?? 0) + 1))
+    }
+    row = next
+  }
+  return row.at(-1) ?? 0
+}

@@ -1,0 +1,60 @@
+/** What is kept alive; the two marks are the keepalive's own, kept here to spare a table. */
+export interface Watched {
+  /** How many bytes had come at the last beat. */
+  heard: number
+  /** Whether it was pinged at the last beat. */
+  pinged: boolean
+  /** Bytes received so far: any growth is a sign of life. */
+  readonly bytesReceived: number
+  /** Whether we are the ones who don't read. */
+  readonly paused: boolean
+  /** Asks for a sign of life. */
+  probe(): void
+  /** Gives it up. */
+  giveUp(): void
+}
+
+/**
+ * Pings whoever was silent for a period, and gives up whoever then is silent for another: two to
+ * three periods after its last byte. One timer serves all.
+ */
+export class Keepalive {
+  readonly #period: number
+  readonly #watched = new Set<Watched>()
+  #timer: NodeJS.Timeout | undefined
+
+  /** Makes one with a period in milliseconds. */
+  constructor(period: number) {
+    this.#period = period
+  }
+
+  /** Begins to watch. */
+  add(watched: Watched): void {
+    this.#watched.add(watched)
+    if (this.#timer) return
+    this.#timer = setInterval(() => this.#beat(), this.#period)
+    this.#timer.unref?.()
+  }
+
+  /** Ceases to watch. */
+  delete(watched: Watched): void {
+    if (!this.#watched.delete(watched) || this.#watched.size > 0) return
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+
+  #beat(): void {
+    for (const watched of this.#watched) {
+      const { bytesReceived } = watched
+      if (bytesReceived !== watched.heard || watched.paused) {
+        watched.heard = bytesReceived
+        watched.pinged = false
+      } else if (watched.pinged) {
+        watched.giveUp()
+      } else {
+        watched.pinged = true
+        watched.probe()
+      }
+    }
+  }
+}

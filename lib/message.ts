@@ -1,0 +1,60 @@
+import { unexpected } from './errors.ts'
+
+/** What a message carries: text is a string, binary is bytes. */
+export type Data = string | Uint8Array
+
+const FRAME_HEADER = 14 // bytes at most, RFC 6455 §5.2
+const encoder = new TextEncoder()
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** A message prepared once for many: its bytes are encoded when first asked for, and then shared. */
+export class Message {
+  readonly data: Data
+  #bytes: Uint8Array | undefined
+
+  constructor(data: Data) {
+    this.data = data
+  }
+
+  /** Tells whether it goes out as text. */
+  get isText(): boolean {
+    return typeof this.data === 'string'
+  }
+
+  /** The payload as it goes on the wire. */
+  get bytes(): Uint8Array {
+    return (this.#bytes ??= toBytes(this.data))
+  }
+}
+
+/**
+ * Is what may be sent as what is sent: a number goes out as its decimal text.
+ *
+ * @throws TypeError when it is none of a string, bytes or a finite number.
+ */
+export function toData(value: unknown): Data {
+  if (typeof value === 'string' || value instanceof Uint8Array) return value
+  if (typeof value === 'number' && Number.isFinite(value)) return String(value)
+  throw unexpected('what is sent', 'a string, a Uint8Array or a finite number', value)
+}
+
+/** Is the payload as it goes on the wire: text encoded as UTF-8, bytes as they are. */
+export function toBytes(message: Data | Message): Uint8Array {
+  if (typeof message === 'string') return encoder.encode(message)
+  return message instanceof Message ? message.bytes : message
+}
+
+/** Is the most bytes that a message may take on the wire: cheap to tell, and never too few. */
+export function mostBytes(message: Data | Message): number {
+  const data = message instanceof Message ? message.data : message
+  return FRAME_HEADER + (typeof data === 'string' ? 3 * data.length : data.length)
+}
+
+/** Decodes UTF-8; bytes that aren't stay bytes. */
+export function toText(bytes: Uint8Array): Data {
+  try {
+    return decoder.decode(bytes)
+  } catch {
+    return bytes
+  }
+}

@@ -1,0 +1,48 @@
+/** An origin taken apart, RFC 6454 §6.2; in a pattern the scheme may be missing. */
+interface Origin {
+  readonly scheme: string | undefined
+  readonly wildcard: boolean
+  readonly name: string
+  readonly port: string
+}
+
+const ORIGIN = /^(?:([a-z][a-z\d+.-]*):\/\/)?(\*\.)?([a-z\d._-]+|\[[\da-f:.]+\])(:\d{1,5})?$/i
+const USUAL_PORTS = new Map<string | undefined, string>([
+  ['http', ':80'],
+  ['https', ':443'],
+])
+
+/** Tells whether a value may stand in a server's `origins`. */
+export function isOriginPattern(value: unknown): boolean {
+  return typeof value === 'string' && parse(value) !== undefined
+}
+
+/**
+ * Tells whether a page of this origin may connect to a server that was asked for by this host.
+ *
+ * A page of the same host and port always may, whatever its scheme: a proxy may have taken TLS away.
+ */
+export function originAllowed(
+  origin: string,
+  host: string | undefined,
+  allowed: readonly string[] | '*',
+): boolean {
+  if (allowed === '*') return true
+  if (origin === 'null') return allowed.includes('null')
+  const page = parse(origin)
+  if (page?.scheme === undefined || page.wildcard) return false
+  const own = host === undefined ? undefined : parse(host)
+  return [own, ...allowed.map(parse)].some((pattern) => pattern && matches(pattern, page))
+}
+
+function matches(pattern: Origin, page: Origin): boolean {
+  if (pattern.scheme !== undefined && pattern.scheme !== page.scheme) return false
+  const usual = USUAL_PORTS.get(page.scheme) ?? ''
+  if ((pattern.port || usual) !== (page.port || usual)) return false
+  return pattern.wildcard ? page.name.endsWith(`.${pattern.name}`) : page.name === pattern.name
+}
+
+function parse(text: string): Origin | undefined {
+  const [whole, scheme, wildcard, name = '', port = ''] = ORIGIN.exec(text.toLowerCase()) ?? []
+  return whole === undefined ? undefined : { scheme, wildcard: wildcard !== undefined, name, port }
+}

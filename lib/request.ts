@@ -1,0 +1,157 @@
+import { pathOf } from './path.ts'
+
+/** What a request is known by before it is looked into. */
+export interface RequestSource {
+  /** The request's target as it came: path and query; on a client, the whole url. */
+  readonly url: string
+  /** Names and values in turn, as they came. */
+  readonly rawHeaders: readonly string[]
+  /** Where the peer is. */
+  readonly remoteAddress: string
+  /** The params of the path. */
+  readonly params?: ReadonlyMap<string, string> | undefined
+}
+
+/** A name and a password. */
+export interface Credentials {
+  readonly username: string
+  readonly password: string
+}
+
+// What Phoenix's clients put before their token when it travels as a subprotocol.
+const PHOENIX_BEARER = 'base64url.bearer.phx.'
+
+/**
+ * Is the request that opened a connection: as received on a server, as dialled on a client.
+ *
+ * Its parts are read when first asked for. Names that a peer chose are kept in `Map`s and objects
+ * without a prototype, so `__proto__` is just a name.
+ */
+export class RequestDetails {
+  readonly #source: RequestSource
+  #headers: Readonly<Record<string, string>> | undefined
+  #queries: URLSearchParams | undefined
+  #cookies: ReadonlyMap<string, string> | undefined
+
+  /** @internal */
+  constructor(source: RequestSource) {
+    this.#source = source
+  }
+
+  /** The target as it came: path and query; on a client, the whole url. */
+  get url(): string {
+    return this.#source.url
+  }
+
+  /** The path as it came, without the query. */
+  get path(): string {
+    return pathOf(this.url.replace(/^wss?:\/\/[^/?]*/i, '')) ?? ''
+  }
+
+  /** What stood for each `:param` of the server's path, decoded. */
+  get params(): Readonly<Record<string, string>> {
+    return Object.assign(bare(), Object.fromEntries(this.#source.params ?? []))
+  }
+
+  /** The headers, names in lower case; one that came twice is joined by a comma (cookies: `; `). */
+  get headers(): Readonly<Record<string, string>> {
+    return (this.#headers ??= gathered(this.#source.rawHeaders))
+  }
+
+  /** What stood behind the `?`, in order, doubles included. */
+  get queries(): URLSearchParams {
+    const [, query = ''] = this.url.split(/\?(.*)/s)
+    return (this.#queries ??= new URLSearchParams(query))
+  }
+
+  /** The cookies, decoded; of two with one name the first counts, RFC 6265 §5.4. */
+  get cookies(): ReadonlyMap<string, string> {
+    return (this.#cookies ??= cookiesOf(this.headers.cookie ?? ''))
+  }
+
+  /** The peer's address; behind a trusted proxy, the one that the proxy saw. */
+  get remoteAddress(): string {
+    return this.#source.remoteAddress
+  }
+
+  /** The subprotocols that were offered, in order. */
+  get protocols(): readonly string[] {
+    const offered = this.headers['sec-websocket-protocol'] ?? ''
+    return offered
+      .split(',')
+      .map((name) => name.trim())
+      .filter((name) => name !== '')
+  }
+
+  /**
+   * Reads credentials from the Authorization header (RFC 7617), or else from the query, where they
+   * are called `username` and `password` unless you name them.
+   */
+  basicAuth(names: { username?: string; password?: string } = {}): Credentials | undefined {
+    const [, encoded] = /^Basic +([\w+/=-]+)$/i.exec(this.headers.authorization ?? '') ?? []
+    const [, user, secret] = /^([^:]*):(.*)$/s.exec(fromBase64(encoded) ?? '') ?? []
+    if (user !== undefined && secret !== undefined) return { username: user, password: secret }
+    const username = this.queries.get(names.username ?? 'username')
+    const password = this.queries.get(names.password ?? 'password')
+    return username === null || password === null ? undefined : { username, password }
+  }
+
+  /**
+   * Reads a token: from `Authorization: Bearer`, or else from the subprotocol that Phoenix's clients
+   * put theirs in, or else from `?token=`. A query with two is none: somebody added one.
+   */
+  token(): string | undefined {
+    const [, bearer] = /^Bearer +(\S+)$/i.exec(this.headers.authorization ?? '') ?? []
+    if (bearer !== undefined) return bearer
+    const offered = this.protocols.find((name) => name.startsWith(PHOENIX_BEARER))
+    if (offered !== undefined) return fromBase64(offered.slice(PHOENIX_BEARER.length))
+    const [token, another] = this.queries.getAll('token')
+    return another === undefined ? token : undefined
+  }
+}
+
+function bare(): Record<string, string> {
+  return Object.create(null) as Record<string, string>
+}
+
+function gathered(rawHeaders: readonly string[]): Record<string, string> {
+  const headers = bare()
+  for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
+    const name = (rawHeaders[index] ?? '').toLowerCase()
+    const value = rawHeaders[index + 1] ?? ''
+    const before = headers[name]
+    headers[name] =
+      before === undefined ? value : `${before}${name === 'cookie' ? '; ' : ', '}${value}`
+  }
+  return headers
+}
+
+function cookiesOf(header: string): Map<string, string> {
+  const cookies = new Map<string, string>()
+  for (const pair of header.split(';')) {
+    const [, name, value = ''] = /^\s*([^=\s]+)\s*=\s*"?(.*?)"?\s*$/.exec(pair) ?? []
+    if (name !== undefined && !cookies.has(name)) cookies.set(name, unescaped(value))
+  }
+  return cookies
+}
+
+function unescaped(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
+/** Reads base64 in either alphabet, with or without padding, as UTF-8. */
+function fromBase64(encoded: string | undefined): string | undefined {
+  if (encoded === undefined) return undefined
+  try {
+    const binary = atob(encoded.replaceAll('-', '+').replaceAll('_', '/'))
+    return new TextDecoder('utf-8', { fatal: true }).decode(
+      Uint8Array.from(binary, (char) => char.charCodeAt(0)),
+    )
+  } catch {
+    return undefined
+  }
+}

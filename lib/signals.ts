@@ -1,0 +1,201 @@
+import mitt, { type Emitter } from 'mitt'
+import { CallbackError, ClosedError, unknownName, type WebsocketError } from './errors.ts'
+import { Inbox, type Taker } from './inbox.ts'
+
+/** Where a target keeps its private half; not exported by the package, so nobody can forge events. */
+export const SIGNALS: unique symbol = Symbol('signals')
+
+/** Anything you can `listen` to: its events and their values are those of `Events`. */
+export interface Target<Events extends object> {
+  /** @internal */
+  readonly [SIGNALS]: Signals<Events>
+}
+
+/** Receives the value of an event; a promise it returns is awaited. */
+export type Callback<Value> = (value: Value) => unknown
+
+/** What all targets of one kind have in common. */
+export interface Plan<Events> {
+  /** What such a target is called in messages. */
+  readonly kind: string
+  readonly events: readonly (keyof Events & string)[]
+  /** The event that ends the target: it sticks. */
+  readonly end?: keyof Events
+  /** The event whose values wait for their listeners, and are given one at a time. */
+  readonly held?: keyof Events
+}
+
+/** A listener in its place. */
+export interface Attachment {
+  readonly detach: () => void
+  /** Asks for the next held value, where the taker pulls. */
+  readonly resume: () => void
+}
+
+/** Hears of errors. */
+export interface Hearer {
+  /** Tells whether anybody listened. */
+  report(error: WebsocketError): boolean
+}
+
+type Handlers = Record<string, unknown>
+
+// mitt's declaration says `export default` of a module that is CommonJS by its types under nodenext.
+const makeEmitter = mitt as unknown as () => Emitter<Handlers>
+
+/** The private half of a target: who listens, what waits for them, and whether it has ended. */
+export class Signals<Events extends object> implements Hearer {
+  /** How many `once` are pending, other than for the end. */
+  waits = 0
+
+  readonly #plan: Plan<Events>
+  #emitter: Emitter<Handlers> | undefined
+  #inbox: Inbox<Events[keyof Events]> | undefined
+  #endings: Set<() => void> | undefined
+  #end: { readonly value: unknown } | undefined
+
+  constructor(plan: Plan<Events>) {
+    this.#plan = plan
+  }
+
+  /** Who hears of the errors that nobody hears of here. */
+  get parent(): Hearer | undefined {
+    return undefined
+  }
+
+  /** Is called when what waits has changed, or who listens. */
+  changed(): void {}
+
+  /** Is called when a listener failed and nobody heard of it; `value` is what it was called with. */
+  unheard(_error: CallbackError, _value: unknown): void {}
+
+  /** What a wait rejects with once the target has ended. */
+  closedError(): ClosedError {
+    return new ClosedError(`the ${this.#plan.kind} has closed`)
+  }
+
+  /** How many held values wait. */
+  get waiting(): number {
+    return this.#inbox?.waiting ?? 0
+  }
+
+  /** The bytes of the held values that wait. */
+  get waitingBytes(): number {
+    return this.#inbox?.bytes ?? 0
+  }
+
+  /** Throws a TypeError for an event that the target doesn't have. */
+  check(event: PropertyKey): void {
+    if ((this.#plan.events as readonly PropertyKey[]).includes(event)) return
+    throw unknownName(`event of a ${this.#plan.kind}`, String(event), this.#plan.events)
+  }
+
+  /** Tells whether anybody listens to an event. */
+  listens(event: keyof Events & string): boolean {
+    if (event === this.#plan.held) return this.#inbox?.heard === true
+    return (this.#emitter?.all.get(event)?.length ?? 0) > 0
+  }
+
+  /** Gives an event to its listeners, side by side; tells whether there were any. */
+  emit<Name extends keyof Events & string>(event: Name, value: Events[Name]): boolean {
+    if (!this.listens(event)) return false
+    this.#emitter?.emit(event, value)
+    return true
+  }
+
+  /** Gives a held value of so many bytes to its listeners, one after the other, or keeps it. */
+  put(value: Events[keyof Events], size: number): void {
+    this.#held().put(value, size)
+  }
+
+  /** Emits the event that ends the target; then its waits and loops end. */
+  end(value: unknown): void {
+    if (this.#end) return
+    this.#end = { value }
+    if (this.#plan.end !== undefined) this.#emitter?.emit(String(this.#plan.end), value)
+    this.endWaits()
+    this.#inbox?.end()
+  }
+
+  /** Ends waits and loops. */
+  endWaits(): void {
+    for (const ended of [...(this.#endings ?? [])]) ended()
+  }
+
+  /** Makes a target that has ended begin again, with the callbacks it has. */
+  revive(): void {
+    this.#end = undefined
+  }
+
+  /** Puts a listener in its place. */
+  attach<Value>(event: PropertyKey, taker: Taker<Value>): Attachment {
+    if (event === this.#plan.held) return this.#attachHeld(taker)
+    if (this.#end) return this.#attachEnded(event, taker)
+    const emitter = (this.#emitter ??= makeEmitter())
+    const name = String(event)
+    const take = taker.take as (value: unknown) => void
+    const endings = (this.#endings ??= new Set())
+    emitter.on(name, take)
+    endings.add(taker.ended)
+    this.changed()
+    return {
+      resume: () => {},
+      detach: () => {
+        emitter.off(name, take)
+        endings.delete(taker.ended)
+        this.changed()
+      },
+    }
+  }
+
+  /** Counts a `once` in, or out; one for the end itself doesn't need to be read for. */
+  wait(event: PropertyKey, step: 1 | -1): void {
+    if (event === this.#plan.end) return
+    this.waits += step
+    this.changed()
+  }
+
+  /** Makes what a listener of yours threw an error, and sees that somebody hears of it. */
+  failed(event: PropertyKey, cause: unknown, value: unknown): void {
+    const error = new CallbackError(cause, { event: String(event) })
+    if (event !== 'error' && this.report(error)) return
+    error.log()
+    if (event !== 'error') this.unheard(error, value)
+  }
+
+  report(error: WebsocketError): boolean {
+    // Every `error` event carries a WebsocketError: the plans say which targets have one.
+    const own = this as unknown as Signals<{ error: WebsocketError }>
+    return own.emit('error', error) || this.parent?.report(error) === true
+  }
+
+  #held(): Inbox<Events[keyof Events]> {
+    if (!this.#inbox) {
+      this.#inbox = new Inbox(() => this.changed())
+      if (this.#end) this.#inbox.end()
+    }
+    return this.#inbox
+  }
+
+  #attachHeld<Value>(taker: Taker<Value>): Attachment {
+    const inbox = this.#held() as unknown as Inbox<Value>
+    const place = inbox.add(taker)
+    return { resume: place.resume, detach: () => inbox.remove(place) }
+  }
+
+  /** On an ended target its end sticks; nothing else comes. */
+  #attachEnded<Value>(event: PropertyKey, taker: Taker<Value>): Attachment {
+    let attached = true
+    const value = this.#end?.value as Value
+    queueMicrotask(() => {
+      if (attached && event === this.#plan.end) void taker.take(value)
+      if (attached) taker.ended()
+    })
+    return {
+      resume: () => {},
+      detach: () => {
+        attached = false
+      },
+    }
+  }
+}

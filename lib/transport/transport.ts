@@ -1,0 +1,70 @@
+import type { CloseReason } from '../close.ts'
+import type { Data, Message } from '../message.ts'
+import type { ClientSettings } from '../options.ts'
+
+/** What a transport tells the connection above it. */
+export interface Receiver {
+  /** A whole message came: text as a string, binary as bytes, with its size in bytes. */
+  message(data: Data, size: number): void
+  /** A ping came; the transport answers it by itself. */
+  ping(payload: Uint8Array): void
+  /** A pong came. */
+  pong(payload: Uint8Array): void
+  /** What was sent with `notify` has been handed on. */
+  written(): void
+  /** The peer's close frame came; the transport answers it by itself. */
+  closing(reason: CloseReason): void
+  /** The peer sent what it must not: the connection will close with this. */
+  invalid(reason: CloseReason, cause: unknown): void
+  /** The last word, once: nothing comes after it. */
+  closed(reason: CloseReason): void
+}
+
+/**
+ * Moves messages between a connection and its peer: the one seam between a connection and bytes.
+ *
+ * Sizes, cuts and close rules are the connection's: a transport only carries.
+ */
+export interface Transport {
+  /** The subprotocol agreed on, or nothing. */
+  readonly protocol: string
+  /** Bytes accepted and not yet handed on. */
+  readonly bufferedAmount: number
+  /** Bytes received so far: any growth is a sign of life. */
+  readonly bytesReceived: number
+  /** Bytes handed on so far. */
+  readonly bytesSent: number
+  /** Begins to deliver, in a later turn of the event loop. */
+  start(receiver: Receiver): void
+  /** Sends a message; with `notify`, tells `written` when it has been handed on. */
+  send(message: Data | Message, notify: boolean): void
+  /** Sends a ping of at most 125 bytes. */
+  ping(payload: Uint8Array): void
+  /** Sends a close frame; nothing can be sent after it. */
+  close(reason: CloseReason): void
+  /** Ends at once, without a closing handshake. */
+  cut(): void
+  /** Stops to deliver as soon as it can. */
+  pause(): void
+  /** Delivers again. */
+  resume(): void
+}
+
+/** What a client dials with. */
+export interface Call {
+  readonly url: URL
+  readonly protocols: readonly string[]
+  readonly headers: Readonly<Record<string, string>>
+  readonly settings: ClientSettings
+}
+
+/** What comes of dialling: one of the two, once. */
+export interface Caller {
+  /** The peer answered; the transport must be started in the same turn. */
+  opened(transport: Transport): void
+  /** It did not come to a connection. */
+  failed(error: Error): void
+}
+
+/** Reaches for a server; the function returned gives up, and then nothing is told any more. */
+export type Dial = (call: Call, caller: Caller) => () => void
