@@ -66,6 +66,11 @@ export function sendableReason(code: number, description: string): CloseReason {
   )
 }
 
+/** Is the reason given to a peer whose message is longer than it may be. */
+export function messageTooBig(most: number): CloseReason {
+  return { code: 1009, description: `Maximum message size of ${most} Bytes exceeded` }
+}
+
 /** Cuts a text to a number of UTF-8 bytes, on a character boundary. */
 export function cutText(text: string, bytes: number): string {
   const room = new Uint8Array(bytes)

@@ -1,8 +1,8 @@
 import debug from 'debug'
-import { closeTexts, sendableReason, type CloseReason } from './close.ts'
+import { closeTexts, messageTooBig, sendableReason, type CloseReason } from './close.ts'
 import { ClosedError, FrameError, WebsocketError, type CallbackError } from './errors.ts'
 import type { Keepalive, Watched } from './keepalive.ts'
-import { mostBytes, toBytes, toData, toText, type Data, type Message } from './message.ts'
+import { DELIVER, mostBytes, toBytes, toData, toText, type Data, type Message } from './message.ts'
 import type { ConnectionSettings } from './options.ts'
 import { pingPayload, Pings } from './pings.ts'
 import { deferred, handled, type Deferred } from './promises.ts'
@@ -29,15 +29,15 @@ export interface ConnectionEvents {
 }
 
 /** What made a connection, and what it lends to it. */
-export interface Maker extends Hearer {
+export interface Maker<Context extends {} = {}> extends Hearer {
   readonly side: 'server' | 'client'
   readonly settings: ConnectionSettings
   readonly keepalive: Keepalive | undefined
   readonly counts: Counts
   /** Sends to everybody else. */
-  broadcast(from: WebsocketConnection, data: Data): void
+  broadcast(from: WebsocketConnection<Context>, data: Data): void
   /** Forgets a connection that is closed, before its `close` event. */
-  gone(connection: WebsocketConnection, reason: CloseReason): void
+  gone(connection: WebsocketConnection<Context>): void
 }
 
 /** What a maker counts over all its connections. */
@@ -47,8 +47,6 @@ export interface Counts {
   dropped: number
 }
 
-/** Sends a prepared message: for those who send one to many. */
-export const DELIVER: unique symbol = Symbol('deliver')
 /** Cuts a connection off, as a failing network would. */
 export const CUT: unique symbol = Symbol('cut')
 
@@ -156,7 +154,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   valid = true
 
   readonly #inside: Signals<ConnectionEvents> & Receiver & Watched
-  readonly #maker: Maker
+  readonly #maker: Maker<Context>
   readonly #transport: Transport
   #id: string | undefined
   #state = OPEN
@@ -170,7 +168,12 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   #full = false
 
   /** @internal */
-  constructor(maker: Maker, transport: Transport, request: RequestDetails, context: Context) {
+  constructor(
+    maker: Maker<Context>,
+    transport: Transport,
+    request: RequestDetails,
+    context: Context,
+  ) {
     this.side = maker.side
     this.request = request
     this.context = context
@@ -333,7 +336,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     const signals = this.#inside
     const most = this.#maker.settings.maxReceivedMessageSize
     if (size > most) {
-      this.#invalid({ code: 1009, description: `Maximum message size of ${most} Bytes exceeded` })
+      this.#invalid(messageTooBig(most))
     } else if (signals.waitingBytes > most) {
       this.#maker.counts.dropped++ // the connection closes for it already
     } else {
@@ -428,9 +431,10 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     clearTimeout(this.#timer)
     const reason = (this.#reason ??= named(code, description))
     const signals = this.#inside
-    this.#state = CLOSED
+    this.#state = CLOSING
     this.#maker.keepalive?.delete(signals)
-    this.#maker.gone(this, reason)
+    this.#maker.gone(this)
+    this.#state = CLOSED
     this.#pings?.reject(this.#closedError())
     // Who closes without listening has no more use for what waits.
     if (signals.waiting === 0 || (this.#shutHere && !signals.listens('message'))) this.#end()

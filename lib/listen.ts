@@ -1,4 +1,5 @@
 import { unexpected, WebsocketError } from './errors.ts'
+import { checkNames } from './options.ts'
 import { deferred, handled, isPromise, type Deferred } from './promises.ts'
 import { SIGNALS, type Attachment, type Callback, type Signals, type Target } from './signals.ts'
 
@@ -57,6 +58,7 @@ export function listen<Events extends object, Name extends keyof Events>(
   if (given.length > 2 && (typeof how !== 'object' || how === null)) {
     throw unexpected(`the callback for \`${String(event)}\``, 'a function', how)
   }
+  checkNames(how ?? {}, ['signal'])
   return new Loop<Events, Events[Name]>(signals, event, how?.signal)
 }
 
@@ -71,8 +73,10 @@ export function listen<Events extends object, Name extends keyof Events>(
 export function once<Events extends object, Name extends keyof Events>(
   target: Target<Events>,
   event: Name,
-  { signal }: Pick<ListenOptions, 'signal'> = {},
+  options: Pick<ListenOptions, 'signal'> = {},
 ): Promise<Events[Name]> {
+  checkNames(options, ['signal'])
+  const { signal } = options
   const signals = signalsOf(target, event)
   const { promise, resolve, reject } = deferred<Events[Name]>()
   handled(promise)
@@ -115,8 +119,10 @@ function callEach<Events extends object, Name extends keyof Events>(
   signals: Signals<Events>,
   event: Name,
   callback: Callback<Events[Name]>,
-  { once: single = false, signal }: ListenOptions = {},
+  options: ListenOptions = {},
 ): Unlisten {
+  checkNames(options, ['once', 'signal'])
+  const { once: single = false, signal } = options
   let attachment: Attachment | undefined
   const stop = (): void => {
     attachment?.detach()

@@ -1,5 +1,8 @@
 import { unexpected } from './errors.ts'
 
+/** Names the method that sends a prepared message: for those who send one to many. */
+export const DELIVER: unique symbol = Symbol('deliver')
+
 /** What a message carries: text is a string, binary is bytes. */
 export type Data = string | Uint8Array
 

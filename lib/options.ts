@@ -290,6 +290,16 @@ export function resolveClient(given?: ClientOptions): ClientSettings {
 }
 
 /**
+ * Checks a small bag of options for names that nobody knows.
+ *
+ * @throws TypeError with the nearest name.
+ */
+export function checkNames(given: object, known: readonly string[]): void {
+  const unknown = Object.keys(given).find((name) => !known.includes(name))
+  if (unknown !== undefined) throw unknownName('option', unknown, known)
+}
+
+/**
  * Settles options by their rules: `undefined` means the default.
  *
  * @throws TypeError for an unknown name, with the nearest one, and for a value that can't be.

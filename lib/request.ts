@@ -110,6 +110,16 @@ export class RequestDetails {
   }
 }
 
+/** Is the headers that a client asks with, as far as they are its own. */
+export function dialledHeaders(
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+  protocols: readonly string[],
+): string[] {
+  const offered = protocols.length > 0 ? ['sec-websocket-protocol', protocols.join(', ')] : []
+  return ['host', url.host, ...Object.entries(headers).flat(), ...offered]
+}
+
 function bare(): Record<string, string> {
   return Object.create(null) as Record<string, string>
 }

@@ -1,8 +1,13 @@
+import { OPEN_BY, type Url, type WebsocketClient } from './client.ts'
 import { CUT, WebsocketConnection, type Maker } from './connection.ts'
+import { ConnectError, PeerConnectError } from './errors.ts'
 import { Keepalive } from './keepalive.ts'
 import { resolveClient, resolveServer, type ConnectionOptions } from './options.ts'
-import { RequestDetails } from './request.ts'
+import { deferred, handled } from './promises.ts'
+import { dialledHeaders, RequestDetails } from './request.ts'
+import { WELCOME, type Visit, type WebsocketServer } from './server.ts'
 import { joinInMemory } from './transport/memory.ts'
+import type { Dial } from './transport/transport.ts'
 
 /** How a pair is made. */
 export interface PairOptions {
@@ -38,6 +43,50 @@ export function pair(
 /** Cuts a connection off as a failing network would: no handshake, 1006 on both ends. */
 export function cut(connection: WebsocketConnection): void {
   connection[CUT]()
+}
+
+/**
+ * Connects a client to a server without a port: paths, origins, `authorize`, subprotocols and all.
+ *
+ * It rejects with a `ConnectError` when the server doesn't let it in.
+ */
+export async function link<Context extends {}>(
+  server: WebsocketServer<Context>,
+  client: WebsocketClient,
+  url: Url = 'ws://localhost/',
+): Promise<[server: WebsocketConnection<Context>, client: WebsocketConnection]> {
+  const entered = deferred<WebsocketConnection<Context>>()
+  const end = await client[OPEN_BY](dialTo(server, entered.resolve), url)
+  return [await entered.promise, end]
+}
+
+/** Reaches for a server in the same process. */
+function dialTo<Context extends {}>(
+  server: WebsocketServer<Context>,
+  entered: (connection: WebsocketConnection<Context>) => void,
+): Dial {
+  return ({ url, headers, protocols }, { opened, failed }) => {
+    const { promise: left, reject } = deferred<never>()
+    const visit: Visit = {
+      source: {
+        url: url.pathname + url.search,
+        rawHeaders: dialledHeaders(url, headers, protocols),
+        remoteAddress: '127.0.0.1',
+      },
+      left: handled(left),
+      check: () => {},
+      enter: (request, spoken) => {
+        const protocol = request.protocols.find((name) => spoken.includes(name))
+        const [here, there] = joinInMemory(protocol)
+        queueMicrotask(() => opened(there))
+        return here
+      },
+      refuse: ({ status, message }) =>
+        failed(new ConnectError(`the server answered ${status}: ${message}`, { status })),
+    }
+    void server[WELCOME](visit).then((connection) => connection && entered(connection))
+    return () => reject(new PeerConnectError('the peer has left', { status: 0 }))
+  }
 }
 
 function loneMaker(side: Maker['side'], settings: Maker['settings']): Maker {

@@ -22,7 +22,6 @@ export class MemoryTransport implements Transport {
   readonly protocol: string
   bufferedAmount = 0
   bytesReceived = 0
-  bytesSent = 0
   #peer: MemoryTransport | undefined
   #receiver: Receiver | undefined
   #waiting: Parcel[] = []
@@ -117,7 +116,6 @@ export class MemoryTransport implements Transport {
       const sender = this.#peer
       this.bytesReceived += parcel.size
       sender.bufferedAmount -= parcel.size
-      sender.bytesSent += parcel.size
       parcel.deliver(this, this.#receiver)
       if (parcel.notify) sender.#receiver?.written()
     }

@@ -1,4 +1,5 @@
 import type { CloseReason } from '../close.ts'
+import type { ConnectError } from '../errors.ts'
 import type { Data, Message } from '../message.ts'
 import type { ClientSettings } from '../options.ts'
 
@@ -32,8 +33,6 @@ export interface Transport {
   readonly bufferedAmount: number
   /** Bytes received so far: any growth is a sign of life. */
   readonly bytesReceived: number
-  /** Bytes handed on so far. */
-  readonly bytesSent: number
   /** Begins to deliver, in a later turn of the event loop. */
   start(receiver: Receiver): void
   /** Sends a message; with `notify`, tells `written` when it has been handed on. */
@@ -61,9 +60,9 @@ export interface Call {
 /** What comes of dialling: one of the two, once. */
 export interface Caller {
   /** The peer answered; the transport must be started in the same turn. */
-  opened(transport: Transport): void
+  readonly opened: (transport: Transport) => void
   /** It did not come to a connection. */
-  failed(error: Error): void
+  readonly failed: (error: ConnectError) => void
 }
 
 /** Reaches for a server; the function returned gives up, and then nothing is told any more. */

@@ -1,0 +1,148 @@
+import { STATUS_CODES, type IncomingMessage } from 'node:http'
+import { PeerConnectError } from './errors.ts'
+import type { ServerSettings } from './options.ts'
+import { originAllowed } from './origin.ts'
+import { matchPath, pathOf } from './path.ts'
+import { RequestDetails, type RequestSource } from './request.ts'
+
+/** Somebody at the door, and what they are judged by. */
+export interface Knock {
+  readonly request: RequestDetails
+  readonly settings: ServerSettings
+  /** How many are in, or about to be. */
+  readonly connections: number
+  /** How many of them come from the same address. */
+  readonly fromAddress: number
+}
+
+/** Lets in, or throws a `PeerConnectError` with the status of the answer. */
+type Rule = (knock: Knock) => void
+
+/** Who is let in, apart from what `authorize` says: the first rule that throws decides. */
+const rules: readonly Rule[] = [
+  function origin({ request, settings }) {
+    const { origin, host, 'x-forwarded-host': forwarded } = request.headers
+    if (origin === undefined) return
+    const own = settings.trustProxy === false ? host : (lastOf(forwarded) ?? host)
+    if (originAllowed(origin, own, settings.origins)) return
+    throw new PeerConnectError(`origin ${origin} is not allowed`, { status: 403 })
+  },
+  function connections({ connections, settings: { maxConnections } }) {
+    if (maxConnections === false || connections < maxConnections) return
+    throw new PeerConnectError(`there are ${maxConnections} connections already`, { status: 503 })
+  },
+  function connectionsOfAddress({ fromAddress, settings: { maxConnectionsPerAddress } }) {
+    if (maxConnectionsPerAddress === false || fromAddress < maxConnectionsPerAddress) return
+    throw new PeerConnectError(`this address has ${maxConnectionsPerAddress} connections already`, {
+      status: 429,
+    })
+  },
+]
+
+/**
+ * Is the details of a request for a server.
+ *
+ * @throws PeerConnectError 400 for a path that can't be read, 404 for one that isn't served.
+ */
+export function received(
+  source: Omit<RequestSource, 'params'>,
+  { path: pattern }: ServerSettings,
+): RequestDetails {
+  const path = pathOf(source.url)
+  if (path === undefined) throw new PeerConnectError('the path makes no sense', { status: 400 })
+  const params = pattern === undefined ? new Map<string, string>() : matchPath(pattern, path)
+  if (!params) throw new PeerConnectError(`nothing is served at ${path}`, { status: 404 })
+  return new RequestDetails({ ...source, params })
+}
+
+/**
+ * Lets somebody in with a context, or rejects with a `PeerConnectError` that carries the status of
+ * the answer.
+ */
+export async function admit(knock: Knock): Promise<{}> {
+  for (const rule of rules) rule(knock)
+  const { authorize, handshakeTimeout } = knock.settings
+  if (!authorize) return {}
+  const verdict = await within(handshakeTimeout, judged(authorize, knock.request))
+  if (verdict === true) return {}
+  if (typeof verdict === 'object' && verdict !== null) return verdict
+  throw new PeerConnectError('not authorized', { status: 401 })
+}
+
+async function judged(
+  authorize: NonNullable<ServerSettings['authorize']>,
+  request: RequestDetails,
+): Promise<unknown> {
+  try {
+    return await authorize(request)
+  } catch (cause) {
+    if (cause instanceof PeerConnectError) throw cause
+    throw new PeerConnectError(cause, { status: statusOf(cause) ?? 500 })
+  }
+}
+
+/** Is the status that an error carries, if it is one of HTTP's. */
+function statusOf(error: unknown): number | undefined {
+  if (typeof error !== 'object' || error === null || !('status' in error)) return undefined
+  const { status } = error
+  return typeof status === 'number' && status >= 400 && status in STATUS_CODES ? status : undefined
+}
+
+async function within<Value>(milliseconds: number, promise: Promise<Value>): Promise<Value> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      const text = `\`authorize\` took more than ${milliseconds} ms`
+      reject(new PeerConnectError(text, { status: 503 }))
+    }, milliseconds)
+  })
+  try {
+    return await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/**
+ * Checks that a request is an opening handshake, RFC 6455 §4.2.1; `ws` checks its key, subprotocols
+ * and extensions.
+ */
+export function checkHandshake({ method, httpVersion, headers }: IncomingMessage): void {
+  if (method !== 'GET') {
+    throw new PeerConnectError(`a WebSocket opens with GET, not ${method}`, { status: 405 })
+  }
+  if (httpVersion !== '1.1') {
+    throw new PeerConnectError(`a WebSocket opens with HTTP/1.1, not ${httpVersion}`, {
+      status: 505,
+    })
+  }
+  if (headers.upgrade?.toLowerCase() !== 'websocket') {
+    throw new PeerConnectError(`expected an upgrade to websocket, got ${headers.upgrade}`, {
+      status: 400,
+    })
+  }
+  if (headers['sec-websocket-version'] !== '13') {
+    throw new PeerConnectError('only version 13 of the WebSocket protocol is spoken', {
+      status: 426,
+    })
+  }
+}
+
+/** Is where a peer is: behind trusted proxies, the address that the farthest of them saw. */
+export function addressOf(
+  { headers, socket }: IncomingMessage,
+  trustProxy: boolean | number,
+): string {
+  const own = (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '')
+  const hops = Number(trustProxy)
+  if (hops === 0) return own
+  const forwarded = String(headers['x-forwarded-for'] ?? '')
+    .split(',')
+    .map((address) => address.trim())
+    .filter((address) => address !== '')
+  return forwarded.at(-Math.min(hops, forwarded.length)) ?? own
+}
+
+function lastOf(list: string | undefined): string | undefined {
+  return list?.split(',').at(-1)?.trim()
+}

@@ -1,0 +1,131 @@
+import {
+  createServer,
+  STATUS_CODES,
+  type IncomingMessage,
+  type Server as HttpServer,
+  type ServerResponse,
+} from 'node:http'
+import { createServer as createTlsServer, type Server as HttpsServer } from 'node:https'
+import type { Duplex } from 'node:stream'
+import { PeerConnectError } from './errors.ts'
+import type { ServerSettings } from './options.ts'
+import { matchPath, pathOf } from './path.ts'
+
+/** An http server, with or without TLS. */
+export type AnyHttpServer = HttpServer | HttpsServer
+
+/** What an http server is bound to. */
+interface Bound {
+  readonly port: number
+  readonly host: string
+  readonly address: string
+}
+
+const STATUSES = new Map<string | undefined, number>([
+  ['HPE_HEADER_OVERFLOW', 431],
+  ['ERR_HTTP_REQUEST_TIMEOUT', 408],
+])
+
+const EXTRA_HEADERS = new Map<number, string>([
+  [401, 'WWW-Authenticate: Bearer\r\n'],
+  [405, 'Allow: GET\r\n'],
+  [426, 'Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n'],
+])
+
+/** Makes an http server for nothing but upgrades; `refused` is told of who speaks no HTTP. */
+export function makeHttp(
+  settings: ServerSettings,
+  refused: (error: PeerConnectError) => void,
+): AnyHttpServer {
+  const { tls, handshakeTimeout } = settings
+  const options = {
+    headersTimeout: handshakeTimeout,
+    requestTimeout: handshakeTimeout,
+    connectionsCheckingInterval: Math.min(handshakeTimeout, 30_000),
+  }
+  const plain = (request: IncomingMessage, response: ServerResponse): void =>
+    answerPlain(request, response, settings)
+  const http = tls
+    ? createTlsServer({ handshakeTimeout, ...tls, ...options }, plain)
+    : createServer(options, plain)
+  return http.on('clientError', (cause: NodeJS.ErrnoException, tcp) => {
+    if (cause.code === 'ECONNRESET' || !tcp.writable) {
+      tcp.destroy()
+      return
+    }
+    const error = new PeerConnectError(cause, { status: STATUSES.get(cause.code) ?? 400 })
+    refused(error)
+    refuse(tcp, error)
+  })
+}
+
+/** Listens, and resolves with what it is bound to. */
+export function listening(http: AnyHttpServer, port: number, host: string): Promise<Bound> {
+  return new Promise((resolve, reject) => {
+    http.once('error', reject)
+    http.listen(port, host, () => {
+      http.off('error', reject)
+      resolve({ ...boundTo(http), host })
+    })
+  })
+}
+
+/** Stops to listen, and resolves when the last connection has gone or the time is up. */
+export function stop(http: AnyHttpServer, within: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, within)
+    http.close(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+}
+
+/** Is what an http server is bound to, if it is. */
+export function boundTo(http: AnyHttpServer | undefined): Bound {
+  const bound = http?.address() ?? ''
+  if (typeof bound === 'string') return { port: 0, host: bound, address: bound }
+  return { port: bound.port, host: bound.address, address: bound.address }
+}
+
+/** Answers somebody who isn't let in, without the words of an error that isn't meant for them. */
+export function refuse(tcp: Duplex, error: PeerConnectError): void {
+  const { status, message, cause } = error
+  if (status === 0) {
+    tcp.destroy()
+    return
+  }
+  answer(tcp, status, cause === undefined ? message : (STATUS_CODES[status] ?? ''))
+}
+
+/** Answers a request for an upgrade with anything but 101, and hangs up. */
+export function answer(tcp: Duplex, status: number, text: string): void {
+  tcp.on('error', () => tcp.destroy())
+  if (!tcp.writable) {
+    tcp.destroy()
+    return
+  }
+  const body = `${text}\n`
+  tcp.once('finish', () => tcp.destroy())
+  tcp.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Refused'}\r\n` +
+      `Connection: close\r\nContent-Type: text/plain; charset=utf-8\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\n${EXTRA_HEADERS.get(status) ?? ''}\r\n${body}`,
+  )
+}
+
+/** Answers who doesn't ask for an upgrade. */
+function answerPlain(
+  { url = '/' }: IncomingMessage,
+  response: ServerResponse,
+  { path: pattern }: ServerSettings,
+): void {
+  const path = pathOf(url)
+  const served = path !== undefined && (pattern === undefined || matchPath(pattern, path))
+  response.setHeader('Connection', 'close').setHeader('Content-Type', 'text/plain; charset=utf-8')
+  if (served) {
+    response.writeHead(426, { Upgrade: 'websocket' }).end('this is a WebSocket server\n')
+  } else {
+    response.writeHead(404).end('nothing is served here\n')
+  }
+}

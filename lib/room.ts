@@ -1,0 +1,292 @@
+import type { Backplane } from './backplane.ts'
+import { maySend, sendableReason } from './close.ts'
+import { WebsocketError } from './errors.ts'
+import { DELIVER, Message, toBytes, toData, type Data } from './message.ts'
+import { checkNames } from './options.ts'
+import { isPromise } from './promises.ts'
+import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
+
+/** The events of a room, about this node's members. */
+export interface RoomEvents<Member> {
+  /** Somebody came in. */
+  join: Member
+  /** Somebody went, or its connection has closed. */
+  leave: Member
+}
+
+/** Who can be in a room. */
+export interface RoomMember {
+  readonly isOpen: boolean
+  readonly valid: boolean
+  close(code?: number, description?: string): unknown
+  /** @internal */
+  [DELIVER](message: Message): boolean
+}
+
+/** What the rooms of one server share. */
+export interface House extends Hearer {
+  readonly backplane: Backplane | undefined
+  /** Whether text goes out as binary. */
+  readonly binary: boolean
+  /** Is told when the backplane failed. */
+  failed(error: WebsocketError): void
+  /** Is told of a message from the backplane that makes no sense. */
+  dropped(): void
+}
+
+const PLAN: Plan<RoomEvents<unknown>> = { kind: 'room', events: ['join', 'leave'] }
+
+/** Who is in a room, and who listens to it: kept only while there is somebody. */
+class State<Member extends RoomMember> extends Signals<RoomEvents<Member>> {
+  readonly members = new Set<Member>()
+  readonly #rooms: Rooms<Member>
+  readonly #topic: string
+  #unsubscribe: (() => void) | undefined
+
+  constructor(rooms: Rooms<Member>, topic: string) {
+    super(PLAN)
+    this.#rooms = rooms
+    this.#topic = topic
+  }
+
+  override get parent(): Hearer {
+    return this.#rooms.house
+  }
+
+  override changed(): void {
+    const used = this.members.size > 0 || this.listens('join') || this.listens('leave')
+    this.#rooms.keep(this.#topic, this, used)
+  }
+
+  add(member: Member): void {
+    this.members.add(member)
+    if (this.members.size === 1) this.#unsubscribe = this.#rooms.subscribe(this.#topic, this)
+    this.changed()
+    this.emit('join', member)
+  }
+
+  delete(member: Member): void {
+    this.members.delete(member)
+    if (this.members.size === 0) this.#unsubscribe?.()
+    this.changed()
+    this.emit('leave', member)
+  }
+
+  deliver(message: Message, except?: unknown): void {
+    for (const member of this.members) {
+      if (member.valid && member !== except) member[DELIVER](message)
+    }
+  }
+}
+
+/**
+ * Is a set of connections you can emit to. It is a handle: the same name is the same room, on every
+ * node; what it holds goes when it is empty and nobody listens.
+ */
+export class Room<Member extends RoomMember>
+  implements Target<RoomEvents<Member>>, Iterable<Member>
+{
+  /** The name it was asked for by. */
+  readonly name: string
+  readonly #rooms: Rooms<Member>
+  readonly #topic: string
+
+  /** @internal */
+  constructor(rooms: Rooms<Member>, name: string, topic: string) {
+    this.name = name
+    this.#rooms = rooms
+    this.#topic = topic
+  }
+
+  /** @internal */
+  get [SIGNALS](): Signals<RoomEvents<Member>> {
+    return this.#rooms.state(this.#topic)
+  }
+
+  /** How many members it has on this node. */
+  get size(): number {
+    return this.#rooms.state(this.#topic).members.size
+  }
+
+  /** Lets a member in; one whose connection has closed stays out. */
+  add(member: Member): this {
+    if (member.isOpen) this.#rooms.enter(this.#topic, member)
+    return this
+  }
+
+  /** Sends a member out; tells whether it was in. */
+  delete(member: Member): boolean {
+    return this.#rooms.leave(this.#topic, member)
+  }
+
+  /** Tells whether a member is in. */
+  has(member: Member): boolean {
+    return this.#rooms.state(this.#topic).members.has(member)
+  }
+
+  /** Iterates over the members on this node. */
+  [Symbol.iterator](): Iterator<Member> {
+    return this.#rooms.state(this.#topic).members.values()
+  }
+
+  /**
+   * Sends a message to every valid member, on every node; on this node `except` one.
+   *
+   * @throws TypeError for anything but a string, a Uint8Array or a finite number.
+   */
+  emit(data: Data | number, options: { except?: RoomMember | undefined } = {}): void {
+    checkNames(options, ['except'])
+    this.#rooms.emit(this.#topic, toData(data), options.except)
+  }
+
+  /**
+   * Closes the connection of every member, on every node: how to disconnect a user from anywhere.
+   *
+   * @throws RangeError for a code that may not be sent, RFC 6455 §7.4; nothing is changed then.
+   */
+  close(code = 1000, description = ''): void {
+    const reason = sendableReason(code, description)
+    this.#rooms.close(this.#topic, reason.code, reason.description)
+  }
+}
+
+const TEXT = 0
+const BINARY = 1
+const CLOSE = 2
+const ID_LENGTH = 16
+
+/** The rooms of one server, and their way to the other nodes. */
+export class Rooms<Member extends RoomMember> {
+  readonly house: House
+  readonly #states = new Map<string, State<Member>>()
+  readonly #entered = new Map<Member, Set<string>>()
+  readonly #node = crypto.getRandomValues(new Uint8Array(ID_LENGTH))
+
+  /** Makes the rooms of a house. */
+  constructor(house: House) {
+    this.house = house
+  }
+
+  /** Is a room by its name. */
+  room(name: string): Room<Member> {
+    return new Room(this, name, `room:${name}`)
+  }
+
+  /** Is the room of all members. */
+  everyone(): Room<Member> {
+    return new Room(this, 'clients', 'clients')
+  }
+
+  /** Is what is kept of a room, or an empty one: it is kept once it is used. */
+  state(topic: string): State<Member> {
+    return this.#states.get(topic) ?? new State(this, topic)
+  }
+
+  /** Keeps a state while it is used. */
+  keep(topic: string, state: State<Member>, used: boolean): void {
+    if (used) this.#states.set(topic, state)
+    else this.#states.delete(topic)
+  }
+
+  /** Lets a member into a room. */
+  enter(topic: string, member: Member): void {
+    const state = this.state(topic)
+    if (state.members.has(member)) return
+    this.#entered.set(member, (this.#entered.get(member) ?? new Set()).add(topic))
+    state.add(member)
+  }
+
+  /** Sends a member out of a room. */
+  leave(topic: string, member: Member): boolean {
+    const state = this.state(topic)
+    if (!state.members.has(member)) return false
+    const topics = this.#entered.get(member)
+    topics?.delete(topic)
+    if (topics?.size === 0) this.#entered.delete(member)
+    state.delete(member)
+    return true
+  }
+
+  /** Sends a member out of all rooms. */
+  leaveAll(member: Member): void {
+    for (const topic of [...(this.#entered.get(member) ?? [])]) this.leave(topic, member)
+  }
+
+  /** Ends the loops and waits on all rooms. */
+  end(): void {
+    for (const state of [...this.#states.values()]) state.endWaits()
+  }
+
+  /** Sends to the members of a room: here first and directly, then on the other nodes. */
+  emit(topic: string, data: Data, except: unknown): void {
+    const message = new Message(this.house.binary ? toBytes(data) : data)
+    this.#states.get(topic)?.deliver(message, except)
+    if (this.house.backplane) this.#publish(topic, message.isText ? TEXT : BINARY, message.bytes)
+  }
+
+  /** Closes the connections of the members of a room, here and on the other nodes. */
+  close(topic: string, code: number, description: string): void {
+    for (const member of [...this.state(topic).members]) member.close(code, description)
+    const text = toBytes(description)
+    this.#publish(topic, CLOSE, Uint8Array.of(code >> 8, code & 0xff, ...text))
+  }
+
+  /** Receives what other nodes send to a room, until the returned function is called. */
+  subscribe(topic: string, state: State<Member>): () => void {
+    let subscribed = true
+    const receive = (message: Uint8Array): void => {
+      if (subscribed) this.#receive(state, message)
+    }
+    const subscription = this.#attempt(() => this.house.backplane?.subscribe(topic, receive))
+    return () => {
+      subscribed = false
+      void this.#attempt(() =>
+        isPromise(subscription) ? subscription.then((stop) => stop()) : subscription?.(),
+      )
+    }
+  }
+
+  /** What travels: what it is, whose it is, and the payload. */
+  #publish(topic: string, kind: number, payload: Uint8Array): void {
+    const message = new Uint8Array(1 + ID_LENGTH + payload.length)
+    message[0] = kind
+    message.set(this.#node, 1)
+    message.set(payload, 1 + ID_LENGTH)
+    void this.#attempt(() => this.house.backplane?.publish(topic, message))
+  }
+
+  #receive(state: State<Member>, message: Uint8Array): void {
+    const payload = message.subarray(1 + ID_LENGTH)
+    const [kind] = message
+    if (this.#node.every((byte, index) => byte === message[1 + index])) return
+    if (message.length <= ID_LENGTH || kind === undefined || kind > CLOSE) {
+      this.house.dropped()
+    } else if (kind === CLOSE) {
+      const [high = 0, low = 0] = payload
+      const code = high * 256 + low
+      if (!maySend(code)) {
+        this.house.dropped()
+        return
+      }
+      const text = new TextDecoder().decode(payload.subarray(2))
+      for (const member of [...state.members]) member.close(code, text)
+    } else {
+      const data = kind === TEXT && !this.house.binary ? new TextDecoder().decode(payload) : payload
+      state.deliver(new Message(data))
+    }
+  }
+
+  /** Does what may fail for reasons of the backplane's: here nobody is harmed by it. */
+  #attempt<Value>(action: () => Value): Value | undefined {
+    const failed = (cause: unknown): void =>
+      this.house.failed(new WebsocketError('the backplane failed', { cause }))
+    try {
+      const result = action()
+      if (isPromise(result)) void result.then(undefined, failed)
+      return result
+    } catch (cause) {
+      failed(cause)
+      return undefined
+    }
+  }
+}

@@ -1,0 +1,387 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import debug from 'debug'
+import { addressOf, admit, checkHandshake, received } from './admission.ts'
+import { sendableReason } from './close.ts'
+import { WebsocketConnection, type Counts, type Maker } from './connection.ts'
+import {
+  ConnectError,
+  PeerConnectError,
+  unexpected,
+  type CallbackError,
+  type WebsocketError,
+} from './errors.ts'
+import { boundTo, listening, makeHttp, refuse, stop, type AnyHttpServer } from './http.ts'
+import { Keepalive } from './keepalive.ts'
+import type { Data } from './message.ts'
+import { checkNames, resolveServer, type ServerOptions, type ServerSettings } from './options.ts'
+import { deferred, handled } from './promises.ts'
+import type { RequestDetails, RequestSource } from './request.ts'
+import { Rooms, type Room } from './room.ts'
+import { SIGNALS, Signals, type Plan, type Target } from './signals.ts'
+import type { Transport } from './transport/transport.ts'
+import { makeUpgrader, type Upgrader } from './transport/ws.ts'
+import { claimUpgrades, type Door } from './upgrades.ts'
+
+const log = debug('simplewebsockets:server')
+
+/** Where a server listens. */
+export interface Address {
+  /** The port it is bound to. */
+  readonly port: number
+  /** The host as it was passed. */
+  readonly host: string
+  /** The address it is bound to. */
+  readonly address: string
+}
+
+/** The events of a server. */
+export interface ServerEvents<Context extends {} = {}> {
+  /** It listens. */
+  listening: Address
+  /** A client was let in. */
+  client: WebsocketConnection<Context>
+  /** It could not listen. */
+  connectError: ConnectError
+  /** A peer was not let in. */
+  peerError: PeerConnectError
+  /** Something failed that nobody heard of where it happened. */
+  error: WebsocketError
+  /** The network behind its backplane went, or came back. */
+  backplane: { state: 'up' | 'down' }
+  /** It has closed, and so have its connections. */
+  closed: Address
+}
+
+/** What a server has counted since it was made. */
+export interface ServerStats {
+  /** Connections that are open or closing. */
+  readonly connections: number
+  /** Peers at the door, not let in yet. */
+  readonly handshakes: number
+  /** Messages received from peers. */
+  readonly received: number
+  /** Messages sent to peers, one for each. */
+  readonly sent: number
+  /** Messages dropped by a policy: for slow peers, past a limit, or senseless on the backplane. */
+  readonly dropped: number
+  /** Peers that were not let in, by HTTP status; 0 for those who left before. */
+  readonly refused: ReadonlyMap<number, number>
+}
+
+/** How a server closes. */
+export interface CloseOptions {
+  /** The code that its clients are told. Default: 1001. */
+  code?: number | undefined
+  /** The text that its clients are told. Default: the standard text of the code. */
+  description?: string | undefined
+}
+
+/** Somebody at the door. */
+export interface Visit {
+  readonly source: Omit<RequestSource, 'params'>
+  /** Rejects when they leave before they are in. */
+  readonly left: Promise<never>
+  /** Checks how they knock; throws a `PeerConnectError`. */
+  readonly check: () => void
+  /** Opens their connection, once they are let in; throws a `PeerConnectError`. */
+  readonly enter: (request: RequestDetails, protocols: readonly string[]) => Transport
+  /** Tells them that they are not. */
+  readonly refuse: (error: PeerConnectError) => void
+}
+
+/** Names the method that lets in who comes by another way than http. */
+export const WELCOME: unique symbol = Symbol('welcome')
+
+const PLAN: Plan<ServerEvents> = {
+  kind: 'server',
+  events: ['listening', 'client', 'connectError', 'peerError', 'error', 'backplane', 'closed'],
+  end: 'closed',
+}
+
+class ServerSignals<Context extends {}> extends Signals<ServerEvents<Context>> {
+  constructor() {
+    super(PLAN)
+  }
+
+  /** A client whose listener failed unheard is without what the listener was to do for it. */
+  override unheard(_: CallbackError, value: unknown): void {
+    if (value instanceof WebsocketConnection) value.close(1011)
+  }
+}
+
+/** Is where clients connect: each yields a `client` event with its connection. */
+export class WebsocketServer<Context extends {} = {}> implements Target<ServerEvents<Context>> {
+  /** Everybody who is connected to this node. */
+  readonly clients: Room<WebsocketConnection<Context>>
+
+  readonly #settings: ServerSettings
+  readonly #signals = new ServerSignals<Context>()
+  readonly #counts: Counts = { received: 0, sent: 0, dropped: 0 }
+  readonly #refused = new Map<number, number>()
+  readonly #rooms: Rooms<WebsocketConnection<Context>>
+  readonly #maker: Maker<Context>
+  readonly #upgrade: Upgrader
+  readonly #visitors = new Set<(error: PeerConnectError) => void>()
+  readonly #addresses = new Map<string, number>()
+  readonly #doors = new Map<AnyHttpServer, () => void>()
+  #http: AnyHttpServer | undefined
+  #serving: Promise<unknown> | undefined
+  #closing: Promise<void> | undefined
+  #address: Address = { port: 0, host: '', address: '' }
+  #open = false
+
+  /** @throws TypeError for an option that is unknown or can't be. */
+  constructor(options?: ServerOptions<Context>) {
+    const settings = resolveServer(options)
+    const { keepaliveTimeout, backplane, binary } = settings
+    const report = (error: WebsocketError): boolean => this.#signals.report(error)
+    this.#settings = settings
+    this.#upgrade = makeUpgrader(settings)
+    this.#rooms = new Rooms({
+      backplane,
+      binary,
+      report,
+      failed: (error) => {
+        if (!report(error)) log('%s: %O', error.message, error.cause)
+      },
+      dropped: () => {
+        this.#counts.dropped++
+      },
+    })
+    this.clients = this.#rooms.everyone()
+    this.#maker = {
+      side: 'server',
+      settings,
+      keepalive: keepaliveTimeout === false ? undefined : new Keepalive(keepaliveTimeout),
+      counts: this.#counts,
+      report,
+      broadcast: (from, data) => this.clients.emit(data, { except: from }),
+      gone: (connection) => this.#gone(connection),
+    }
+    backplane?.listen?.((state) => void this.#signals.emit('backplane', { state }))
+  }
+
+  /** @internal */
+  get [SIGNALS](): Signals<ServerEvents<Context>> {
+    return this.#signals
+  }
+
+  /** Whether it serves, or is attached. */
+  get isOpen(): boolean {
+    return this.#open
+  }
+
+  /**
+   * Listens on a port, 8080 on localhost unless you say otherwise; 0 picks a free one. With `tls` it
+   * speaks wss. Resolves when it listens.
+   *
+   * It rejects with a `ConnectError` when it can't. Don't leave that unseen: await it, or listen to
+   * `connectError`.
+   */
+  serve(port = 8080, host = 'localhost'): Promise<Address> {
+    const { promise, resolve, reject } = deferred<Address>()
+    const failed = (cause: unknown): void => {
+      const error = cause instanceof ConnectError ? cause : new ConnectError(cause)
+      if (this.#signals.emit('connectError', error)) handled(promise)
+      reject(error)
+    }
+    if (this.#http || this.#closing) {
+      failed(new ConnectError(`the server ${this.#closing ? 'is closing' : 'serves already'}`))
+      return promise
+    }
+    const refused = (error: PeerConnectError): void => this.#refuse(error)
+    const http = (this.#http = makeHttp(this.#settings, refused))
+    this.#serving = listening(http, port, host).then(
+      (address) => {
+        this.#serving = undefined
+        this.#address = { ...address, host }
+        this.attach(http)
+        resolve(this.#address)
+        log('listens on %s port %d', this.#address.address, this.#address.port)
+        this.#signals.emit('listening', this.#address)
+      },
+      (cause: unknown) => {
+        this.#serving = this.#http = undefined
+        failed(cause)
+      },
+    )
+    return promise
+  }
+
+  /**
+   * Takes the upgrades of an http server of yours, those to its `path`; several servers may share
+   * one by paths of their own. `close` gives them back and leaves the http server running.
+   *
+   * @throws TypeError when another server claims an overlapping path there.
+   */
+  attach(server: AnyHttpServer): this {
+    if (typeof server?.listenerCount !== 'function') {
+      throw unexpected('what is attached to', 'an http.Server or an https.Server', server)
+    }
+    if (this.#doors.has(server)) return this
+    const door: Door = {
+      path: this.#settings.path,
+      enter: (request, tcp, head) => this.#knocked(request, tcp, head),
+    }
+    this.#doors.set(server, claimUpgrades(server, door))
+    this.#begin()
+    return this
+  }
+
+  /** Is a handle to a room: the same name is the same room, on every node. */
+  room(name: string): Room<WebsocketConnection<Context>> {
+    if (typeof name !== 'string') throw unexpected('the name of a room', 'a string', name)
+    return this.#rooms.room(name)
+  }
+
+  /**
+   * Sends a message to every valid client, on every node.
+   *
+   * @throws TypeError for anything but a string, a Uint8Array or a finite number.
+   */
+  emit(data: Data | number): void {
+    this.clients.emit(data)
+  }
+
+  /**
+   * Lets nobody in any more, closes every connection, with 1001 unless you say otherwise, and
+   * resolves when all have ended: those that don't answer are cut after `closeTimeout`.
+   *
+   * @throws RangeError for a code that may not be sent, RFC 6455 §7.4; nothing is changed then.
+   */
+  close(options: CloseOptions = {}): Promise<void> {
+    checkNames(options, ['code', 'description'])
+    const { code, description } = sendableReason(options.code ?? 1001, options.description ?? '')
+    return (this.#closing ??= this.#close(code, description).finally(() => {
+      this.#closing = undefined
+    }))
+  }
+
+  /** Is what it has counted. */
+  stats(): ServerStats {
+    const { received, sent, dropped } = this.#counts
+    return {
+      connections: this.clients.size,
+      handshakes: this.#visitors.size,
+      received,
+      sent,
+      dropped,
+      refused: new Map(this.#refused),
+    }
+  }
+
+  /** Closes with 1001 at the end of an `await using` block. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /** @internal */
+  async [WELCOME](visit: Visit): Promise<WebsocketConnection<Context> | undefined> {
+    try {
+      return await this.#welcome(visit)
+    } catch (cause) {
+      const error = cause instanceof PeerConnectError ? cause : new PeerConnectError(cause)
+      this.#refuse(error)
+      visit.refuse(error)
+      return undefined
+    }
+  }
+
+  async #welcome(visit: Visit): Promise<WebsocketConnection<Context>> {
+    const { source, left, check, enter } = visit
+    if (this.#closing) throw new PeerConnectError('the server is closing', { status: 503 })
+    this.#begin()
+    check()
+    const request = received(source, this.#settings)
+    const { promise: turnedAway, reject: turnAway } = deferred<never>()
+    const knock = {
+      request,
+      settings: this.#settings,
+      connections: this.clients.size + this.#visitors.size,
+      fromAddress: this.#addresses.get(request.remoteAddress) ?? 0,
+    }
+    this.#visitors.add(turnAway)
+    this.#count(request, 1)
+    let connection: WebsocketConnection<Context> | undefined
+    try {
+      // What `authorize` returned is the context, which its type says and this code can't see.
+      const context = (await Promise.race([admit(knock), left, handled(turnedAway)])) as Context
+      connection = new WebsocketConnection(
+        this.#maker,
+        enter(request, this.#settings.protocols),
+        request,
+        context,
+      )
+    } finally {
+      this.#visitors.delete(turnAway)
+      if (!connection) this.#count(request, -1)
+    }
+    log('%s connected from %s', connection.id, request.remoteAddress)
+    this.clients.add(connection)
+    this.#signals.emit('client', connection)
+    return connection
+  }
+
+  #begin(): void {
+    if (!this.#open) this.#signals.revive()
+    this.#open = true
+  }
+
+  /** Counts the connections of an address, where they are limited. */
+  #count({ remoteAddress }: RequestDetails, step: 1 | -1): void {
+    if (this.#settings.maxConnectionsPerAddress === false) return
+    const count = (this.#addresses.get(remoteAddress) ?? 0) + step
+    if (count > 0) this.#addresses.set(remoteAddress, count)
+    else this.#addresses.delete(remoteAddress)
+  }
+
+  #refuse(error: PeerConnectError): void {
+    this.#refused.set(error.status, (this.#refused.get(error.status) ?? 0) + 1)
+    if (!this.#signals.emit('peerError', error)) log('refused: %d %s', error.status, error.message)
+  }
+
+  #gone(connection: WebsocketConnection<Context>): void {
+    this.#count(connection.request, -1)
+    this.#rooms.leaveAll(connection)
+  }
+
+  #knocked(request: IncomingMessage, tcp: Duplex, head: Buffer): void {
+    tcp.on('error', () => tcp.destroy())
+    const { promise: left, reject } = deferred<never>()
+    const leave = (): void => reject(new PeerConnectError('the peer has left', { status: 0 }))
+    tcp.once('close', leave)
+    const visit: Visit = {
+      source: {
+        url: request.url ?? '/',
+        rawHeaders: request.rawHeaders,
+        remoteAddress: addressOf(request, this.#settings.trustProxy),
+      },
+      left: handled(left),
+      check: () => checkHandshake(request),
+      enter: () => this.#upgrade(request, tcp, head),
+      refuse: (error) => refuse(tcp, error),
+    }
+    void this[WELCOME](visit).then(() => tcp.off('close', leave))
+  }
+
+  async #close(code: number, description: string): Promise<void> {
+    await this.#serving
+    if (!this.#open) return
+    this.#open = false
+    const http = this.#http
+    const address = http ? this.#address : boundTo([...this.#doors.keys()][0])
+    for (const release of this.#doors.values()) release()
+    this.#doors.clear()
+    const refusal = new PeerConnectError('the server is closing', { status: 503 })
+    for (const turnAway of this.#visitors) turnAway(refusal)
+    const stopped = http && stop(http, this.#settings.closeTimeout)
+    await Promise.all([...this.clients].map((client) => client.close(code, description)))
+    http?.closeAllConnections()
+    await stopped
+    this.#http = undefined
+    this.#rooms.end()
+    log('has closed')
+    this.#signals.end(address)
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * Reads the headers of the frames in a stream of bytes, RFC 6455 §5.2, and tells of one that is
+ * longer than it may be: `ws` only knows messages.
+ */
+export class FrameScanner {
+  /** Is called with a frame that is too long, before its payload is read. */
+  exceeded: (() => void) | undefined
+
+  readonly #most: number
+  #header: number[] = [] // the bytes of a header that isn't whole yet
+  #payload = 0 // bytes of the payload still to come
+
+  /** Makes one for frames of at most so many bytes of payload. */
+  constructor(most: number) {
+    this.#most = most
+  }
+
+  /** Looks through the next bytes of the stream. */
+  scan(chunk: Uint8Array): void {
+    let offset = 0
+    while (offset < chunk.length) {
+      const skipped = Math.min(this.#payload, chunk.length - offset)
+      offset += skipped
+      this.#payload -= skipped
+      if (this.#payload > 0 || offset === chunk.length) return
+      this.#header.push(chunk[offset++] ?? 0)
+      if (this.#header.length === headerLength(this.#header)) this.#entered()
+    }
+  }
+
+  #entered(): void {
+    this.#payload = payloadLength(this.#header)
+    this.#header = []
+    if (this.#payload > this.#most) this.exceeded?.()
+  }
+}
+
+function headerLength([, second = 0]: readonly number[]): number {
+  const length = second & 0x7f
+  return 2 + (length === 127 ? 8 : length === 126 ? 2 : 0) + (second & 0x80 ? 4 : 0)
+}
+
+function payloadLength([, second = 0, ...rest]: readonly number[]): number {
+  const length = second & 0x7f
+  if (length < 126) return length
+  return rest.slice(0, length === 126 ? 2 : 8).reduce((sum, byte) => sum * 256 + byte, 0)
+}

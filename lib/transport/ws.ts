@@ -1,0 +1,360 @@
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import type { Socket as TcpSocket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import debug from 'debug'
+import { WebSocket, WebSocketServer, type PerMessageDeflateOptions, type RawData } from 'ws'
+import { messageTooBig, type CloseReason } from '../close.ts'
+import { ConnectError, PeerConnectError } from '../errors.ts'
+import { Message, mostBytes, toBytes, type Data } from '../message.ts'
+import type { ConnectionSettings, ServerSettings } from '../options.ts'
+import { FrameScanner } from './scanner.ts'
+import type { Dial, Receiver, Transport } from './transport.ts'
+
+const log = debug('simplewebsockets:transport')
+
+const TEXT = { binary: false }
+const BINARY = { binary: true }
+const MOST_PONGS = 64 * 1024 // bytes waiting above which only the latest ping is answered
+const MOST_BODY = 4 * 1024 // bytes kept of what a server says instead of 101
+const BODY_TIMEOUT = 1_000
+
+/** A `ws` socket that asks its transport before it answers the peer's close frame, or a bad frame. */
+class Socket extends WebSocket {
+  transport: WsTransport | undefined
+
+  override close(code?: number, reason?: string | Buffer): void {
+    if (this.transport) this.transport.closing(code, reason)
+    else super.close(code, reason)
+  }
+
+  /** Sends a close frame, or goes on with the closing handshake. */
+  closeNow(code?: number, reason?: string | Buffer): void {
+    super.close(code, reason)
+  }
+}
+
+/** A `ws` socket as a `Transport`. */
+export class WsTransport implements Transport {
+  readonly #socket: Socket
+  readonly #tcp: TcpSocket
+  readonly #settings: ConnectionSettings
+  readonly #scanner: FrameScanner | undefined
+  #receiver: Receiver | undefined
+  #written: (() => void) | undefined
+  #badFrame: number | undefined
+  #unanswered: Buffer | undefined
+
+  constructor(
+    socket: Socket,
+    tcp: TcpSocket,
+    settings: ConnectionSettings,
+    scanner: FrameScanner | undefined,
+  ) {
+    this.#socket = socket
+    this.#tcp = tcp
+    this.#settings = settings
+    this.#scanner = scanner
+    if (settings.useNagleAlgorithm) tcp.setNoDelay(false)
+  }
+
+  get protocol(): string {
+    return this.#socket.protocol
+  }
+
+  get bufferedAmount(): number {
+    return this.#socket.bufferedAmount
+  }
+
+  get bytesReceived(): number {
+    return this.#tcp.bytesRead
+  }
+
+  start(receiver: Receiver): void {
+    this.#receiver = receiver
+    this.#socket.transport = this
+    this.#socket
+      .on('message', socketMessage)
+      .on('ping', socketPing)
+      .on('pong', socketPong)
+      .on('error', socketError)
+      .on('close', socketClose)
+    if (!this.#scanner) return
+    const description = `frame size exceeds maximum of ${this.#settings.maxReceivedFrameSize} Bytes.`
+    this.#scanner.exceeded = () => receiver.invalid({ code: 1008, description }, undefined)
+  }
+
+  send(message: Data | Message, notify: boolean): void {
+    const written = notify ? (this.#written ??= () => this.#receiver?.written()) : undefined
+    const { fragmentationThreshold } = this.#settings
+    if (fragmentationThreshold !== false && mostBytes(message) > fragmentationThreshold) {
+      this.#sendFragments(message, fragmentationThreshold, written)
+    } else if (typeof message === 'string') {
+      this.#socket.send(message, written)
+    } else {
+      this.#socket.send(toBytes(message), isText(message) ? TEXT : BINARY, written)
+    }
+  }
+
+  ping(payload: Uint8Array): void {
+    this.#socket.ping(payload)
+  }
+
+  close({ code, description }: CloseReason): void {
+    this.#socket.closeNow(code, description)
+  }
+
+  cut(): void {
+    this.#socket.terminate()
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
+  /** Is asked by `ws` to close: with the peer's reason, or with a code alone for its bad frame. */
+  closing(code: number | undefined, reason: string | Buffer | undefined): void {
+    if (code !== undefined && reason === undefined) {
+      this.#badFrame = code // what was wrong with it follows as an `error`
+      return
+    }
+    this.#receiver?.closing({ code: code ?? 1005, description: reason?.toString() ?? '' })
+    this.#socket.closeNow(code, reason)
+  }
+
+  message(data: Buffer, isBinary: boolean): void {
+    const whole = isBinary || this.#settings.binary ? plain(data) : data.toString()
+    this.#receiver?.message(whole, data.length)
+  }
+
+  pinged(payload: Buffer): void {
+    this.#answer(payload)
+    this.#receiver?.ping(plain(payload))
+  }
+
+  ponged(payload: Buffer): void {
+    this.#receiver?.pong(plain(payload))
+  }
+
+  failed(error: Error): void {
+    const code = this.#badFrame
+    if (code === undefined) {
+      log('%s', error.message)
+      return
+    }
+    const description = error.message.replace(/^Invalid WebSocket frame: /, '')
+    const tooBig = messageTooBig(this.#settings.maxReceivedMessageSize)
+    this.#receiver?.invalid(code === tooBig.code ? tooBig : { code, description }, error)
+    this.#socket.closeNow(code) // where the connection was closing already, `ws` ends the TCP
+  }
+
+  closed(code: number, description: Buffer): void {
+    this.#receiver?.closed({ code, description: description.toString() })
+  }
+
+  #sendFragments(message: Data | Message, size: number, written: (() => void) | undefined): void {
+    const bytes = toBytes(message)
+    const binary = !isText(message)
+    let offset = 0
+    do {
+      const fin = offset + size >= bytes.length
+      const part = bytes.subarray(offset, offset + size)
+      this.#socket.send(part, { binary, fin }, fin ? written : undefined)
+      offset += size
+    } while (offset < bytes.length)
+  }
+
+  /** Answers a ping; only the latest while the peer doesn't read the pongs, RFC 6455 §5.5.3. */
+  #answer(payload: Buffer): void {
+    if (this.#tcp.writableLength <= MOST_PONGS) {
+      this.#socket.pong(payload)
+      return
+    }
+    if (!this.#unanswered) {
+      this.#tcp.once('drain', () => {
+        this.#socket.pong(this.#unanswered)
+        this.#unanswered = undefined
+      })
+    }
+    this.#unanswered = payload
+  }
+}
+
+// Shared by all sockets: `ws` calls them with itself as `this`.
+
+function socketMessage(this: WebSocket, data: RawData, isBinary: boolean): void {
+  if (Buffer.isBuffer(data)) transportOf(this)?.message(data, isBinary)
+}
+
+function socketPing(this: WebSocket, payload: Buffer): void {
+  transportOf(this)?.pinged(payload)
+}
+
+function socketPong(this: WebSocket, payload: Buffer): void {
+  transportOf(this)?.ponged(payload)
+}
+
+function socketError(this: WebSocket, error: Error): void {
+  transportOf(this)?.failed(error)
+}
+
+function socketClose(this: WebSocket, code: number, description: Buffer): void {
+  transportOf(this)?.closed(code, description)
+}
+
+function transportOf(socket: WebSocket): WsTransport | undefined {
+  return socket instanceof Socket ? socket.transport : undefined
+}
+
+function isText(message: Data | Message): boolean {
+  return typeof message === 'string' || (message instanceof Message && message.isText)
+}
+
+/** Is the same bytes as what everybody knows: a Buffer is more than they asked for. */
+function plain(buffer: Buffer): Uint8Array {
+  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length)
+}
+
+/**
+ * Turns the request for an upgrade into a transport, which must be started in the same turn.
+ *
+ * @throws PeerConnectError 400 where it asks for what makes no sense, 0 where the peer has gone.
+ */
+export type Upgrader = (request: IncomingMessage, tcp: Duplex, head: Buffer) => Transport
+
+/** Makes what turns the requests of one server into transports. */
+export function makeUpgrader(settings: ServerSettings): Upgrader {
+  const server = new WebSocketServer({
+    ...shared(settings),
+    noServer: true,
+    clientTracking: false,
+    WebSocket: Socket,
+    handleProtocols: (offered) =>
+      [...offered].find((name) => settings.protocols.includes(name)) ?? false,
+  })
+  const outcomes: (WebSocket | Error)[] = [] // `ws` answers in the same turn, if the peer is there
+  server.on('wsClientError', (error) => void outcomes.push(error))
+  return (request, tcp, head) => {
+    const scanner = scan(tcp, settings)
+    server.handleUpgrade(request, tcp, head, (socket) => void outcomes.push(socket))
+    const outcome = outcomes.pop()
+    if (outcome instanceof Socket)
+      return new WsTransport(outcome, request.socket, settings, scanner)
+    throw outcome instanceof Error
+      ? new PeerConnectError(outcome.message, { status: 400 })
+      : new PeerConnectError('the peer has left', { status: 0 })
+  }
+}
+
+/** Reaches for a server with `ws`. */
+export const dial: Dial = (call, { opened, failed }) => {
+  const { agent, tls } = call.settings
+  let socket: Socket | undefined
+  let scanner: FrameScanner | undefined
+  let tcp: TcpSocket | undefined
+  let done = false
+  const fail = (error: ConnectError): void => {
+    if (done) return
+    giveUp()
+    failed(error)
+  }
+  const giveUp = (): void => {
+    done = true
+    socket?.terminate()
+  }
+  try {
+    socket = new Socket(call.url, [...call.protocols], {
+      ...tls,
+      ...shared(call.settings),
+      headers: { ...call.headers },
+      ...(agent && { agent }),
+    })
+  } catch (cause) {
+    queueMicrotask(() => fail(new ConnectError(cause)))
+    return giveUp
+  }
+  socket
+    .on('error', (cause) => fail(new ConnectError(cause)))
+    .on('unexpected-response', (_, response) => refusal(response, fail))
+    .on('upgrade', (response) => {
+      tcp = response.socket
+      scanner = scan(tcp, call.settings)
+    })
+    .on('open', () => {
+      done = true
+      if (!socket || !tcp) return
+      socket.removeAllListeners()
+      opened(new WsTransport(socket, tcp, call.settings, scanner))
+    })
+  return giveUp
+}
+
+/** The options of `ws` that both sides have. */
+function shared(settings: ConnectionSettings): {
+  maxPayload: number
+  autoPong: boolean
+  perMessageDeflate: false | PerMessageDeflateOptions
+} {
+  return {
+    maxPayload: settings.maxReceivedMessageSize,
+    autoPong: false,
+    perMessageDeflate: deflation(settings.compression),
+  }
+}
+
+/** Keeps no context from one message to the next: it would cost each connection 227 KiB. */
+function deflation(
+  compression: ConnectionSettings['compression'],
+): false | PerMessageDeflateOptions {
+  if (compression === false) return false
+  const { threshold = 1024, ...zlib } = compression === true ? {} : compression
+  return {
+    serverNoContextTakeover: true,
+    clientNoContextTakeover: true,
+    threshold,
+    zlibDeflateOptions: Object.fromEntries(
+      Object.entries(zlib).filter(([, value]) => value !== undefined),
+    ),
+  }
+}
+
+/** Puts a scanner before `ws`'s own reader, where frames have a limit. */
+function scan(tcp: Duplex, { maxReceivedFrameSize }: ConnectionSettings): FrameScanner | undefined {
+  if (maxReceivedFrameSize === false) return undefined
+  const scanner = new FrameScanner(maxReceivedFrameSize)
+  tcp.on('data', (chunk: Buffer) => scanner.scan(chunk))
+  return scanner
+}
+
+/** Reads what a server says instead of 101: its status, headers, and the start of its body. */
+function refusal(response: IncomingMessage, fail: (error: ConnectError) => void): void {
+  const { statusCode: status = 0, statusMessage = '' } = response
+  let body = Buffer.alloc(0)
+  const finish = (): void => {
+    clearTimeout(timer)
+    fail(
+      new ConnectError(`the server answered ${status} ${statusMessage}`.trimEnd(), {
+        status,
+        headers: flat(response.headers),
+        body: body.subarray(0, MOST_BODY).toString(),
+      }),
+    )
+    response.destroy()
+  }
+  const timer = setTimeout(finish, BODY_TIMEOUT)
+  response
+    .on('data', (chunk: Buffer) => {
+      body = Buffer.concat([body, chunk])
+      if (body.length >= MOST_BODY) finish()
+    })
+    .on('error', finish)
+    .on('close', finish)
+}
+
+function flat(headers: IncomingHttpHeaders): Record<string, string> {
+  const pairs = Object.entries(headers).map(([name, value]) => [name, String(value)] as const)
+  return Object.assign(Object.create(null), Object.fromEntries(pairs)) as Record<string, string>
+}

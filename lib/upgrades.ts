@@ -1,0 +1,78 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { answer, type AnyHttpServer } from './http.ts'
+import { matchPath, pathOf, pathsOverlap } from './path.ts'
+
+/** One of our servers behind an http server. */
+export interface Door {
+  /** The path it claims; none claims every path. */
+  readonly path: string | undefined
+  /** Takes an upgrade of a path that is its own. */
+  readonly enter: (request: IncomingMessage, tcp: Duplex, head: Buffer) => void
+}
+
+const registries = new WeakMap<AnyHttpServer, Registry>()
+
+/**
+ * Claims the upgrades of a path on an http server, until the returned function is called.
+ *
+ * What nobody claims is answered with 404 if every `upgrade` listener is ours; otherwise it is left
+ * alone, for somebody else may want it.
+ *
+ * @throws TypeError when the path overlaps one that is claimed already.
+ */
+export function claimUpgrades(http: AnyHttpServer, door: Door): () => void {
+  const registry = registries.get(http) ?? new Registry(http)
+  registry.add(door)
+  registries.set(http, registry)
+  return () => registry.delete(door)
+}
+
+/** Our servers behind one http server. */
+class Registry {
+  readonly #http: AnyHttpServer
+  readonly #doors = new Set<Door>()
+
+  constructor(http: AnyHttpServer) {
+    this.#http = http
+  }
+
+  add(door: Door): void {
+    const other = [...this.#doors].find(({ path }) => pathsOverlap(path, door.path))
+    if (other) {
+      throw new TypeError(
+        `expected a \`path\` of its own on this http server, got ${named(door)} beside ${named(other)}`,
+      )
+    }
+    if (this.#doors.size === 0) this.#http.on('upgrade', this.#upgraded)
+    this.#doors.add(door)
+  }
+
+  delete(door: Door): void {
+    this.#doors.delete(door)
+    if (this.#doors.size === 0) this.#http.off('upgrade', this.#upgraded)
+  }
+
+  readonly #upgraded = (request: IncomingMessage, tcp: Duplex, head: Buffer): void => {
+    const path = pathOf(request.url ?? '')
+    const door = [...this.#doors].find((each) => path !== undefined && opens(each, path))
+    const alone = this.#http.listenerCount('upgrade') === 1
+    if (door && (alone || isWebsocket(request))) {
+      door.enter(request, tcp, head)
+    } else if (alone) {
+      answer(tcp, path === undefined ? 400 : 404, 'no WebSocket is served at this path')
+    }
+  }
+}
+
+function opens({ path }: Door, asked: string): boolean {
+  return path === undefined || matchPath(path, asked) !== undefined
+}
+
+function isWebsocket(request: IncomingMessage): boolean {
+  return request.headers.upgrade?.toLowerCase() === 'websocket'
+}
+
+function named({ path }: Door): string {
+  return path === undefined ? 'every path' : JSON.stringify(path)
+}
