@@ -31,7 +31,9 @@ export default tseslint.config(
       '@typescript-eslint/no-misused-spread': 'off',
       // `{}` is the type of "anything but nothing", which a context is.
       '@typescript-eslint/no-empty-object-type': 'off',
-      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
+      // A message put into a template is text, or bytes that somebody wants to see.
+      '@typescript-eslint/restrict-template-expressions': 'off',
+      '@typescript-eslint/ban-ts-comment': ['error', { minimumDescriptionLength: 3 }],
       '@typescript-eslint/consistent-type-definitions': ['error', 'interface'],
       '@typescript-eslint/explicit-function-return-type': ['error', { allowExpressions: true }],
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
