@@ -146,7 +146,7 @@ for (const [reason, wait] of [
 }
 
 test('law 2: reading that goes on has an end too: 1008', async () => {
-  const [server, client] = pair({ server: { maxReceivedMessageSize: 1_000 } })
+  const [server, client] = pair({ server: { maxReceivedMessageSize: 1_000, closeTimeout: 0 } })
   listen(server, 'message', () => new Promise(() => {}))
   void once(server, 'pong').catch(() => {})
   for (let number = 0; number < 100; number++) client.send('x'.repeat(100))
