@@ -211,7 +211,7 @@ export class WebsocketClient implements Target<ClientEvents> {
     if (!areProtocols(protocols)) {
       throw unexpected('`protocols`', 'an array of different subprotocol names', protocols)
     }
-    if (!areHeaders(headers)) throw unexpected('`headers`', 'an object of strings', headers)
+    if (!areHeaders(headers)) throw unexpected('`headers`', 'a plain object of strings', headers)
     const extra = Object.entries(headers).filter(([name]) => !OWN_HEADERS.test(name))
     return {
       url: parsed(await answered(url)),

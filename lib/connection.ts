@@ -74,7 +74,7 @@ const ENDED = 3 // the `close` event is out
 export class WebsocketConnection<Context extends {} = {}> implements Target<ConnectionEvents> {
   /** What a connection's listeners, its transport and its keepalive have to do with. */
   static readonly #Inside = class extends Signals<ConnectionEvents> implements Receiver, Watched {
-    heard = 0
+    heard = -1
     pinged = false
     readonly #connection: WebsocketConnection
 

@@ -25,13 +25,10 @@ export class WebsocketError extends Error {
   }
 
   constructor(what?: unknown, { cause }: ErrorDetails = {}) {
-    const text = typeof what === 'string'
-    const wrapped = text ? cause : (what ?? cause)
-    super(
-      text && what !== '' ? what : undefined,
-      wrapped === undefined ? undefined : { cause: wrapped },
-    )
-    if (this.message === '') this.message = wrapped === undefined ? this.name : messageOf(wrapped)
+    const text = typeof what === 'string' ? what : ''
+    const wrapped = typeof what === 'string' ? cause : (what ?? cause)
+    const fallback = wrapped === undefined ? new.target.prototype.name : messageOf(wrapped)
+    super(text === '' ? fallback : text, wrapped === undefined ? undefined : { cause: wrapped })
   }
 
   /** Is the message, by the name that SimpleWebsockets gives it. */

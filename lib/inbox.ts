@@ -76,9 +76,7 @@ export class Inbox<Value> {
     this.#sizes.push(Math.max(1, size))
     this.bytes += Math.max(1, size)
     this.#changed()
-    // From inside a listener: the others go on when it has returned.
-    if (this.#current) queueMicrotask(() => this.#pumpAll())
-    else this.#pumpAll()
+    this.#pumpAll()
   }
 
   /** Adds a taker; it gets its first value in a later turn. */
@@ -95,7 +93,7 @@ export class Inbox<Value> {
   remove(cursor: Place<Value>): void {
     if (!this.#cursors.includes(cursor)) return
     this.#cursors = this.#cursors.filter((other) => other !== cursor)
-    this.#trim(this.#cursors.length === 0 ? cursor.position : this.#oldest())
+    this.#trim(Math.min(this.#oldest(), this.#cursors.length === 0 ? cursor.position : Infinity))
     this.#changed()
   }
 
@@ -105,8 +103,10 @@ export class Inbox<Value> {
     this.#pumpAll()
   }
 
+  /** Gives each listener what waits for it; from inside one, when it has returned. */
   #pumpAll(): void {
-    for (const cursor of this.#cursors) this.#pump(cursor)
+    if (this.#current) queueMicrotask(() => this.#pumpAll())
+    else for (const cursor of this.#cursors) this.#pump(cursor)
   }
 
   #anyBusy(): boolean {
@@ -139,12 +139,14 @@ export class Inbox<Value> {
       cursor.position++
       this.#trim(this.#oldest())
       this.#give(cursor, value as Value, cursor.position)
+      if (this.#cursors.length > 0) this.#trim(this.#oldest())
       this.#changed() // only now: who waits for the log to be empty comes after the last value
     }
   }
 
+  /** The number of the oldest value that somebody still takes, the one in hand among them. */
   #oldest(): number {
-    let oldest = Infinity
+    let oldest = this.#current?.position ?? Infinity
     for (const cursor of this.#cursors) oldest = Math.min(oldest, cursor.position)
     return oldest
   }

@@ -31,6 +31,7 @@ export class Keepalive {
   /** Begins to watch. */
   add(watched: Watched): void {
     this.#watched.add(watched)
+    watched.heard = -1 // its first beat is a sign of life
     if (this.#timer) return
     this.#timer = setInterval(() => this.#beat(), this.#period)
     this.#timer.unref?.()

@@ -178,7 +178,9 @@ export function areProtocols(value: unknown): value is readonly string[] {
 
 /** Tells whether a value is a bag of header names and values. */
 export function areHeaders(value: unknown): value is Readonly<Record<string, string>> {
-  return isObject(value) && Object.values(value).every((text) => typeof text === 'string')
+  if (!isObject(value)) return false
+  const plain = [Object.prototype, null].includes(Object.getPrototypeOf(value) as object | null)
+  return plain && Object.values(value).every((text) => typeof text === 'string')
 }
 
 const COMPRESSION_RANGES = {
@@ -191,9 +193,8 @@ const COMPRESSION_RANGES = {
 function isCompression(value: unknown): boolean {
   if (typeof value === 'boolean') return true
   if (!isObject(value) || isList(value)) return false
-  const names = Object.keys(COMPRESSION_RANGES)
+  checkNames(value, Object.keys(COMPRESSION_RANGES), 'compression.')
   return Object.entries(value).every(([name, given]: [string, unknown]) => {
-    if (!names.includes(name)) throw unknownName('option', `compression.${name}`, names)
     if (given === undefined) return true
     const [least, most] = COMPRESSION_RANGES[name as keyof typeof COMPRESSION_RANGES]
     return isWhole(given, least) && Number(given) <= most
@@ -264,7 +265,7 @@ const clientRules = {
   } as Rule<Asked<readonly string[]>>,
   headers: {
     fallback: {},
-    wanted: 'an object of strings, or a function that returns one',
+    wanted: 'a plain object of strings, or a function that returns one',
     accepts: (value) => isFunction(value) || areHeaders(value),
   } as Rule<Asked<Readonly<Record<string, string>>>>,
   tls: optional<TlsClientOptions>('an object', isObject),
@@ -290,13 +291,15 @@ export function resolveClient(given?: ClientOptions): ClientSettings {
 }
 
 /**
- * Checks a small bag of options for names that nobody knows.
+ * Checks a small bag of options, `inside` another one maybe, for names that nobody knows.
  *
  * @throws TypeError with the nearest name.
  */
-export function checkNames(given: object, known: readonly string[]): void {
+export function checkNames(given: object, known: readonly string[], inside = ''): void {
   const unknown = Object.keys(given).find((name) => !known.includes(name))
-  if (unknown !== undefined) throw unknownName('option', unknown, known)
+  if (unknown === undefined) return
+  const names = known.map((name) => inside + name)
+  throw unknownName('option', inside + unknown, names)
 }
 
 /**

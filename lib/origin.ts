@@ -31,8 +31,12 @@ export function originAllowed(
   if (origin === 'null') return allowed.includes('null')
   const page = parse(origin)
   if (page?.scheme === undefined || page.wildcard) return false
-  const own = host === undefined ? undefined : parse(host)
-  return [own, ...allowed.map(parse)].some((pattern) => pattern && matches(pattern, page))
+  const own = parse(host ?? '')
+  if (own && own.scheme === undefined && !own.wildcard && matches(own, page)) return true
+  return allowed.some((entry) => {
+    const pattern = parse(entry)
+    return pattern !== undefined && matches(pattern, page)
+  })
 }
 
 function matches(pattern: Origin, page: Origin): boolean {

@@ -1,11 +1,14 @@
-/** Tells whether a value is a path pattern: /segments, some of which may be :params. */
+/**
+ * Tells whether a value is a path pattern: /segments, some of which may be :params. Percent signs
+ * and stars are none: what they seem to say would never match.
+ */
 export function isPathPattern(value: unknown): boolean {
-  return typeof value === 'string' && /^\/[^?#\s]*$/.test(value) && namesOf(value) !== undefined
+  return typeof value === 'string' && /^\/[^?#\s%*]*$/.test(value) && namesOf(value) !== undefined
 }
 
 /** Is the path of a request's target, without its query; undefined where it can't be decoded. */
 export function pathOf(target: string): string | undefined {
-  const [path = ''] = target.replace(/^https?:\/\/[^/?]*/i, '').split('?', 1)
+  const path = target.replace(/^https?:\/\/[^/?]*/i, '').replace(/\?.*/s, '') || '/'
   try {
     return decodeURIComponent(path).includes('\0') ? undefined : path
   } catch {
@@ -44,7 +47,9 @@ export function pathsOverlap(one: string | undefined, other: string | undefined)
   if (left.length !== right.length) return false
   return left.every((segment, index) => {
     const opposite = right[index] ?? ''
-    return segment === opposite || segment.startsWith(':') || opposite.startsWith(':')
+    if (segment === opposite) return true
+    const someParam = segment.startsWith(':') || opposite.startsWith(':')
+    return someParam && segment !== '' && opposite !== ''
   })
 }
 

@@ -22,11 +22,8 @@ export function handled<Value>(promise: Promise<Value>): Promise<Value> {
   return promise
 }
 
-/** Tells whether a value is a promise, or another thing with a `then`. */
+/** Tells whether a value is a promise, or another thing with a `then` method. */
 export function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && 'then' in value && isFunction(value.then)
-}
-
-function isFunction(value: unknown): boolean {
-  return typeof value === 'function'
+  if (typeof value !== 'object' && typeof value !== 'function') return false
+  return value !== null && 'then' in value && typeof value.then === 'function'
 }

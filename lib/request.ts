@@ -139,10 +139,17 @@ function gathered(rawHeaders: readonly string[]): Record<string, string> {
 function cookiesOf(header: string): Map<string, string> {
   const cookies = new Map<string, string>()
   for (const pair of header.split(';')) {
-    const [, name, value = ''] = /^\s*([^=\s]+)\s*=\s*"?(.*?)"?\s*$/.exec(pair) ?? []
-    if (name !== undefined && !cookies.has(name)) cookies.set(name, unescaped(value))
+    const equals = pair.indexOf('=')
+    const name = pair.slice(0, equals).trim()
+    if (equals < 0 || name === '' || cookies.has(name)) continue
+    cookies.set(name, unescaped(unquoted(pair.slice(equals + 1).trim())))
   }
   return cookies
+}
+
+function unquoted(text: string): string {
+  const quoted = text.length > 1 && text.startsWith('"') && text.endsWith('"')
+  return quoted ? text.slice(1, -1) : text
 }
 
 function unescaped(text: string): string {
@@ -158,7 +165,7 @@ function fromBase64(encoded: string | undefined): string | undefined {
   if (encoded === undefined) return undefined
   try {
     const binary = atob(encoded.replaceAll('-', '+').replaceAll('_', '/'))
-    return new TextDecoder('utf-8', { fatal: true }).decode(
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(
       Uint8Array.from(binary, (char) => char.charCodeAt(0)),
     )
   } catch {

@@ -71,8 +71,9 @@ export class MemoryTransport implements Transport {
       deliver: (end, receiver) => {
         end.#reason = reason
         receiver.closing(reason)
+        const peer = end.#peer
         if (!end.#sentClose) end.close(reason)
-        else end.#end()
+        else if (peer && peer.#reason) end.#end() // each has the other's close frame
       },
     })
     this.#sentClose = true

@@ -1,0 +1,209 @@
+import assert from 'node:assert/strict'
+import { mock, test } from 'node:test'
+import {
+  CallbackError,
+  ClosedError,
+  ConnectError,
+  FrameError,
+  messageOf,
+  PeerConnectError,
+  unexpected,
+  unknownName,
+  WebsocketError,
+} from '../lib/errors.ts'
+
+const classes = [
+  { Kind: WebsocketError, name: 'WebsocketError' },
+  { Kind: ConnectError, name: 'ConnectError' },
+  { Kind: PeerConnectError, name: 'PeerConnectError' },
+  { Kind: CallbackError, name: 'CallbackError' },
+  { Kind: FrameError, name: 'FrameError' },
+  { Kind: ClosedError, name: 'ClosedError' },
+]
+
+for (const { Kind, name } of classes) {
+  test(`a ${name} is a WebsocketError and an Error, and knows its name`, () => {
+    const error = new Kind('it broke')
+    assert.ok(error instanceof WebsocketError)
+    assert.ok(error instanceof Error)
+    assert.equal(error.name, name)
+    assert.equal(String(error), `${name}: it broke`)
+    assert.equal(error.msg, 'it broke')
+    assert.equal(error.cause, undefined)
+  })
+
+  test(`a ${name} takes the message of the failure that it wraps`, () => {
+    const cause = new RangeError('out of reach')
+    const error = new Kind(cause)
+    assert.equal(error.message, 'out of reach')
+    assert.equal(error.msg, 'out of reach')
+    assert.equal(error.cause, cause)
+  })
+
+  test(`a ${name} takes the name of the failure's type where that has no message`, () => {
+    const error = new Kind(new RangeError())
+    assert.equal(error.msg, 'RangeError')
+  })
+
+  test(`a ${name} made of nothing says its own name`, () => {
+    for (const error of [new Kind(), new Kind(undefined), new Kind(null), new Kind('')]) {
+      assert.equal(error.msg, name)
+      assert.equal('cause' in error, false)
+    }
+  })
+
+  test(`a ${name} keeps its own message beside its cause`, () => {
+    const cause = new Error('the reason')
+    const error = new Kind('it broke', { cause })
+    assert.equal(error.msg, 'it broke')
+    assert.equal(error.cause, cause)
+  })
+
+  test(`a ${name} without a message takes that of its cause`, () => {
+    const cause = new Error('the reason')
+    for (const error of [new Kind(undefined, { cause }), new Kind('', { cause })]) {
+      assert.equal(error.msg, 'the reason')
+      assert.equal(error.cause, cause)
+    }
+  })
+
+  test(`the log of a ${name} prints its stack and its causes, and throws nothing`, () => {
+    const print = mock.method(console, 'error', () => {})
+    try {
+      const error = new Kind(new Error('the reason', { cause: 'the root' }))
+      error.log()
+      assert.deepEqual(
+        print.mock.calls.map((call) => call.arguments),
+        [[error]],
+      )
+    } finally {
+      print.mock.restore()
+    }
+  })
+}
+
+test('what is thrown without being an Error is wrapped all the same', () => {
+  const thrown = { reason: 'none' }
+  const error = new CallbackError(thrown)
+  assert.equal(error.msg, 'an object')
+  assert.equal(error.cause, thrown)
+  assert.equal(new CallbackError(0).msg, '0')
+  assert.equal(new CallbackError(0).cause, 0)
+  assert.equal(new CallbackError(false).msg, 'false')
+})
+
+test('a ConnectError tells what a server answered', () => {
+  const headers = { 'retry-after': '5' }
+  const error = new ConnectError('refused', { status: 503, headers, body: 'come back later' })
+  assert.equal(error.status, 503)
+  assert.equal(error.headers, headers)
+  assert.equal(error.body, 'come back later')
+})
+
+test('a ConnectError has no answer where there was none', () => {
+  const { status, headers, body } = new ConnectError('nobody there')
+  assert.deepEqual([status, headers, body], [undefined, undefined, undefined])
+})
+
+test('a PeerConnectError answers 403 unless it says otherwise', () => {
+  assert.equal(new PeerConnectError('no').status, 403)
+  assert.equal(new PeerConnectError('no', { status: undefined }).status, 403)
+  assert.equal(new PeerConnectError('no', { status: 429 }).status, 429)
+  assert.equal(new PeerConnectError('gone', { status: 0 }).status, 0)
+})
+
+test('a CallbackError names the event whose listener failed', () => {
+  assert.equal(new CallbackError('no', { event: 'message' }).event, 'message')
+  assert.equal(new CallbackError('no').event, undefined)
+})
+
+test('a FrameError closes with 1002 unless it says otherwise', () => {
+  assert.equal(new FrameError('no').code, 1002)
+  assert.equal(new FrameError('no', { code: 1009 }).code, 1009)
+})
+
+test('a ClosedError says 1006 unless it says otherwise', () => {
+  assert.equal(new ClosedError('no').code, 1006)
+  assert.equal(new ClosedError('no', { code: 1000 }).code, 1000)
+})
+
+class Custom extends Error {
+  override name = 'Custom'
+}
+
+const texts: [failure: unknown, text: string][] = [
+  ['a text', 'a text'],
+  ['', ''],
+  [new Error('a message'), 'a message'],
+  [new TypeError(), 'TypeError'],
+  [new Custom(), 'Custom'],
+  [new AggregateError([new Error('IPv4'), new Error('IPv6')]), 'IPv4; IPv6'],
+  [new AggregateError([new Error('one')], 'all of them'), 'all of them'],
+  [undefined, 'undefined'],
+  [null, 'null'],
+  [404, '404'],
+  [Symbol('why'), 'Symbol(why)'],
+]
+
+for (const [failure, text] of texts) {
+  test(`the text of ${String(failure)} (${typeof failure}) is ${JSON.stringify(text)}`, () => {
+    assert.equal(messageOf(failure), text)
+  })
+}
+
+const shown: [value: unknown, text: string][] = [
+  ['5', '"5"'],
+  ['a "quoted" one\n', String.raw`"a \"quoted\" one\n"`],
+  [5, '5'],
+  [NaN, 'NaN'],
+  [Infinity, 'Infinity'],
+  [5n, '5n'],
+  [true, 'true'],
+  [undefined, 'undefined'],
+  [null, 'null'],
+  [() => 5, 'a function'],
+  [Date, 'a function'],
+  [Symbol('s'), 'Symbol(s)'],
+  [[1, 2, 3], 'an array of 3'],
+  [{ password: 'secret' }, 'an object'],
+  [Object.create(null), 'an object'],
+  [{ constructor: 'no constructor' }, 'an object'],
+  [new Map(), 'an instance of Map'],
+  [new Float32Array(4), 'an instance of Float32Array'],
+]
+
+for (const [value, text] of shown) {
+  test(`a value that isn't what it should be is shown as ${text}`, () => {
+    const error = unexpected('`port`', 'a number', value)
+    assert.ok(error instanceof TypeError)
+    assert.equal(error.message, `expected \`port\` to be a number, got ${text}`)
+  })
+}
+
+const slips: [name: string, known: string[], message: string][] = [
+  [
+    'keepAliveTimeout',
+    ['closeTimeout', 'keepaliveTimeout'],
+    'unknown option `keepAliveTimeout`: did you mean `keepaliveTimeout`?',
+  ],
+  ['orgins', ['origins', 'path'], 'unknown option `orgins`: did you mean `origins`?'],
+  ['Path', ['origins', 'path'], 'unknown option `Path`: did you mean `path`?'],
+  ['pathh', ['path', 'paths'], 'unknown option `pathh`: did you mean `path`?'],
+  ['closing', ['close', 'message'], 'unknown option `closing`: there are close, message'],
+  [
+    'maxMessageSize',
+    ['maxMessagesSizes'],
+    'unknown option `maxMessageSize`: did you mean `maxMessagesSizes`?',
+  ],
+  ['', ['close', 'message'], 'unknown option ``: there are close, message'],
+  ['__proto__', ['close', 'message'], 'unknown option `__proto__`: there are close, message'],
+  ['xx', ['', 'message'], 'unknown option `xx`: did you mean ``?'],
+]
+
+for (const [name, known, message] of slips) {
+  test(`the error of the unknown name ${JSON.stringify(name)} offers what is known`, () => {
+    const error = unknownName('option', name, known)
+    assert.ok(error instanceof TypeError)
+    assert.equal(error.message, message)
+  })
+}

@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Pings, pingPayload } from '../lib/pings.ts'
+import { deferred, handled } from '../lib/promises.ts'
+import { toBytes, toText } from '../lib/message.ts'
+
+test('a ping of 300 bytes is cut to 125', () => {
+  const bytes = Uint8Array.from({ length: 300 }, (_, index) => index % 256)
+  assert.deepEqual(pingPayload(bytes), bytes.slice(0, 125))
+  assert.deepEqual(pingPayload('x'.repeat(300)), toBytes('x'.repeat(125)))
+})
+
+test('the text of a ping is cut on a character boundary', () => {
+  assert.equal(toText(pingPayload('€'.repeat(100))), '€'.repeat(41))
+})
+
+test('a short ping is left as it is', () => {
+  assert.deepEqual(pingPayload('testping'), toBytes('testping'))
+  assert.deepEqual(pingPayload(''), new Uint8Array())
+  assert.deepEqual(pingPayload(new Uint8Array([1, 2])), new Uint8Array([1, 2]))
+})
+
+test('a pong settles the ping that it answers with its round trip', async () => {
+  const pings = new Pings()
+  const asked = deferred<number>()
+  pings.add(toBytes('one'), asked)
+  const answered = pings.answer(toBytes('one'))
+  assert.equal(answered?.own, false)
+  assert.equal(answered.latency, await asked.promise)
+  assert.ok(answered.latency >= 0)
+  assert.equal(pings.size, 0)
+})
+
+test('a pong answers all earlier pings too, and no later one', async () => {
+  const pings = new Pings()
+  const [one, two, three] = [deferred<number>(), deferred<number>(), deferred<number>()]
+  pings.add(toBytes('one'), one)
+  pings.add(toBytes('two'), two)
+  pings.add(toBytes('three'), three)
+  pings.answer(toBytes('two'))
+  assert.ok((await one.promise) >= (await two.promise))
+  assert.equal(pings.size, 1)
+  pings.answer(toBytes('three'))
+  assert.equal(typeof (await three.promise), 'number')
+})
+
+test('pings with the same payload are answered in the order they went out', async () => {
+  const pings = new Pings()
+  const [one, two] = [deferred<number>(), deferred<number>()]
+  pings.add(toBytes(''), one)
+  pings.add(toBytes(''), two)
+  pings.answer(toBytes(''))
+  await one.promise
+  assert.equal(pings.size, 1)
+  assert.equal(pings.asked, true)
+  pings.answer(toBytes(''))
+  await two.promise
+})
+
+for (const payload of ['', 'other', 'on', 'ones', 'onf']) {
+  test(`a pong with ${JSON.stringify(payload)} doesn't answer a ping with "one"`, () => {
+    const pings = new Pings()
+    pings.add(toBytes('one'), deferred())
+    assert.equal(pings.answer(toBytes(payload)), undefined)
+    assert.equal(pings.size, 1)
+  })
+}
+
+test('a pong that nobody asked for answers nothing', () => {
+  assert.equal(new Pings().answer(toBytes('')), undefined)
+})
+
+test("the keepalive's own pings are told apart, and nobody waits for them", () => {
+  const pings = new Pings()
+  pings.add(toBytes('alive'), undefined)
+  assert.equal(pings.asked, false)
+  assert.equal(pings.size, 1)
+  assert.equal(pings.answer(toBytes('alive'))?.own, true)
+})
+
+test("of the keepalive's pings only the last one counts", () => {
+  const pings = new Pings()
+  const asked = deferred<number>()
+  pings.add(toBytes('one'), undefined)
+  pings.add(toBytes('asked'), asked)
+  pings.add(toBytes('two'), undefined)
+  assert.equal(pings.size, 2)
+  assert.equal(pings.asked, true)
+  assert.equal(pings.answer(toBytes('one')), undefined)
+  assert.equal(pings.answer(toBytes('two'))?.own, true)
+  assert.equal(pings.size, 0)
+})
+
+test("a ping is answered by the pong to a later one of the keepalive's", async () => {
+  const pings = new Pings()
+  const asked = deferred<number>()
+  pings.add(toBytes('asked'), asked)
+  pings.add(toBytes('alive'), undefined)
+  assert.equal(pings.answer(toBytes('alive'))?.own, true)
+  assert.ok((await asked.promise) >= 0)
+})
+
+test('all pings that wait are rejected together', async () => {
+  const pings = new Pings()
+  const asked = [deferred<number>(), deferred<number>()]
+  for (const [index, one] of asked.entries()) {
+    handled(one.promise)
+    pings.add(toBytes(String(index)), one)
+  }
+  pings.add(toBytes('alive'), undefined)
+  const error = new Error('closed')
+  pings.reject(error)
+  for (const { promise } of asked) await assert.rejects(promise, error)
+  assert.equal(pings.size, 0)
+  assert.equal(pings.asked, false)
+})

@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
+import { deferred, handled, isPromise } from '../lib/promises.ts'
+
+test('a deferred promise is resolved from outside', async () => {
+  const { promise, resolve } = deferred<string>()
+  resolve('done')
+  assert.equal(await promise, 'done')
+})
+
+test('a deferred promise is rejected from outside', async () => {
+  const { promise, reject } = deferred<string>()
+  const reason = new Error('no')
+  reject(reason)
+  await assert.rejects(promise, reason)
+})
+
+test('a deferred promise is settled once', async () => {
+  const { promise, resolve, reject } = deferred<string>()
+  resolve('first')
+  resolve('second')
+  reject(new Error('late'))
+  assert.equal(await promise, 'first')
+})
+
+test('a handled promise still shows its rejection to whoever awaits it', async () => {
+  const reason = new Error('no')
+  const promise = Promise.reject(reason)
+  assert.equal(handled(promise), promise)
+  await assert.rejects(promise, reason)
+})
+
+test('a handled promise still gives its value to whoever awaits it', async () => {
+  assert.equal(await handled(Promise.resolve('yes')), 'yes')
+})
+
+test('a handled promise that nobody awaits ends nothing', async () => {
+  handled(Promise.reject(new Error('nobody awaits it')))
+  await setImmediate() // by then Node would have failed this test
+})
+
+const { promise } = deferred()
+const things: [what: string, value: unknown, promise: boolean][] = [
+  ['a promise', promise, true],
+  ['a thing with a then', { then: () => {} }, true],
+  ['a thing that inherits a then', Object.create({ then: () => {} }), true],
+  ['a thing whose then is no function', { then: 'later' }, false],
+  ['a thing without a then', {}, false],
+  ['a list', [], false],
+  ['null', null, false],
+  ['undefined', undefined, false],
+  ['a text', 'then', false],
+  ['a number', 5, false],
+]
+
+for (const [what, value, is] of things) {
+  test(`${what} is ${is ? 'taken for' : 'not taken for'} a promise`, () => {
+    assert.equal(isPromise(value), is)
+  })
+}
