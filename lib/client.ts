@@ -101,7 +101,7 @@ export class WebsocketClient implements Target<ClientEvents> {
     }
   }
 
-  /** @internal */
+  /** @hidden */
   get [SIGNALS](): Signals<ClientEvents> {
     return this.#signals
   }

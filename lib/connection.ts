@@ -184,7 +184,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     transport.start(this.#inside)
   }
 
-  /** @internal */
+  /** @hidden */
   get [SIGNALS](): Signals<ConnectionEvents> {
     return this.#inside
   }

@@ -12,6 +12,7 @@ export {
   type ErrorDetails,
   type Refusal,
 } from './errors.ts'
+export type { AnyHttpServer } from './http.ts'
 export { listen, once, type ListenOptions, type Unlisten } from './listen.ts'
 export type { Data } from './message.ts'
 export type {
@@ -27,6 +28,7 @@ export { Room, type RoomEvents, type RoomMember } from './room.ts'
 export {
   WebsocketServer,
   type Address,
+  type BackplaneState,
   type CloseOptions,
   type ServerEvents,
   type ServerStats,

@@ -14,7 +14,9 @@ export interface RequestSource {
 
 /** A name and a password. */
 export interface Credentials {
+  /** What stood before the first colon. */
   readonly username: string
+  /** What stood behind it, further colons included. */
   readonly password: string
 }
 

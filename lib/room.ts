@@ -16,8 +16,11 @@ export interface RoomEvents<Member> {
 
 /** Who can be in a room. */
 export interface RoomMember {
+  /** Whether it may come in. */
   readonly isOpen: boolean
+  /** Whether `emit` reaches it. */
   readonly valid: boolean
+  /** Ends its connection. */
   close(code?: number, description?: string): unknown
   /** @internal */
   [DELIVER](message: Message): boolean
@@ -98,7 +101,7 @@ export class Room<Member extends RoomMember>
     this.#topic = topic
   }
 
-  /** @internal */
+  /** @hidden */
   get [SIGNALS](): Signals<RoomEvents<Member>> {
     return this.#rooms.state(this.#topic)
   }

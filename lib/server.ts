@@ -35,6 +35,12 @@ export interface Address {
   readonly address: string
 }
 
+/** Whether the other nodes can be reached. */
+export interface BackplaneState {
+  /** 'down' while they can't. */
+  readonly state: 'up' | 'down'
+}
+
 /** The events of a server. */
 export interface ServerEvents<Context extends {} = {}> {
   /** It listens. */
@@ -48,7 +54,7 @@ export interface ServerEvents<Context extends {} = {}> {
   /** Something failed that nobody heard of where it happened. */
   error: WebsocketError
   /** The network behind its backplane went, or came back. */
-  backplane: { state: 'up' | 'down' }
+  backplane: BackplaneState
   /** It has closed, and so have its connections. */
   closed: Address
 }
@@ -162,7 +168,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     backplane?.listen?.((state) => void this.#signals.emit('backplane', { state }))
   }
 
-  /** @internal */
+  /** @hidden */
   get [SIGNALS](): Signals<ServerEvents<Context>> {
     return this.#signals
   }

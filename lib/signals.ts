@@ -7,7 +7,7 @@ export const SIGNALS: unique symbol = Symbol('signals')
 
 /** Anything you can `listen` to: its events and their values are those of `Events`. */
 export interface Target<Events extends object> {
-  /** @internal */
+  /** @hidden */
   readonly [SIGNALS]: Signals<Events>
 }
 
