@@ -32,11 +32,16 @@ const EXTRA_HEADERS = new Map<number, string>([
   [426, 'Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n'],
 ])
 
-/** Makes an http server for nothing but upgrades; `refused` is told of who speaks no HTTP. */
-export function makeHttp(
-  settings: ServerSettings,
-  refused: (error: PeerConnectError) => void,
-): AnyHttpServer {
+/** What becomes of an http server. */
+export interface HttpEvents {
+  /** Somebody spoke no HTTP, or took too long. */
+  readonly refused: (error: PeerConnectError) => void
+  /** It failed while it listened; it goes on. */
+  readonly failed: (error: Error) => void
+}
+
+/** Makes an http server for nothing but upgrades. */
+export function makeHttp(settings: ServerSettings, { refused, failed }: HttpEvents): AnyHttpServer {
   const { tls, handshakeTimeout } = settings
   const options = {
     headersTimeout: handshakeTimeout,
@@ -48,6 +53,9 @@ export function makeHttp(
   const http = tls
     ? createTlsServer({ handshakeTimeout, ...tls, ...options }, plain)
     : createServer(options, plain)
+  http.on('error', (error) => {
+    if (http.listening) failed(error)
+  })
   return http.on('clientError', (cause: NodeJS.ErrnoException, tcp) => {
     if (cause.code === 'ECONNRESET' || !tcp.writable) {
       tcp.destroy()

@@ -8,8 +8,8 @@ import {
   ConnectError,
   PeerConnectError,
   unexpected,
+  WebsocketError,
   type CallbackError,
-  type WebsocketError,
 } from './errors.ts'
 import { boundTo, listening, makeHttp, refuse, stop, type AnyHttpServer } from './http.ts'
 import { Keepalive } from './keepalive.ts'
@@ -148,9 +148,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       backplane,
       binary,
       report,
-      failed: (error) => {
-        if (!report(error)) log('%s: %O', error.message, error.cause)
-      },
+      failed: (error) => this.#report(error),
       dropped: () => {
         this.#counts.dropped++
       },
@@ -196,8 +194,11 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       failed(new ConnectError(`the server ${this.#closing ? 'is closing' : 'serves already'}`))
       return promise
     }
-    const refused = (error: PeerConnectError): void => this.#refuse(error)
-    const http = (this.#http = makeHttp(this.#settings, refused))
+    const http = makeHttp(this.#settings, {
+      refused: (error) => this.#refuse(error),
+      failed: (cause) => this.#report(new WebsocketError(cause)),
+    })
+    this.#http = http
     this.#serving = listening(http, port, host).then(
       (address) => {
         this.#serving = undefined
@@ -327,6 +328,11 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     this.clients.add(connection)
     this.#signals.emit('client', connection)
     return connection
+  }
+
+  /** Tells of what failed beside any connection. */
+  #report(error: WebsocketError): void {
+    if (!this.#signals.report(error)) log('%s: %O', error.message, error.cause)
   }
 
   #begin(): void {
