@@ -87,6 +87,10 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
       return this.#connection.#maker
     }
 
+    override get owner(): WebsocketConnection {
+      return this.#connection
+    }
+
     override changed(): void {
       this.#connection.#flow()
     }
@@ -451,7 +455,8 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
 
   #closedError(): ClosedError {
     const { code, description } = this.#reason ?? named(1006)
-    return new ClosedError(`the connection has closed: ${code} ${description}`, { code })
+    const text = `the connection has closed: ${code} ${description}`
+    return new ClosedError(text, { code, target: this })
   }
 
   #readable(payload: Uint8Array): Data {

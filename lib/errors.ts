@@ -118,6 +118,14 @@ export class FrameError extends WebsocketError {
   }
 }
 
+/** What has closed, and with which code. */
+export interface Closure extends ErrorDetails {
+  /** The close code that it ended with. Default: 1006. */
+  code?: number | undefined
+  /** What has closed. */
+  target?: object | undefined
+}
+
 /** Tells that something was asked of what has closed. */
 export class ClosedError extends WebsocketError {
   static {
@@ -126,10 +134,17 @@ export class ClosedError extends WebsocketError {
 
   /** The close code that it ended with, RFC 6455 §7.4. */
   readonly code: number
+  readonly #target: object | undefined
 
-  constructor(what?: unknown, details: ErrorDetails & { code?: number | undefined } = {}) {
+  constructor(what?: unknown, details: Closure = {}) {
     super(what, details)
     this.code = details.code ?? 1006
+    this.#target = details.target
+  }
+
+  /** What has closed. */
+  get target(): object | undefined {
+    return this.#target
   }
 }
 

@@ -9,6 +9,7 @@ export {
   FrameError,
   PeerConnectError,
   WebsocketError,
+  type Closure,
   type ErrorDetails,
   type Refusal,
 } from './errors.ts'

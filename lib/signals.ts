@@ -63,6 +63,11 @@ export class Signals<Events extends object> implements Hearer {
     return undefined
   }
 
+  /** The target itself, where it may close without your doing. */
+  get owner(): object | undefined {
+    return undefined
+  }
+
   /** Is called when what waits has changed, or who listens. */
   changed(): void {}
 
@@ -159,6 +164,9 @@ export class Signals<Events extends object> implements Hearer {
   failed(event: PropertyKey, cause: unknown, value: unknown): void {
     const error = new CallbackError(cause, { event: String(event) })
     if (event !== 'error' && this.report(error)) return
+    // A peer that leaves what a listener waits for is no failure of the listener's.
+    const left = cause instanceof ClosedError ? cause.target : undefined
+    if (left && (left === this.owner || left === value)) return
     error.log()
     if (event !== 'error') this.unheard(error, value)
   }

@@ -289,6 +289,22 @@ test("law 3: peers' errors that nobody listens to are not printed", async () => 
   assert.deepEqual(printed, [])
 })
 
+test('law 3: a peer that leaves a listener waiting is no failure of yours', async () => {
+  const printed = await printedBy(async () => {
+    const server = new WebsocketServer()
+    listen(server, 'client', async (client) => {
+      await once(client, 'message')
+    })
+    const [there, here] = await link(server, new WebsocketClient())
+    listen(there, 'ping', () => there.ping(Uint8Array.of(1)).then(() => once(there, 'drain')))
+    await here.ping()
+    await here.close()
+    await once(there, 'close')
+    await settled()
+  })
+  assert.deepEqual(printed, [])
+})
+
 test('law 4: nothing a peer does can throw in your process', async () => {
   const server = new WebsocketServer()
   const { port } = await server.serve(0)

@@ -43,6 +43,7 @@ export class WsTransport implements Transport {
   #written: (() => void) | undefined
   #badFrame: number | undefined
   #unanswered: Buffer | undefined
+  #gathering = false
 
   constructor(
     socket: Socket,
@@ -84,6 +85,7 @@ export class WsTransport implements Transport {
   }
 
   send(message: Data | Message, notify: boolean): void {
+    this.#gather()
     const written = notify ? (this.#written ??= () => this.#receiver?.written()) : undefined
     const { fragmentationThreshold } = this.#settings
     if (fragmentationThreshold !== false && mostBytes(message) > fragmentationThreshold) {
@@ -104,6 +106,7 @@ export class WsTransport implements Transport {
   }
 
   cut(): void {
+    this.flush() // what was sent before is sent
     this.#socket.terminate()
   }
 
@@ -167,6 +170,21 @@ export class WsTransport implements Transport {
     } while (offset < bytes.length)
   }
 
+  /** Hands what was gathered to the kernel. */
+  flush(): void {
+    if (!this.#gathering) return
+    this.#gathering = false
+    this.#tcp.uncork()
+  }
+
+  /** Lets everything that is sent in this turn of the event loop leave in one write. */
+  #gather(): void {
+    if (this.#gathering) return
+    this.#gathering = true
+    this.#tcp.cork()
+    process.nextTick(flush, this)
+  }
+
   /** Answers a ping; only the latest while the peer doesn't read the pongs, RFC 6455 §5.5.3. */
   #answer(payload: Buffer): void {
     if (this.#tcp.writableLength <= MOST_PONGS) {
@@ -181,6 +199,10 @@ export class WsTransport implements Transport {
     }
     this.#unanswered = payload
   }
+}
+
+function flush(transport: WsTransport): void {
+  transport.flush()
 }
 
 // Shared by all sockets: `ws` calls them with itself as `this`.

@@ -1,0 +1,201 @@
+import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import { once as onceOf } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { suite, test, type TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import {
+  ConnectError,
+  listen,
+  once,
+  WebsocketClient,
+  WebsocketServer,
+  type CloseReason,
+  type WebsocketConnection,
+} from 'simplewebsockets'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+/** A sample that runs. */
+interface Program {
+  /** The next line that it prints; undefined when it has ended. */
+  line(): Promise<string | undefined>
+  /** The port that it says it listens on. */
+  port(): Promise<number>
+  stop(): void
+  /** Ends when it ends: with its exit code, and what it printed to stderr. */
+  readonly ended: Promise<{ code: number | null; errors: string }>
+}
+
+function run(t: TestContext, name: string, env: Record<string, string> = {}): Program {
+  const options = ['--conditions=source', '--import', 'tsx', `samples/${name}.ts`]
+  const child = spawn(process.execPath, options, {
+    cwd: root,
+    env: { ...process.env, PORT: '0', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
+  let errors = ''
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (errors += text))
+  const ended = onceOf(child, 'close').then(() => ({ code: child.exitCode, errors }))
+  t.after(async () => {
+    child.kill('SIGKILL')
+    await ended
+  })
+  const line = async (): Promise<string | undefined> => {
+    const next = await lines.next()
+    return next.done === true ? undefined : next.value
+  }
+  const port = async (): Promise<number> => {
+    const said = await line()
+    const [, digits] = /^listening on wss?:\/\/localhost:(\d+)$/.exec(said ?? '') ?? []
+    return Number(digits ?? assert.fail(`${name} said ${said}`))
+  }
+  return { line, port, stop: () => void child.kill('SIGTERM'), ended }
+}
+
+async function enter(t: TestContext, url: string): Promise<WebsocketConnection> {
+  const client = new WebsocketClient()
+  t.after(() => client.close())
+  return client.open(url)
+}
+
+/** What comes next, once for each thing that is asked. */
+function hears(connection: WebsocketConnection): Promise<string> {
+  return once(connection, 'message').then(String)
+}
+
+/** Nothing else has come: a ping's answer is the next thing. */
+async function hearsNothing(connection: WebsocketConnection): Promise<void> {
+  const heard: unknown[] = []
+  const unlisten = listen(connection, 'message', (message) => heard.push(message))
+  await connection.ping()
+  unlisten()
+  assert.deepEqual(heard, [])
+}
+
+suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
+  test('the echo client gets ten answers of the echo server, and closes', async (t) => {
+    const server = run(t, 'echo-server')
+    const port = await server.port()
+    const client = run(t, 'echo-client', { PORT: String(port) })
+    for (let count = 1; count <= 10; count++) {
+      assert.equal(await client.line(), `Echo back at you: hello ${count}`)
+    }
+    assert.equal(await client.line(), 'closed: 1000 Normal connection closure')
+    assert.deepEqual(await client.ended, { code: 0, errors: '' })
+    server.stop()
+    assert.equal(await server.line(), `closed port ${port}`)
+    assert.deepEqual(await server.ended, { code: 0, errors: '' })
+  })
+
+  test('the echo server and the echo client print why they could not start', async (t) => {
+    const taken = new WebsocketServer()
+    const { port } = await taken.serve(0)
+    const server = await run(t, 'echo-server', { PORT: String(port) }).ended
+    assert.match(server.errors, /ConnectError: .*EADDRINUSE/)
+    await taken.close()
+    const client = await run(t, 'echo-client', { PORT: String(port) }).ended
+    assert.match(client.errors, /ConnectError: .*ECONNREFUSED/)
+  })
+
+  test('the bot subscribes, tells the time, and ends with its connection', async (t) => {
+    const server = new WebsocketServer({ path: '/feed' })
+    const { port } = await server.serve(0)
+    t.after(() => server.close())
+    const entered = once(server, 'client')
+    const bot = run(t, 'bot', { PORT: String(port) })
+    const connection = await entered
+    assert.equal(await hears(connection), 'subscribe:prices')
+    connection.send('gold 4,000')
+    assert.equal(await bot.line(), 'heard gold 4,000')
+    connection.send('time?')
+    assert.match(await hears(connection), /^\d{4}-\d\d-\d\dT[\d:.]+Z$/)
+    connection.close()
+    assert.equal(await bot.line(), 'the connection has ended')
+    assert.deepEqual(await bot.ended, { code: 0, errors: '' })
+  })
+
+  test('the challenge keeps those out who have not said the secret', async (t) => {
+    const url = `ws://localhost:${await run(t, 'challenge', { SECRET: 'open' }).port()}`
+    const [one, two, three] = [await enter(t, url), await enter(t, url), await enter(t, url)]
+    for (const each of [one, two, three]) assert.equal(await hears(each), 'what is the secret?')
+    one.send('open')
+    assert.equal(await hears(one), 'welcome')
+    two.send('open')
+    assert.equal(await hears(two), 'welcome')
+    assert.equal(await hears(one), 'somebody came in')
+    two.send('we are among ourselves')
+    assert.equal(await hears(one), 'we are among ourselves')
+    await hearsNothing(three)
+    await hearsNothing(two)
+    const closed = once(three, 'close')
+    three.send('sesame')
+    assert.deepEqual(await closed, { code: 1008, description: 'that is not the secret' })
+  })
+
+  test('the rooms bring what is said in one to its other members only', async (t) => {
+    const url = `ws://localhost:${await run(t, 'rooms').port()}`
+    const [ann, bob, eve] = [await enter(t, url), await enter(t, url), await enter(t, url)]
+    ann.send('join red')
+    assert.equal(await hears(ann), '1 in red')
+    bob.send('join red')
+    assert.equal(await hears(bob), '2 in red')
+    assert.equal(await hears(ann), '2 in red')
+    eve.send('join blue')
+    assert.equal(await hears(eve), '1 in blue')
+    ann.send('say red hello to all of you')
+    assert.equal(await hears(bob), 'hello to all of you')
+    await hearsNothing(ann)
+    await hearsNothing(eve)
+    eve.send('say red let me in')
+    assert.equal(await hears(eve), 'you are not in red')
+    ann.send('leave red')
+    assert.equal(await hears(bob), '1 in red')
+    await hearsNothing(ann)
+  })
+
+  test('the users are reached, and signed out, in all their tabs', async (t) => {
+    const url = `ws://localhost:${await run(t, 'users').port()}`
+    const tabs = [await enter(t, `${url}?token=a1`), await enter(t, `${url}?token=a1`)]
+    const bob = await enter(t, `${url}?token=b2`)
+    bob.send('tell ann good morning')
+    for (const tab of tabs) assert.equal(await hears(tab), 'bob: good morning')
+    const closed = tabs.map((tab) => once(tab, 'close'))
+    tabs[0]?.send('sign-out')
+    const reason: CloseReason = { code: 4001, description: 'signed out' }
+    assert.deepEqual(await Promise.all(closed), [reason, reason])
+    assert.equal(bob.isOpen, true)
+    await assert.rejects(enter(t, `${url}?token=c3`), (error) => {
+      return error instanceof ConnectError && error.status === 401
+    })
+  })
+
+  const { status } = spawnSync('openssl', ['version'])
+  const skip = status === 0 ? false : 'there is no openssl to make a certificate with'
+  test('the tls sample trusts its own certificate, and speaks in private', { skip }, async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), 'certificate-'))
+    t.after(() => rm(folder, { recursive: true }))
+    const [TLS_CERT, TLS_KEY] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
+    const made = spawnSync('openssl', [
+      ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1'],
+      ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'],
+      ...['-keyout', TLS_KEY, '-out', TLS_CERT],
+    ])
+    assert.equal(made.status, 0, String(made.stderr))
+    const program = run(t, 'tls', { TLS_CERT, TLS_KEY })
+    await program.port()
+    assert.equal(await program.line(), 'in private: hello')
+    assert.deepEqual(await program.ended, { code: 0, errors: '' })
+  })
+
+  test('the json sample answers a sum, and what is none', async (t) => {
+    const program = run(t, 'json')
+    assert.equal(await program.line(), '{"total":6}')
+    assert.equal(await program.line(), '{"error":"not a sum"}')
+    assert.deepEqual(await program.ended, { code: 0, errors: '' })
+  })
+})
