@@ -47,6 +47,7 @@ export const OPEN_BY: unique symbol = Symbol('open by')
 
 const PLAN: Plan<ClientEvents> = {
   kind: 'client',
+  revives: true,
   events: ['connect', 'connectError', 'error', 'closed'],
   end: 'closed',
 }

@@ -6,6 +6,8 @@ export interface Taker<Value> {
   readonly ended: () => void
   /** true: takes a value only after a `resume`. */
   readonly pull?: boolean
+  /** true: stays in its place when what it listens to ends and begins again. */
+  readonly stays?: boolean
 }
 
 /** Where one taker stands in the log of an inbox. */

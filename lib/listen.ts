@@ -58,7 +58,7 @@ export function listen<Events extends object, Name extends keyof Events>(
   if (given.length > 2 && (typeof how !== 'object' || how === null)) {
     throw unexpected(`the callback for \`${String(event)}\``, 'a function', how)
   }
-  checkNames(how ?? {}, ['signal'])
+  checkOptions(how ?? {}, ['signal'])
   return new Loop<Events, Events[Name]>(signals, event, how?.signal)
 }
 
@@ -75,7 +75,7 @@ export function once<Events extends object, Name extends keyof Events>(
   event: Name,
   options: Pick<ListenOptions, 'signal'> = {},
 ): Promise<Events[Name]> {
-  checkNames(options, ['signal'])
+  checkOptions(options, ['signal'])
   const { signal } = options
   const signals = signalsOf(target, event)
   const { promise, resolve, reject } = deferred<Events[Name]>()
@@ -115,13 +115,20 @@ function signalsOf<Events extends object>(
   return signals
 }
 
+function checkOptions(options: ListenOptions, known: readonly string[]): void {
+  checkNames(options, known)
+  const { signal } = options
+  if (signal === undefined || typeof signal?.addEventListener === 'function') return
+  throw unexpected('`signal`', 'an AbortSignal', signal)
+}
+
 function callEach<Events extends object, Name extends keyof Events>(
   signals: Signals<Events>,
   event: Name,
   callback: Callback<Events[Name]>,
   options: ListenOptions = {},
 ): Unlisten {
-  checkNames(options, ['once', 'signal'])
+  checkOptions(options, ['once', 'signal'])
   const { once: single = false, signal } = options
   let attachment: Attachment | undefined
   const stop = (): void => {
@@ -138,13 +145,20 @@ function callEach<Events extends object, Name extends keyof Events>(
       try {
         const result = callback(value)
         if (!isPromise(result)) return undefined
-        return result.then(undefined, (cause: unknown) => signals.failed(event, cause, value))
+        // Any thenable, however it keeps its promises, becomes a promise that never rejects.
+        return Promise.resolve(result).then(undefined, (cause: unknown) =>
+          signals.failed(event, cause, value),
+        )
       } catch (cause) {
         signals.failed(event, cause, value)
         return undefined
       }
     },
-    ended: () => {},
+    ended: () => {
+      // A target that never begins again has no more use for the signal, which may outlive it.
+      if (signals.over) signal?.removeEventListener('abort', stop)
+    },
+    stays: true,
   })
   signal?.addEventListener('abort', stop, { once: true })
   return unlisten
@@ -199,6 +213,7 @@ class Loop<Events extends object, Value> implements AsyncIterableIterator<Value>
   }
 
   #take(value: Value, event: PropertyKey): undefined {
+    if (this.#ended) return // left while this value is given to everybody
     const asked = this.#asked.shift()
     if (asked) {
       asked.resolve({ done: false, value })
@@ -220,6 +235,7 @@ class Loop<Events extends object, Value> implements AsyncIterableIterator<Value>
   }
 
   #end(): void {
+    if (this.#ended) return
     this.#ended = true
     this.#attachment.detach()
     this.#signal?.removeEventListener('abort', this.#stop)

@@ -296,6 +296,7 @@ export function resolveClient(given?: ClientOptions): ClientSettings {
  * @throws TypeError with the nearest name.
  */
 export function checkNames(given: object, known: readonly string[], inside = ''): void {
+  if (!isObject(given)) throw unexpected('the options', 'an object', given)
   const unknown = Object.keys(given).find((name) => !known.includes(name))
   if (unknown === undefined) return
   const names = known.map((name) => inside + name)

@@ -1,7 +1,7 @@
 import type { Backplane } from './backplane.ts'
 import { maySend, sendableReason } from './close.ts'
-import { WebsocketError } from './errors.ts'
-import { DELIVER, Message, toBytes, toData, type Data } from './message.ts'
+import { unexpected, WebsocketError } from './errors.ts'
+import { DELIVER, Message, toBytes, toData, toText, type Data } from './message.ts'
 import { checkNames } from './options.ts'
 import { isPromise } from './promises.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
@@ -27,10 +27,12 @@ export interface RoomMember {
 }
 
 /** What the rooms of one server share. */
-export interface House extends Hearer {
+export interface House<Member> extends Hearer {
   readonly backplane: Backplane | undefined
   /** Whether text goes out as binary. */
   readonly binary: boolean
+  /** Tells whether somebody may come in. */
+  has(member: Member): boolean
   /** Is told when the backplane failed. */
   failed(error: WebsocketError): void
   /** Is told of a message from the backplane that makes no sense. */
@@ -63,8 +65,8 @@ class State<Member extends RoomMember> extends Signals<RoomEvents<Member>> {
 
   add(member: Member): void {
     this.members.add(member)
+    this.changed() // first: whoever hears that the backplane failed may ask for this room
     if (this.members.size === 1) this.#unsubscribe = this.#rooms.subscribe(this.#topic, this)
-    this.changed()
     this.emit('join', member)
   }
 
@@ -111,9 +113,13 @@ export class Room<Member extends RoomMember>
     return this.#rooms.state(this.#topic).members.size
   }
 
-  /** Lets a member in; one whose connection has closed stays out. */
+  /**
+   * Lets a member in; one whose connection has closed stays out.
+   *
+   * @throws TypeError for what isn't a client of this room's server.
+   */
   add(member: Member): this {
-    if (member.isOpen) this.#rooms.enter(this.#topic, member)
+    if (member?.isOpen ?? true) this.#rooms.enter(this.#topic, member)
     return this
   }
 
@@ -153,6 +159,7 @@ export class Room<Member extends RoomMember>
   }
 }
 
+const EVERYONE = 'clients'
 const TEXT = 0
 const BINARY = 1
 const CLOSE = 2
@@ -160,13 +167,13 @@ const ID_LENGTH = 16
 
 /** The rooms of one server, and their way to the other nodes. */
 export class Rooms<Member extends RoomMember> {
-  readonly house: House
+  readonly house: House<Member>
   readonly #states = new Map<string, State<Member>>()
   readonly #entered = new Map<Member, Set<string>>()
   readonly #node = crypto.getRandomValues(new Uint8Array(ID_LENGTH))
 
   /** Makes the rooms of a house. */
-  constructor(house: House) {
+  constructor(house: House<Member>) {
     this.house = house
   }
 
@@ -177,7 +184,7 @@ export class Rooms<Member extends RoomMember> {
 
   /** Is the room of all members. */
   everyone(): Room<Member> {
-    return new Room(this, 'clients', 'clients')
+    return new Room(this, 'clients', EVERYONE)
   }
 
   /** Is what is kept of a room, or an empty one: it is kept once it is used. */
@@ -188,13 +195,17 @@ export class Rooms<Member extends RoomMember> {
   /** Keeps a state while it is used. */
   keep(topic: string, state: State<Member>, used: boolean): void {
     if (used) this.#states.set(topic, state)
-    else this.#states.delete(topic)
+    else if (this.#states.get(topic) === state) this.#states.delete(topic)
   }
 
   /** Lets a member into a room. */
   enter(topic: string, member: Member): void {
     const state = this.state(topic)
     if (state.members.has(member)) return
+    if (topic !== EVERYONE && !this.house.has(member)) {
+      // It would stay for ever: nobody here hears of its end.
+      throw unexpected('the member of a room', 'a client of its own server', member)
+    }
     this.#entered.set(member, (this.#entered.get(member) ?? new Set()).add(topic))
     state.add(member)
   }
@@ -229,7 +240,7 @@ export class Rooms<Member extends RoomMember> {
 
   /** Closes the connections of the members of a room, here and on the other nodes. */
   close(topic: string, code: number, description: string): void {
-    for (const member of [...this.state(topic).members]) member.close(code, description)
+    closeAll(this.state(topic).members, code, description)
     const text = toBytes(description)
     this.#publish(topic, CLOSE, Uint8Array.of(code >> 8, code & 0xff, ...text))
   }
@@ -243,9 +254,10 @@ export class Rooms<Member extends RoomMember> {
     const subscription = this.#attempt(() => this.house.backplane?.subscribe(topic, receive))
     return () => {
       subscribed = false
-      void this.#attempt(() =>
-        isPromise(subscription) ? subscription.then((stop) => stop()) : subscription?.(),
-      )
+      void this.#attempt(async () => {
+        const stop = await Promise.resolve(subscription).catch(() => undefined) // told of already
+        await stop?.()
+      })
     }
   }
 
@@ -259,23 +271,19 @@ export class Rooms<Member extends RoomMember> {
   }
 
   #receive(state: State<Member>, message: Uint8Array): void {
-    const payload = message.subarray(1 + ID_LENGTH)
-    const [kind] = message
     if (this.#node.every((byte, index) => byte === message[1 + index])) return
-    if (message.length <= ID_LENGTH || kind === undefined || kind > CLOSE) {
-      this.house.dropped()
-    } else if (kind === CLOSE) {
-      const [high = 0, low = 0] = payload
-      const code = high * 256 + low
-      if (!maySend(code)) {
-        this.house.dropped()
-        return
-      }
-      const text = new TextDecoder().decode(payload.subarray(2))
-      for (const member of [...state.members]) member.close(code, text)
+    const kind = message.length > ID_LENGTH ? message[0] : undefined
+    const payload = message.subarray(1 + ID_LENGTH)
+    const text = toText(kind === CLOSE ? payload.subarray(2) : payload)
+    const [high = 0, low] = payload
+    if (kind === CLOSE && low !== undefined && maySend(high * 256 + low)) {
+      closeAll(state.members, high * 256 + low, String(text))
+    } else if (kind === BINARY) {
+      state.deliver(new Message(payload))
+    } else if (kind === TEXT && typeof text === 'string') {
+      state.deliver(new Message(this.house.binary ? payload : text))
     } else {
-      const data = kind === TEXT && !this.house.binary ? new TextDecoder().decode(payload) : payload
-      state.deliver(new Message(data))
+      this.house.dropped()
     }
   }
 
@@ -292,4 +300,9 @@ export class Rooms<Member extends RoomMember> {
       return undefined
     }
   }
+}
+
+/** Closes with a settled code, whatever the text begins with: only the first mark counts. */
+function closeAll(members: Iterable<RoomMember>, code: number, text: string): void {
+  for (const member of [...members]) member.close(code, `[${code}]${text}`)
 }

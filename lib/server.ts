@@ -101,6 +101,7 @@ export const WELCOME: unique symbol = Symbol('welcome')
 
 const PLAN: Plan<ServerEvents> = {
   kind: 'server',
+  revives: true,
   events: ['listening', 'client', 'connectError', 'peerError', 'error', 'backplane', 'closed'],
   end: 'closed',
 }
@@ -148,6 +149,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       backplane,
       binary,
       report,
+      has: (member) => this.clients.has(member),
       failed: (error) => this.#report(error),
       dropped: () => {
         this.#counts.dropped++
@@ -259,7 +261,8 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
    */
   close(options: CloseOptions = {}): Promise<void> {
     checkNames(options, ['code', 'description'])
-    const { code, description } = sendableReason(options.code ?? 1001, options.description ?? '')
+    const { code = 1001, description = '' } = options
+    sendableReason(code, description) // throws now or never
     return (this.#closing ??= this.#close(code, description).finally(() => {
       this.#closing = undefined
     }))

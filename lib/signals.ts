@@ -21,6 +21,8 @@ export interface Plan<Events> {
   readonly events: readonly (keyof Events & string)[]
   /** The event that ends the target: it sticks. */
   readonly end?: keyof Events
+  /** true: it may begin again after its end, with the callbacks it has. */
+  readonly revives?: boolean
   /** The event whose values wait for their listeners, and are given one at a time. */
   readonly held?: keyof Events
 }
@@ -95,6 +97,11 @@ export class Signals<Events extends object> implements Hearer {
     throw unknownName(`event of a ${this.#plan.kind}`, String(event), this.#plan.events)
   }
 
+  /** Tells whether it has ended for good. */
+  get over(): boolean {
+    return this.#end !== undefined && this.#plan.revives !== true
+  }
+
   /** Tells whether anybody listens to an event. */
   listens(event: keyof Events & string): boolean {
     if (event === this.#plan.held) return this.#inbox?.heard === true
@@ -135,7 +142,7 @@ export class Signals<Events extends object> implements Hearer {
   /** Puts a listener in its place. */
   attach<Value>(event: PropertyKey, taker: Taker<Value>): Attachment {
     if (event === this.#plan.held) return this.#attachHeld(taker)
-    if (this.#end) return this.#attachEnded(event, taker)
+    if (this.over || (this.#end && !taker.stays)) return this.#attachEnded(event, taker)
     const emitter = (this.#emitter ??= makeEmitter())
     const name = String(event)
     const take = taker.take as (value: unknown) => void

@@ -2,7 +2,7 @@ import { OPEN_BY, type Url, type WebsocketClient } from './client.ts'
 import { CUT, WebsocketConnection, type Maker } from './connection.ts'
 import { ConnectError, PeerConnectError } from './errors.ts'
 import { Keepalive } from './keepalive.ts'
-import { resolveClient, resolveServer, type ConnectionOptions } from './options.ts'
+import { checkNames, resolveClient, resolveServer, type ConnectionOptions } from './options.ts'
 import { deferred, handled } from './promises.ts'
 import { dialledHeaders, RequestDetails } from './request.ts'
 import { WELCOME, type Visit, type WebsocketServer } from './server.ts'
@@ -26,6 +26,7 @@ export interface PairOptions {
 export function pair(
   options: PairOptions = {},
 ): [server: WebsocketConnection, client: WebsocketConnection] {
+  checkNames(options, ['server', 'client', 'context'])
   const [one, other] = joinInMemory()
   const request = new RequestDetails({
     url: '/',
@@ -67,6 +68,7 @@ function dialTo<Context extends {}>(
 ): Dial {
   return ({ url, headers, protocols }, { opened, failed }) => {
     const { promise: left, reject } = deferred<never>()
+    let gone = false
     const visit: Visit = {
       source: {
         url: url.pathname + url.search,
@@ -78,14 +80,25 @@ function dialTo<Context extends {}>(
       enter: (request, spoken) => {
         const protocol = request.protocols.find((name) => spoken.includes(name))
         const [here, there] = joinInMemory(protocol)
-        queueMicrotask(() => opened(there))
+        queueMicrotask(() => {
+          if (!gone && (protocol !== undefined || request.protocols.length === 0)) {
+            opened(there)
+            return
+          }
+          there.cut()
+          // As browsers do, and `ws`: what was offered must be answered.
+          failed(new ConnectError('the server speaks none of the subprotocols'))
+        })
         return here
       },
       refuse: ({ status, message }) =>
         failed(new ConnectError(`the server answered ${status}: ${message}`, { status })),
     }
     void server[WELCOME](visit).then((connection) => connection && entered(connection))
-    return () => reject(new PeerConnectError('the peer has left', { status: 0 }))
+    return () => {
+      gone = true
+      reject(new PeerConnectError('the peer has left', { status: 0 }))
+    }
   }
 }
 

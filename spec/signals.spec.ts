@@ -1,0 +1,356 @@
+import assert from 'node:assert/strict'
+import { mock, test } from 'node:test'
+import { CallbackError, ClosedError, WebsocketError } from '../lib/errors.ts'
+import { listen, once } from '../lib/listen.ts'
+import { SIGNALS, Signals, type Plan, type Target } from '../lib/signals.ts'
+
+interface ShopEvents {
+  /** Held, and given one at a time. */
+  order: string
+  bell: string
+  error: WebsocketError
+  shut: string
+}
+
+const PLAN: Plan<ShopEvents> = {
+  kind: 'shop',
+  events: ['order', 'bell', 'error', 'shut'],
+  held: 'order',
+  end: 'shut',
+}
+
+/** A target of its own, that notes what it is told. */
+class Shop extends Signals<ShopEvents> implements Target<ShopEvents> {
+  changes = 0
+
+  constructor(plan = PLAN) {
+    super(plan)
+  }
+
+  get [SIGNALS](): this {
+    return this
+  }
+
+  override changed(): void {
+    super.changed()
+    this.changes++
+  }
+}
+
+/** A shop of a chain, which hears of what goes unheard. */
+class Branch extends Shop {
+  readonly unheardOf: [string, unknown][] = []
+  readonly #chain: Shop
+
+  constructor(chain: Shop) {
+    super()
+    this.#chain = chain
+  }
+
+  override get parent(): Shop {
+    return this.#chain
+  }
+
+  override unheard(error: CallbackError, value: unknown): void {
+    this.unheardOf.push([error.message, value])
+  }
+}
+
+/** Lets what was put off to the end of the turn happen. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+const fail = (): never => {
+  throw new Error('boom')
+}
+
+/** Runs an action with console.error taken away, and gives what it would have printed. */
+async function printedBy(action: () => unknown): Promise<unknown[]> {
+  const print = mock.method(console, 'error', () => {})
+  try {
+    await action()
+    return print.mock.calls.flatMap((call) => call.arguments as unknown[])
+  } finally {
+    print.mock.restore()
+  }
+}
+
+test('nothing waits where nothing was put', () => {
+  const shop = new Shop()
+  assert.deepEqual([shop.waiting, shop.waitingBytes], [0, 0])
+  assert.equal(shop.listens('order'), false)
+  assert.equal(shop.listens('bell'), false)
+})
+
+test('what is put waits, with its bytes, until somebody listens', async () => {
+  const shop = new Shop()
+  shop.put('tea', 3)
+  shop.put('coffee', 6)
+  assert.deepEqual([shop.waiting, shop.waitingBytes], [2, 9])
+  assert.equal(await once(shop, 'order'), 'tea')
+  assert.deepEqual([shop.waiting, shop.waitingBytes], [1, 6])
+})
+
+test('listens tells of both kinds of events whether somebody does', () => {
+  const shop = new Shop()
+  for (const event of ['order', 'bell'] as const) {
+    const unlisten = listen(shop, event, () => {})
+    assert.equal(shop.listens(event), true)
+    unlisten()
+    assert.equal(shop.listens(event), false)
+  }
+})
+
+test('an event that the plan does not have is refused, whatever it is', () => {
+  const shop = new Shop()
+  for (const event of PLAN.events) shop.check(event)
+  assert.throws(() => shop.check('bells'), { message: /of a shop `bells`: did you mean `bell`/ })
+  assert.throws(() => shop.check(Symbol('bell')), TypeError)
+})
+
+test('emit tells whether there was anybody', () => {
+  const shop = new Shop()
+  assert.equal(shop.emit('bell', 'ding'), false)
+  const heard: string[] = []
+  const unlisten = listen(shop, 'bell', (sound) => void heard.push(sound))
+  assert.equal(shop.emit('bell', 'dong'), true)
+  unlisten()
+  assert.equal(shop.emit('bell', 'ding'), false)
+  assert.deepEqual(heard, ['dong'])
+})
+
+test('a target hears when somebody begins to listen, and ceases', () => {
+  for (const event of ['order', 'bell'] as const) {
+    const shop = new Shop()
+    const unlisten = listen(shop, event, () => {})
+    assert.ok(shop.changes > 0)
+    const before = shop.changes
+    unlisten()
+    assert.ok(shop.changes > before)
+  }
+})
+
+test('a once is counted while it waits, save for the end', async () => {
+  const shop = new Shop()
+  const stopper = new AbortController()
+  const shut = once(shop, 'shut')
+  const bell = once(shop, 'bell')
+  const order = once(shop, 'order')
+  const given = once(shop, 'order', { signal: stopper.signal })
+  assert.equal(shop.waits, 3)
+  stopper.abort(new Error('why'))
+  assert.equal(shop.waits, 2)
+  shop.emit('bell', 'ding')
+  assert.equal(shop.waits, 1)
+  shop.end('night')
+  assert.equal(shop.waits, 0)
+  assert.equal(await bell, 'ding')
+  assert.equal(await shut, 'night')
+  await assert.rejects(order, ClosedError)
+  await assert.rejects(given, /why/)
+})
+
+test('a target ends once, and its first end is the one that sticks', async () => {
+  const shop = new Shop()
+  const ends: string[] = []
+  listen(shop, 'shut', (why) => void ends.push(why))
+  shop.end('night')
+  shop.end('fire')
+  assert.deepEqual(ends, ['night'])
+  assert.equal(await once(shop, 'shut'), 'night')
+})
+
+test('a target that nobody ever listened to ends, too', async () => {
+  const shop = new Shop()
+  shop.end('night')
+  await assert.rejects(once(shop, 'bell'), { message: 'the shop has closed', code: 1006 })
+  await assert.rejects(once(shop, 'order'), ClosedError)
+  assert.equal(await once(shop, 'shut'), 'night')
+})
+
+test('a target without an event for its end ends waits and loops all the same', async () => {
+  const { kind, events } = PLAN
+  const shop = new Shop({ kind, events })
+  const [loop, wait] = [listen(shop, 'bell'), once(shop, 'bell')]
+  shop.end('night')
+  assert.deepEqual(await loop.next(), { done: true, value: undefined })
+  await assert.rejects(wait, ClosedError)
+  listen(shop, 'shut', () => assert.fail('there is no such end'))
+  await turn()
+})
+
+test('waits can end without the target: then callbacks stay, and a new wait waits', async () => {
+  const shop = new Shop()
+  const heard: string[] = []
+  listen(shop, 'bell', (sound) => void heard.push(sound))
+  const [loop, wait] = [listen(shop, 'bell'), once(shop, 'bell')]
+  shop.endWaits()
+  assert.deepEqual(await loop.next(), { done: true, value: undefined })
+  await assert.rejects(wait, ClosedError)
+  const again = once(shop, 'bell')
+  shop.emit('bell', 'ding')
+  assert.equal(await again, 'ding')
+  assert.deepEqual(heard, ['ding'])
+  new Shop().endWaits() // where nobody waits there is nothing to do
+})
+
+test('a target that begins again has its callbacks, and its end sticks no longer', async () => {
+  const shop = new Shop()
+  const heard: string[] = []
+  listen(shop, 'bell', (sound) => void heard.push(sound))
+  shop.end('night')
+  shop.revive()
+  const [bell, shut] = [once(shop, 'bell'), once(shop, 'shut')]
+  shop.emit('bell', 'ding')
+  assert.equal(await bell, 'ding')
+  shop.end('fire')
+  assert.equal(await shut, 'fire')
+  assert.deepEqual(heard, ['ding'])
+})
+
+test('a wait that has failed on an ended target does not come back with it', async () => {
+  const shop = new Shop()
+  shop.end('night')
+  const wait = once(shop, 'bell')
+  shop.revive()
+  shop.emit('bell', 'ding')
+  await assert.rejects(wait, ClosedError)
+})
+
+test('stopping twice stops nobody else', () => {
+  const shop = new Shop()
+  const heard: string[] = []
+  const attachment = shop.attach<string>('bell', { take: () => undefined, ended: () => {} })
+  listen(shop, 'bell', (sound) => void heard.push(sound))
+  attachment.detach()
+  attachment.detach()
+  attachment.resume()
+  shop.emit('bell', 'ding')
+  assert.deepEqual(heard, ['ding'])
+})
+
+test('what is asked of an ended target is asked in vain', () => {
+  const shop = new Shop()
+  shop.end('night')
+  const attachment = shop.attach<string>('bell', { take: () => undefined, ended: () => {} })
+  attachment.resume()
+  attachment.detach()
+})
+
+test('a failure is an error event of its own target first', async () => {
+  const chain = new Shop()
+  const shop = new Branch(chain)
+  listen(chain, 'error', () => assert.fail('somebody has heard of it'))
+  const failed = once(shop, 'error')
+  listen(shop, 'bell', fail)
+  shop.emit('bell', 'ding')
+  const error = await failed
+  assert.ok(error instanceof CallbackError)
+  assert.equal(error.event, 'bell')
+})
+
+test('a failure that nobody hears of goes to the parent, and is not unheard then', async () => {
+  const chain = new Shop()
+  const shop = new Branch(chain)
+  const failed = once(chain, 'error')
+  listen(shop, 'bell', fail)
+  shop.emit('bell', 'ding')
+  assert.equal((await failed).message, 'boom')
+  assert.deepEqual(shop.unheardOf, [])
+})
+
+test('a failure that nobody hears of anywhere is printed, and told with its value', async () => {
+  const shop = new Branch(new Shop())
+  const printed = await printedBy(() => {
+    listen(shop, 'bell', fail)
+    shop.emit('bell', 'ding')
+  })
+  assert.equal(printed.length, 1)
+  assert.deepEqual(shop.unheardOf, [['boom', 'ding']])
+})
+
+test('a failure that nobody hears of is printed where there is no parent, too', async () => {
+  const shop = new Shop()
+  const printed = await printedBy(async () => {
+    listen(shop, 'order', () => Promise.reject(new Error('boom')))
+    shop.put('tea', 3)
+    await turn()
+  })
+  assert.deepEqual(
+    printed.map((error) => (error as Error).message),
+    ['boom'],
+  )
+})
+
+test('a listener that waited for what has closed did not fail, and nothing is printed', async () => {
+  const wagon = {}
+  class Cart extends Branch {
+    override get owner(): object {
+      return wagon
+    }
+  }
+  const cart = new Cart(new Shop())
+  const visitor = {}
+  const printed = await printedBy(() => {
+    cart.failed('bell', new ClosedError('gone', { target: wagon }), 'ding')
+    cart.failed('bell', new ClosedError('gone', { target: visitor }), visitor)
+  })
+  assert.deepEqual(printed, [])
+  assert.deepEqual(cart.unheardOf, [])
+})
+
+test('a listener that waited for something else that has closed did fail', async () => {
+  const shop = new Branch(new Shop())
+  const printed = await printedBy(() => {
+    shop.failed('bell', new ClosedError('gone', { target: {} }), 'ding')
+    shop.failed('bell', new ClosedError('gone'), 'dong')
+  })
+  assert.equal(printed.length, 2)
+  assert.deepEqual(shop.unheardOf, [
+    ['gone', 'ding'],
+    ['gone', 'dong'],
+  ])
+})
+
+test('a listener that waited for what has closed is told of to who listens', async () => {
+  const chain = new Shop()
+  const visitor = {}
+  const heard = once(chain, 'error')
+  new Branch(chain).failed('bell', new ClosedError('gone', { target: visitor }), visitor)
+  assert.equal((await heard).message, 'gone')
+})
+
+test('a failing error listener is printed: nobody else is told, nothing comes of it', async () => {
+  const chain = new Shop()
+  const shop = new Branch(chain)
+  listen(chain, 'error', () => assert.fail('it is told to nobody'))
+  const printed = await printedBy(() => {
+    listen(shop, 'error', fail)
+    assert.equal(shop.report(new WebsocketError('first')), true)
+  })
+  assert.equal(printed.length, 1)
+  assert.deepEqual(shop.unheardOf, [])
+})
+
+test('a report tells whether anybody heard of it', () => {
+  const chain = new Shop()
+  const shop = new Branch(chain)
+  const error = new WebsocketError('x')
+  assert.equal(shop.report(error), false)
+  const unlisten = listen(chain, 'error', () => {})
+  assert.equal(shop.report(error), true)
+  unlisten()
+  assert.equal(chain.report(error), false)
+})
+
+test('a report goes up from a target that has no error event', async () => {
+  const chain = new Shop()
+  class Stall extends Signals<{ bell: string }> {
+    override get parent(): Shop {
+      return chain
+    }
+  }
+  const stall = new Stall({ kind: 'stall', events: ['bell'] })
+  const heard = once(chain, 'error')
+  stall.failed('bell', new Error('boom'), 'ding')
+  assert.equal((await heard).message, 'boom')
+})
