@@ -1,5 +1,5 @@
 import { STATUS_CODES, type IncomingMessage } from 'node:http'
-import { PeerConnectError } from './errors.ts'
+import { messageOf, PeerConnectError } from './errors.ts'
 import type { ServerSettings } from './options.ts'
 import { originAllowed } from './origin.ts'
 import { matchPath, pathOf } from './path.ts'
@@ -77,7 +77,7 @@ async function judged(
     return await authorize(request)
   } catch (cause) {
     if (cause instanceof PeerConnectError) throw cause
-    throw new PeerConnectError(cause, { status: statusOf(cause) ?? 500 })
+    throw new PeerConnectError(messageOf(cause), { cause, status: statusOf(cause) ?? 500 })
   }
 }
 

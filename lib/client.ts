@@ -85,6 +85,7 @@ export class WebsocketClient implements Target<ClientEvents> {
   readonly #maker: Maker
   #connection: WebsocketConnection | undefined
   #attempt: AbortController | undefined
+  #opening: Promise<void> | undefined // settles, always well, when the attempt has ended
 
   /** @throws TypeError for an option that is unknown or can't be. */
   constructor(options?: ClientOptions) {
@@ -134,10 +135,11 @@ export class WebsocketClient implements Target<ClientEvents> {
    *
    * @throws RangeError for a code that may not be sent, RFC 6455 §7.4; nothing is changed then.
    */
-  async close(code = 1000, description = ''): Promise<void> {
+  close(code = 1000, description = ''): Promise<void> {
     const reason = sendableReason(code, description)
     this.#attempt?.abort(new Stopped(reason))
-    await this.#connection?.close(code, description)
+    const closing = this.#connection?.close(code, description) ?? this.#opening
+    return Promise.resolve(closing).then(() => {})
   }
 
   /** Closes with 1000 at the end of an `await using` block. */
@@ -161,7 +163,7 @@ export class WebsocketClient implements Target<ClientEvents> {
       attempt.abort(new Stopped(closeReason(1006, 'aborted'), signal?.reason))
     signal?.addEventListener('abort', aborted, { once: true })
     if (signal?.aborted) aborted()
-    this.#reach(dial, url, attempt)
+    this.#opening = this.#reach(dial, url, attempt)
       .finally(() => signal?.removeEventListener('abort', aborted))
       .then(resolve, (cause: unknown) => {
         this.#attempt = undefined
@@ -189,15 +191,16 @@ export class WebsocketClient implements Target<ClientEvents> {
       giveUp()
       reject(attempt.signal.reason)
     }
-    if (attempt.signal.aborted) stop()
     attempt.signal.addEventListener('abort', stop, { once: true })
-    this.#prepare(url).then((call) => {
+    const prepared = (call: Call): void => {
       if (attempt.signal.aborted) return
       giveUp = dial(call, {
         opened: (transport) => resolve(this.#connected(transport, call)),
         failed: reject,
       })
-    }, reject)
+    }
+    if (attempt.signal.aborted) stop()
+    else this.#prepare(url).then(prepared, reject)
     return promise.finally(() => {
       clearTimeout(timer)
       attempt.signal.removeEventListener('abort', stop)

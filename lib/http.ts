@@ -56,15 +56,33 @@ export function makeHttp(settings: ServerSettings, { refused, failed }: HttpEven
   http.on('error', (error) => {
     if (http.listening) failed(error)
   })
+  if (tls) http.on('connection', (tcp: Duplex) => remember(http, tcp))
   return http.on('clientError', (cause: NodeJS.ErrnoException, tcp) => {
-    if (cause.code === 'ECONNRESET' || !tcp.writable) {
-      tcp.destroy()
+    if (cause.code === 'ECONNRESET' || tcp.writableEnded) {
+      tcp.destroy() // they have left, or were answered already
       return
     }
     const error = new PeerConnectError(cause, { status: STATUSES.get(cause.code) ?? 400 })
     refused(error)
-    refuse(tcp, error)
+    // Before TLS is agreed on nothing can be said, and what is written would wait for ever.
+    if (Reflect.get(tcp, 'secureConnecting') === true) tcp.destroy()
+    else refuse(tcp, error)
   })
+}
+
+// Those who began no TLS yet are known to nobody else.
+const accepted = new WeakMap<AnyHttpServer, Set<Duplex>>()
+
+function remember(http: AnyHttpServer, tcp: Duplex): void {
+  const all = accepted.get(http) ?? new Set()
+  accepted.set(http, all.add(tcp))
+  tcp.once('close', () => all.delete(tcp))
+}
+
+/** Hangs up on everybody who hasn't been let in. */
+export function hangUp(http: AnyHttpServer): void {
+  for (const tcp of accepted.get(http) ?? []) tcp.destroy()
+  http.closeAllConnections()
 }
 
 /** Listens, and resolves with what it is bound to. */
@@ -131,9 +149,7 @@ function answerPlain(
   const path = pathOf(url)
   const served = path !== undefined && (pattern === undefined || matchPath(pattern, path))
   response.setHeader('Connection', 'close').setHeader('Content-Type', 'text/plain; charset=utf-8')
-  if (served) {
-    response.writeHead(426, { Upgrade: 'websocket' }).end('this is a WebSocket server\n')
-  } else {
-    response.writeHead(404).end('nothing is served here\n')
-  }
+  response.statusCode = served ? 426 : 404
+  if (served) response.setHeader('Upgrade', 'websocket')
+  response.end(served ? 'this is a WebSocket server\n' : 'nothing is served here\n')
 }

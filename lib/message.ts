@@ -14,6 +14,7 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 export class Message {
   readonly data: Data
   #bytes: Uint8Array | undefined
+  #variants: Map<number, Uint8Array> | undefined
 
   constructor(data: Data) {
     this.data = data
@@ -22,6 +23,16 @@ export class Message {
   /** Tells whether it goes out as text. */
   get isText(): boolean {
     return typeof this.data === 'string'
+  }
+
+  /** Is one of the ways in which it goes on the wire, made when first asked for, and then shared. */
+  variant(number: number, make: () => Uint8Array): Uint8Array {
+    const variants = (this.#variants ??= new Map<number, Uint8Array>())
+    const known = variants.get(number)
+    if (known) return known
+    const made = make()
+    variants.set(number, made)
+    return made
   }
 
   /** The payload as it goes on the wire. */

@@ -11,7 +11,7 @@ import {
   WebsocketError,
   type CallbackError,
 } from './errors.ts'
-import { boundTo, listening, makeHttp, refuse, stop, type AnyHttpServer } from './http.ts'
+import { boundTo, hangUp, listening, makeHttp, refuse, stop, type AnyHttpServer } from './http.ts'
 import { Keepalive } from './keepalive.ts'
 import type { Data } from './message.ts'
 import { checkNames, resolveServer, type ServerOptions, type ServerSettings } from './options.ts'
@@ -196,6 +196,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       failed(new ConnectError(`the server ${this.#closing ? 'is closing' : 'serves already'}`))
       return promise
     }
+    this.#signals.revive() // who waits from here on waits for this life
     const http = makeHttp(this.#settings, {
       refused: (error) => this.#refuse(error),
       failed: (cause) => this.#report(new WebsocketError(cause)),
@@ -205,7 +206,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       (address) => {
         this.#serving = undefined
         this.#address = { ...address, host }
-        this.attach(http)
+        this.#enterBy(http, undefined) // any other path is refused, and told of, here
         resolve(this.#address)
         log('listens on %s port %d', this.#address.address, this.#address.port)
         this.#signals.emit('listening', this.#address)
@@ -222,19 +223,15 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
    * Takes the upgrades of an http server of yours, those to its `path`; several servers may share
    * one by paths of their own. `close` gives them back and leaves the http server running.
    *
-   * @throws TypeError when another server claims an overlapping path there.
+   * @throws TypeError when another server claims an overlapping path there, ConnectError while this
+   * one is closing.
    */
   attach(server: AnyHttpServer): this {
     if (typeof server?.listenerCount !== 'function') {
       throw unexpected('what is attached to', 'an http.Server or an https.Server', server)
     }
-    if (this.#doors.has(server)) return this
-    const door: Door = {
-      path: this.#settings.path,
-      enter: (request, tcp, head) => this.#knocked(request, tcp, head),
-    }
-    this.#doors.set(server, claimUpgrades(server, door))
-    this.#begin()
+    if (this.#closing) throw new ConnectError('the server is closing')
+    if (!this.#doors.has(server)) this.#enterBy(server, this.#settings.path)
     return this
   }
 
@@ -263,9 +260,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     checkNames(options, ['code', 'description'])
     const { code = 1001, description = '' } = options
     sendableReason(code, description) // throws now or never
-    return (this.#closing ??= this.#close(code, description).finally(() => {
-      this.#closing = undefined
-    }))
+    return (this.#closing ??= this.#close(code, description))
   }
 
   /** Is what it has counted. */
@@ -338,6 +333,12 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     if (!this.#signals.report(error)) log('%s: %O', error.message, error.cause)
   }
 
+  #enterBy(http: AnyHttpServer, path: string | undefined): void {
+    const enter: Door['enter'] = (request, tcp, head) => this.#knocked(request, tcp, head)
+    this.#doors.set(http, claimUpgrades(http, { path, enter }))
+    this.#begin()
+  }
+
   #begin(): void {
     if (!this.#open) this.#signals.revive()
     this.#open = true
@@ -365,7 +366,10 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     tcp.on('error', () => tcp.destroy())
     const { promise: left, reject } = deferred<never>()
     const leave = (): void => reject(new PeerConnectError('the peer has left', { status: 0 }))
-    tcp.once('close', leave)
+    tcp.once('close', leave).once('end', leave)
+    // Only who reads hears that the peer has gone; what it says meanwhile stays where it is.
+    const read = (): void => void tcp.read(0)
+    if (this.#settings.authorize) tcp.on('readable', read)
     const visit: Visit = {
       source: {
         url: request.url ?? '/',
@@ -374,15 +378,21 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       },
       left: handled(left),
       check: () => checkHandshake(request),
-      enter: () => this.#upgrade(request, tcp, head),
+      enter: () => {
+        tcp.off('readable', read)
+        return this.#upgrade(request, tcp, head)
+      },
       refuse: (error) => refuse(tcp, error),
     }
-    void this[WELCOME](visit).then(() => tcp.off('close', leave))
+    void this[WELCOME](visit).then(() => tcp.off('close', leave).off('end', leave))
   }
 
   async #close(code: number, description: string): Promise<void> {
     await this.#serving
-    if (!this.#open) return
+    if (!this.#open) {
+      this.#closing = undefined
+      return
+    }
     this.#open = false
     const http = this.#http
     const address = http ? this.#address : boundTo([...this.#doors.keys()][0])
@@ -392,9 +402,9 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     for (const turnAway of this.#visitors) turnAway(refusal)
     const stopped = http && stop(http, this.#settings.closeTimeout)
     await Promise.all([...this.clients].map((client) => client.close(code, description)))
-    http?.closeAllConnections()
+    if (http) hangUp(http)
     await stopped
-    this.#http = undefined
+    this.#http = this.#closing = undefined
     this.#rooms.end()
     log('has closed')
     this.#signals.end(address)

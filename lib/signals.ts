@@ -124,8 +124,9 @@ export class Signals<Events extends object> implements Hearer {
   end(value: unknown): void {
     if (this.#end) return
     this.#end = { value }
+    const endings = [...(this.#endings ?? [])] // a wait that begins in a listener may be for another life
     if (this.#plan.end !== undefined) this.#emitter?.emit(String(this.#plan.end), value)
-    this.endWaits()
+    for (const ended of endings) ended()
     this.#inbox?.end()
   }
 

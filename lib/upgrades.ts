@@ -55,7 +55,7 @@ class Registry {
 
   readonly #upgraded = (request: IncomingMessage, tcp: Duplex, head: Buffer): void => {
     const path = pathOf(request.url ?? '')
-    const door = [...this.#doors].find((each) => path !== undefined && opens(each, path))
+    const door = [...this.#doors].find((each) => opens(each, path))
     const alone = this.#http.listenerCount('upgrade') === 1
     if (door && (alone || isWebsocket(request))) {
       door.enter(request, tcp, head)
@@ -65,8 +65,9 @@ class Registry {
   }
 }
 
-function opens({ path }: Door, asked: string): boolean {
-  return path === undefined || matchPath(path, asked) !== undefined
+function opens({ path }: Door, asked: string | undefined): boolean {
+  if (path === undefined) return true // it says by itself what makes no sense
+  return asked !== undefined && matchPath(path, asked) !== undefined
 }
 
 function isWebsocket(request: IncomingMessage): boolean {

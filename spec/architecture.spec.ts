@@ -10,9 +10,26 @@ const LIB = new URL('../lib/', import.meta.url).pathname
  * other, save by the arrows drawn below.
  */
 const rows: readonly (readonly string[])[] = [
-  ['errors', 'close', 'path', 'promises', 'origin', 'backplane', 'transport/scanner'],
+  [
+    'errors',
+    'close',
+    'path',
+    'promises',
+    'origin',
+    'backplane',
+    'transport/scanner',
+    'transport/outbox',
+  ],
   ['message', 'request', 'options', 'http'],
-  ['transport/transport', 'admission', 'upgrades', 'pings', 'inbox', 'keepalive'],
+  [
+    'transport/transport',
+    'transport/deflate',
+    'admission',
+    'upgrades',
+    'pings',
+    'inbox',
+    'keepalive',
+  ],
   ['transport/ws', 'transport/memory', 'signals'],
   ['listen'],
   ['connection', 'room'],

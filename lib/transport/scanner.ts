@@ -3,16 +3,15 @@
  * longer than it may be: `ws` only knows messages.
  */
 export class FrameScanner {
-  /** Is called with a frame that is too long, before its payload is read. */
-  exceeded: (() => void) | undefined
-
   readonly #most: number
+  readonly #exceeded: () => void
   #header: number[] = [] // the bytes of a header that isn't whole yet
   #payload = 0 // bytes of the payload still to come
 
-  /** Makes one for frames of at most so many bytes of payload. */
-  constructor(most: number) {
+  /** Makes one for frames of at most so many bytes of payload; it tells of a longer one at once. */
+  constructor(most: number, exceeded: () => void) {
     this.#most = most
+    this.#exceeded = exceeded
   }
 
   /** Looks through the next bytes of the stream. */
@@ -23,7 +22,7 @@ export class FrameScanner {
       offset += skipped
       this.#payload -= skipped
       if (this.#payload > 0 || offset === chunk.length) return
-      this.#header.push(chunk[offset++] ?? 0)
+      this.#header.push(...chunk.subarray(offset, ++offset))
       if (this.#header.length === headerLength(this.#header)) this.#entered()
     }
   }
@@ -31,7 +30,7 @@ export class FrameScanner {
   #entered(): void {
     this.#payload = payloadLength(this.#header)
     this.#header = []
-    if (this.#payload > this.#most) this.exceeded?.()
+    if (this.#payload > this.#most) this.#exceeded()
   }
 }
 

@@ -7,13 +7,22 @@ import { messageTooBig, type CloseReason } from '../close.ts'
 import { ConnectError, PeerConnectError } from '../errors.ts'
 import { Message, mostBytes, toBytes, type Data } from '../message.ts'
 import type { ConnectionSettings, ServerSettings } from '../options.ts'
+import {
+  agreement,
+  COMPRESSED,
+  deflated,
+  MOST_DEFLATED,
+  thresholdOf,
+  type Agreement,
+} from './deflate.ts'
+import { BINARY, frameOf, Outbox, TEXT } from './outbox.ts'
 import { FrameScanner } from './scanner.ts'
 import type { Dial, Receiver, Transport } from './transport.ts'
 
 const log = debug('simplewebsockets:transport')
 
-const TEXT = { binary: false }
-const BINARY = { binary: true }
+const AS_TEXT = { binary: false }
+const AS_BINARY = { binary: true }
 const MOST_PONGS = 64 * 1024 // bytes waiting above which only the latest ping is answered
 const MOST_BODY = 4 * 1024 // bytes kept of what a server says instead of 101
 const BODY_TIMEOUT = 1_000
@@ -33,28 +42,42 @@ class Socket extends WebSocket {
   }
 }
 
+/** What is known of a connection besides its sockets. */
+interface WsTransportOptions {
+  /** How messages may be compressed for many peers at once. */
+  readonly agreement?: Agreement | undefined
+  /** Whether messages are framed here: a client's have to be masked, which `ws` does. */
+  readonly framing?: boolean
+}
+
 /** A `ws` socket as a `Transport`. */
 export class WsTransport implements Transport {
   readonly #socket: Socket
   readonly #tcp: TcpSocket
   readonly #settings: ConnectionSettings
-  readonly #scanner: FrameScanner | undefined
+  readonly #agreement: Agreement | undefined
+  readonly #framing: boolean
+  readonly #threshold: number
+  readonly #outbox: Outbox
   #receiver: Receiver | undefined
   #written: (() => void) | undefined
   #badFrame: number | undefined
   #unanswered: Buffer | undefined
-  #gathering = false
+  #compressing = 0 // messages that `ws` has still to compress
 
   constructor(
     socket: Socket,
     tcp: TcpSocket,
     settings: ConnectionSettings,
-    scanner: FrameScanner | undefined,
+    { agreement, framing = false }: WsTransportOptions = {},
   ) {
     this.#socket = socket
     this.#tcp = tcp
     this.#settings = settings
-    this.#scanner = scanner
+    this.#agreement = agreement
+    this.#framing = framing && (agreement !== undefined || socket.extensions === '')
+    this.#threshold = thresholdOf(settings)
+    this.#outbox = new Outbox(tcp)
     if (settings.useNagleAlgorithm) tcp.setNoDelay(false)
   }
 
@@ -63,7 +86,7 @@ export class WsTransport implements Transport {
   }
 
   get bufferedAmount(): number {
-    return this.#socket.bufferedAmount
+    return this.#socket.bufferedAmount + this.#outbox.size
   }
 
   get bytesReceived(): number {
@@ -79,34 +102,31 @@ export class WsTransport implements Transport {
       .on('pong', socketPong)
       .on('error', socketError)
       .on('close', socketClose)
-    if (!this.#scanner) return
-    const description = `frame size exceeds maximum of ${this.#settings.maxReceivedFrameSize} Bytes.`
-    this.#scanner.exceeded = () => receiver.invalid({ code: 1008, description }, undefined)
+    this.#scan()
   }
 
   send(message: Data | Message, notify: boolean): void {
-    this.#gather()
     const written = notify ? (this.#written ??= () => this.#receiver?.written()) : undefined
-    const { fragmentationThreshold } = this.#settings
-    if (fragmentationThreshold !== false && mostBytes(message) > fragmentationThreshold) {
-      this.#sendFragments(message, fragmentationThreshold, written)
-    } else if (typeof message === 'string') {
-      this.#socket.send(message, written)
+    if (this.#frame(message)) {
+      if (written) this.#outbox.notify(written)
     } else {
-      this.#socket.send(toBytes(message), isText(message) ? TEXT : BINARY, written)
+      this.#outbox.yield()
+      this.#sendByWs(message, written)
     }
   }
 
   ping(payload: Uint8Array): void {
+    this.#outbox.yield()
     this.#socket.ping(payload)
   }
 
   close({ code, description }: CloseReason): void {
+    this.#outbox.yield()
     this.#socket.closeNow(code, description)
   }
 
   cut(): void {
-    this.flush() // what was sent before is sent
+    this.#outbox.flush() // what was sent before is sent
     this.#socket.terminate()
   }
 
@@ -125,6 +145,7 @@ export class WsTransport implements Transport {
       return
     }
     this.#receiver?.closing({ code: code ?? 1005, description: reason?.toString() ?? '' })
+    this.#outbox.yield()
     this.#socket.closeNow(code, reason)
   }
 
@@ -158,36 +179,78 @@ export class WsTransport implements Transport {
     this.#receiver?.closed({ code, description: description.toString() })
   }
 
-  #sendFragments(message: Data | Message, size: number, written: (() => void) | undefined): void {
-    const bytes = toBytes(message)
+  /** Looks at every frame before `ws` does, where frames have a limit. */
+  #scan(): void {
+    const { maxReceivedFrameSize: most } = this.#settings
+    if (most === false) return
+    const description = `frame size exceeds maximum of ${most} Bytes.`
+    const scanner = new FrameScanner(most, () => {
+      this.#receiver?.invalid({ code: 1008, description }, undefined)
+    })
+    this.#tcp.prependListener('data', (chunk: Buffer) => scanner.scan(chunk))
+  }
+
+  /** Frames a message here, unless that is left to `ws`, or would overtake what `ws` compresses. */
+  #frame(message: Data | Message): boolean {
+    const { fragmentationThreshold: most } = this.#settings
+    if (!this.#framing || this.#compressing > 0) return false
+    if (most !== false && mostBytes(message) > most) return false
+    if (this.#agreement && mostBytes(message) >= this.#threshold) {
+      const { length } = toBytes(message)
+      if (length > MOST_DEFLATED) return false
+      if (length >= this.#threshold) {
+        this.#deflate(message, this.#agreement)
+        return true
+      }
+    }
+    if (typeof message === 'string') this.#outbox.text(message)
+    else if (message instanceof Message) this.#outbox.frame(plainFrame(message))
+    else this.#outbox.bytes(BINARY, message)
+    return true
+  }
+
+  #deflate(message: Data | Message, agreement: Agreement): void {
+    const { compression } = this.#settings
+    const first = COMPRESSED | (isText(message) ? TEXT : BINARY)
+    const make = (): Uint8Array => deflated(toBytes(message), agreement, compression)
+    if (message instanceof Message) {
+      const { windowBits } = agreement
+      this.#outbox.frame(message.variant(windowBits, () => frameOf(first, make())))
+    } else {
+      this.#outbox.bytes(first, make())
+    }
+  }
+
+  /** Lets `ws` frame a message: masked, in fragments, or compressed beside the event loop. */
+  #sendByWs(message: Data | Message, written: (() => void) | undefined): void {
+    const bytes = typeof message === 'string' ? message : toBytes(message)
+    const { fragmentationThreshold: most } = this.#settings
     const binary = !isText(message)
-    let offset = 0
-    do {
-      const fin = offset + size >= bytes.length
-      const part = bytes.subarray(offset, offset + size)
-      this.#socket.send(part, { binary, fin }, fin ? written : undefined)
-      offset += size
-    } while (offset < bytes.length)
-  }
-
-  /** Hands what was gathered to the kernel. */
-  flush(): void {
-    if (!this.#gathering) return
-    this.#gathering = false
-    this.#tcp.uncork()
-  }
-
-  /** Lets everything that is sent in this turn of the event loop leave in one write. */
-  #gather(): void {
-    if (this.#gathering) return
-    this.#gathering = true
-    this.#tcp.cork()
-    process.nextTick(flush, this)
+    const size = most !== false && mostBytes(message) > most ? most : Infinity
+    let sent = written
+    if (this.#socket.extensions !== '') {
+      this.#compressing++
+      sent = () => {
+        this.#compressing--
+        written?.()
+      }
+    }
+    if (size === Infinity) {
+      this.#socket.send(bytes, binary ? AS_BINARY : AS_TEXT, sent)
+      return
+    }
+    const whole = toBytes(message)
+    for (let offset = 0; offset === 0 || offset < whole.length; offset += size) {
+      const fin = offset + size >= whole.length
+      const part = whole.subarray(offset, offset + size)
+      this.#socket.send(part, { binary, fin }, fin ? sent : undefined)
+    }
   }
 
   /** Answers a ping; only the latest while the peer doesn't read the pongs, RFC 6455 §5.5.3. */
   #answer(payload: Buffer): void {
     if (this.#tcp.writableLength <= MOST_PONGS) {
+      this.#outbox.yield()
       this.#socket.pong(payload)
       return
     }
@@ -199,10 +262,6 @@ export class WsTransport implements Transport {
     }
     this.#unanswered = payload
   }
-}
-
-function flush(transport: WsTransport): void {
-  transport.flush()
 }
 
 // Shared by all sockets: `ws` calls them with itself as `this`.
@@ -229,6 +288,11 @@ function socketClose(this: WebSocket, code: number, description: Buffer): void {
 
 function transportOf(socket: WebSocket): WsTransport | undefined {
   return socket instanceof Socket ? socket.transport : undefined
+}
+
+/** A prepared message framed as it is, once for all. */
+function plainFrame(message: Message): Uint8Array {
+  return message.variant(0, () => frameOf(isText(message) ? TEXT : BINARY, message.bytes))
 }
 
 function isText(message: Data | Message): boolean {
@@ -259,12 +323,15 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
   })
   const outcomes: (WebSocket | Error)[] = [] // `ws` answers in the same turn, if the peer is there
   server.on('wsClientError', (error) => void outcomes.push(error))
+  let agreed: Agreement | undefined
+  server.on('headers', (headers) => (agreed = agreement(headers)))
   return (request, tcp, head) => {
-    const scanner = scan(tcp, settings)
     server.handleUpgrade(request, tcp, head, (socket) => void outcomes.push(socket))
     const outcome = outcomes.pop()
-    if (outcome instanceof Socket)
-      return new WsTransport(outcome, request.socket, settings, scanner)
+    if (outcome instanceof Socket) {
+      const known = { agreement: agreed, framing: true }
+      return new WsTransport(outcome, request.socket, settings, known)
+    }
     throw outcome instanceof Error
       ? new PeerConnectError(outcome.message, { status: 400 })
       : new PeerConnectError('the peer has left', { status: 0 })
@@ -275,7 +342,6 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
 export const dial: Dial = (call, { opened, failed }) => {
   const { agent, tls } = call.settings
   let socket: Socket | undefined
-  let scanner: FrameScanner | undefined
   let tcp: TcpSocket | undefined
   let done = false
   const fail = (error: ConnectError): void => {
@@ -303,13 +369,12 @@ export const dial: Dial = (call, { opened, failed }) => {
     .on('unexpected-response', (_, response) => refusal(response, fail))
     .on('upgrade', (response) => {
       tcp = response.socket
-      scanner = scan(tcp, call.settings)
     })
     .on('open', () => {
       done = true
       if (!socket || !tcp) return
       socket.removeAllListeners()
-      opened(new WsTransport(socket, tcp, call.settings, scanner))
+      opened(new WsTransport(socket, tcp, call.settings))
     })
   return giveUp
 }
@@ -341,14 +406,6 @@ function deflation(
       Object.entries(zlib).filter(([, value]) => value !== undefined),
     ),
   }
-}
-
-/** Puts a scanner before `ws`'s own reader, where frames have a limit. */
-function scan(tcp: Duplex, { maxReceivedFrameSize }: ConnectionSettings): FrameScanner | undefined {
-  if (maxReceivedFrameSize === false) return undefined
-  const scanner = new FrameScanner(maxReceivedFrameSize)
-  tcp.on('data', (chunk: Buffer) => scanner.scan(chunk))
-  return scanner
 }
 
 /** Reads what a server says instead of 101: its status, headers, and the start of its body. */

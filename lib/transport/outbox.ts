@@ -1,0 +1,215 @@
+import type { Socket as TcpSocket } from 'node:net'
+
+/** Opcodes of data frames, RFC 6455 §5.2. */
+export const TEXT = 1
+export const BINARY = 2
+
+const FIN = 0x80
+const SLAB = 64 * 1024
+const MOST_COPIED = 16 * 1024 // bytes; what is longer gets a buffer of its own
+const SHORT = 64 // letters; a shorter text is written faster letter by letter
+
+// Frames are written one behind the other into a slab that all connections share. No part of it is
+// ever written twice: the kernel may still have to read what was handed to it.
+let slab = Buffer.allocUnsafeSlow(SLAB)
+let used = 0
+let latest: Outbox | undefined // whose frames are the last ones in the slab
+
+let gathering: Outbox[] = [] // those who have something to send when this turn ends
+
+/**
+ * Gathers what one connection sends in a turn of the event loop, so that it leaves in one write.
+ *
+ * The messages of a server are framed here, without a mask and without an extension; what `ws`
+ * frames joins them in order.
+ */
+export class Outbox {
+  /** Bytes gathered and not yet given to the TCP socket. */
+  size = 0
+
+  readonly #tcp: TcpSocket
+  #pieces: Uint8Array[] | undefined
+  #start = 0 // of those frames at the end of the slab that are ours
+  #end = 0
+  #gathering = false
+  #corked = false
+  #written: (() => void) | undefined
+
+  /** Makes one for a TCP socket. */
+  constructor(tcp: TcpSocket) {
+    this.#tcp = tcp
+  }
+
+  /** Calls back when what was gathered so far has been handed on. */
+  notify(written: () => void): void {
+    this.#written = written
+  }
+
+  /** Frames a text. */
+  text(text: string): void {
+    if (3 * text.length > MOST_COPIED) {
+      this.frame(frameOf(TEXT, Buffer.from(text)))
+      return
+    }
+    // A text of few letters takes less than 126 bytes, whatever they are: no need to count.
+    const length = headerLength(text.length < 42 ? 0 : Buffer.byteLength(text))
+    const start = this.#begin(length + 3 * text.length)
+    const payload = writeText(slab, text, start + length)
+    writeHeader(slab, start, TEXT, payload)
+    this.#grow(length + payload)
+  }
+
+  /** Frames bytes; the first byte of the frame is its opcode, and its bits where there are any. */
+  bytes(first: number, bytes: Uint8Array): void {
+    const { length } = bytes
+    if (length > MOST_COPIED) {
+      this.frame(frameOf(first, bytes))
+      return
+    }
+    const start = this.#begin(headerLength(length) + length)
+    const header = writeHeader(slab, start, first, length)
+    slab.set(bytes, start + header)
+    this.#grow(header + length)
+  }
+
+  /** Adds what is framed already. */
+  frame(frame: Uint8Array): void {
+    this.#close()
+    this.#pieces ??= []
+    this.#pieces.push(frame)
+    this.size += frame.length
+    this.#gather()
+  }
+
+  /** Makes room for somebody else's writes, which join this turn's behind what was gathered. */
+  yield(): void {
+    if (!this.#corked) {
+      this.#corked = true
+      this.#tcp.cork()
+    }
+    this.#write()
+    this.#gather()
+  }
+
+  /** Hands everything on. */
+  flush(): void {
+    this.#gathering = false
+    this.#write()
+    if (!this.#corked) return
+    this.#corked = false
+    this.#tcp.uncork()
+  }
+
+  #gather(): void {
+    if (this.#gathering) return
+    this.#gathering = true
+    if (gathering.push(this) === 1) process.nextTick(flushAll)
+  }
+
+  /** Finds room in the slab, behind our own frames if they are the last ones. */
+  #begin(most: number): number {
+    if (used + most > SLAB) {
+      if (latest) latest.#close()
+      slab = Buffer.allocUnsafeSlow(SLAB)
+      used = 0
+    }
+    if (latest !== this && latest) latest.#close()
+    // eslint-disable-next-line @typescript-eslint/no-this-alias -- the slab has one user at a time
+    latest = this
+    if (this.#start === this.#end) this.#start = this.#end = used
+    return used
+  }
+
+  #grow(bytes: number): void {
+    this.size += bytes
+    this.#end = used += bytes
+    this.#gather()
+  }
+
+  /** Makes a piece of our frames at the end of the slab. */
+  #close(): void {
+    if (latest !== this) return
+    latest = undefined
+    if (this.#start === this.#end) return
+    this.#pieces ??= []
+    this.#pieces.push(slab.subarray(this.#start, this.#end))
+    this.#start = this.#end
+  }
+
+  #write(): void {
+    const { size } = this
+    if (size === 0) return
+    const written = this.#written
+    this.size = 0
+    this.#written = undefined
+    const [first, ...rest] = this.#take()
+    if (!first || !this.#tcp.writable) return
+    if (rest.length === 0) {
+      this.#tcp.write(first, written)
+    } else if (size <= MOST_COPIED) {
+      this.#tcp.write(Buffer.concat([first, ...rest], size), written)
+    } else {
+      this.#tcp.cork()
+      this.#tcp.write(first)
+      for (const [index, piece] of rest.entries()) {
+        this.#tcp.write(piece, index === rest.length - 1 ? written : undefined)
+      }
+      this.#tcp.uncork()
+    }
+  }
+
+  #take(): readonly Uint8Array[] {
+    if (this.#pieces) this.#close()
+    const pieces = this.#pieces ?? [slab.subarray(this.#start, this.#end)]
+    this.#pieces = undefined
+    this.#start = this.#end
+    return pieces
+  }
+}
+
+/** Frames a whole message in a buffer of its own; what it is made of may change afterwards. */
+export function frameOf(first: number, payload: Uint8Array): Uint8Array {
+  const length = headerLength(payload.length)
+  const frame = Buffer.allocUnsafeSlow(length + payload.length)
+  writeHeader(frame, 0, first, payload.length)
+  frame.set(payload, length)
+  return frame
+}
+
+function flushAll(): void {
+  const batch = gathering
+  gathering = []
+  for (const outbox of batch) outbox.flush()
+}
+
+function headerLength(payload: number): number {
+  return payload < 126 ? 2 : payload < 65_536 ? 4 : 10
+}
+
+/** Writes the header of a whole message without a mask, and tells how long it is. */
+function writeHeader(target: Buffer, at: number, first: number, payload: number): number {
+  target[at] = FIN | first
+  if (payload < 126) {
+    target[at + 1] = payload
+  } else if (payload < 65_536) {
+    target[at + 1] = 126
+    target.writeUInt16BE(payload, at + 2)
+  } else {
+    target[at + 1] = 127
+    target.writeUInt16BE(0, at + 2)
+    target.writeUIntBE(payload, at + 4, 6)
+  }
+  return headerLength(payload)
+}
+
+/** Writes a text as UTF-8, and tells how many bytes it took. */
+function writeText(target: Buffer, text: string, at: number): number {
+  const { length } = text
+  if (length > SHORT) return target.write(text, at)
+  for (let index = 0; index < length; index++) {
+    const code = text.charCodeAt(index)
+    if (code > 0x7f) return target.write(text, at)
+    target[at + index] = code
+  }
+  return length
+}

@@ -1,0 +1,148 @@
+import assert from 'node:assert/strict'
+import { createServer, type IncomingMessage } from 'node:http'
+import { once as onceEmitted } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { test } from 'node:test'
+import { PeerConnectError, RequestDetails, type ServerOptions } from 'simplewebsockets'
+import { addressOf, admit, checkHandshake, received, type Knock } from '../lib/admission.ts'
+import { resolveServer } from '../lib/options.ts'
+import { RawPeer, type Shake } from './rawpeer.ts'
+
+/** Is somebody at the door of a server with such options. */
+function knock(
+  options: ServerOptions = {},
+  headers: Record<string, string> = {},
+  counts: Partial<Pick<Knock, 'connections' | 'fromAddress'>> = {},
+): Knock {
+  const request = new RequestDetails({
+    url: '/',
+    rawHeaders: Object.entries(headers).flat(),
+    remoteAddress: '127.0.0.1',
+  })
+  return { request, settings: resolveServer(options), connections: 0, fromAddress: 0, ...counts }
+}
+
+/** Is the request that a server gets to see. */
+async function seen(shake: Shake = {}): Promise<IncomingMessage> {
+  const http = createServer().listen(0, 'localhost')
+  await onceEmitted(http, 'listening')
+  const upgraded = onceEmitted(http, 'upgrade')
+  const peer = await RawPeer.knock((http.address() as AddressInfo).port, shake)
+  const [request] = (await upgraded) as [IncomingMessage]
+  http.close()
+  peer.tcp.destroy()
+  return request
+}
+
+const status = (expected: number) => (error: unknown) =>
+  error instanceof PeerConnectError && error.status === expected
+
+test('without rules everybody is let in, with a context of their own', async () => {
+  const contexts = [await admit(knock()), await admit(knock())]
+  assert.deepEqual(contexts, [{}, {}])
+  assert.notEqual(contexts[0], contexts[1])
+})
+
+test('the first rule that minds decides, and authorize is not asked', async () => {
+  let asked = 0
+  const options = {
+    maxConnections: 1,
+    maxConnectionsPerAddress: 1,
+    authorize: () => {
+      asked++
+      return true
+    },
+  }
+  const counts = { connections: 1, fromAddress: 1 }
+  const foreign = { Origin: 'https://elsewhere.example' }
+  await assert.rejects(admit(knock(options, foreign, counts)), status(403))
+  await assert.rejects(admit(knock(options, {}, counts)), status(503))
+  await assert.rejects(admit(knock(options, {}, { fromAddress: 1 })), status(429))
+  assert.equal(asked, 0)
+  assert.deepEqual(await admit(knock(options)), {})
+  assert.equal(asked, 1)
+})
+
+test('a limit is how many there may be', async () => {
+  const options = { maxConnections: 2, maxConnectionsPerAddress: 2 }
+  await admit(knock(options, {}, { connections: 1, fromAddress: 1 }))
+  await assert.rejects(admit(knock(options, {}, { connections: 2 })), status(503))
+  await assert.rejects(admit(knock(options, {}, { fromAddress: 2 })), status(429))
+})
+
+test('of several forwarded hosts the last one counts, where proxies are trusted', async () => {
+  const headers = {
+    Host: 'inside:8080',
+    Origin: 'https://example.com',
+    'X-Forwarded-Host': 'forged.example, example.com',
+  }
+  await admit(knock({ trustProxy: 1 }, headers))
+  await assert.rejects(admit(knock({}, headers)), status(403))
+  const forged = { ...headers, Origin: 'https://forged.example' }
+  await assert.rejects(admit(knock({ trustProxy: 1 }, forged)), status(403))
+})
+
+test('what authorize throws is the cause of the refusal', async () => {
+  const cause = new Error('secret')
+  const refused = await admit(
+    knock({
+      authorize: () => {
+        throw cause
+      },
+    }),
+  ).catch((error: unknown) => error)
+  assert.ok(refused instanceof PeerConnectError)
+  assert.deepEqual([refused.status, refused.cause, refused.msg], [500, cause, 'secret'])
+})
+
+for (const [target, path, params] of [
+  ['/a/b', '/a/:x', { x: 'b' }],
+  ['/a/b?c', undefined, {}],
+  ['http://host/a/b', '/a/:x', { x: 'b' }],
+] as const) {
+  test(`a request for ${target} is received where ${path ?? 'everything'} is served`, () => {
+    const source = { url: target, rawHeaders: [], remoteAddress: '' }
+    assert.deepEqual({ ...received(source, resolveServer({ path })).params }, params)
+  })
+}
+
+test('a path that makes no sense is 400, one that is not served 404', () => {
+  const source = { url: '/%', rawHeaders: [], remoteAddress: '' }
+  assert.throws(() => received(source, resolveServer()), status(400))
+  assert.throws(
+    () => received({ ...source, url: '/b' }, resolveServer({ path: '/a' })),
+    status(404),
+  )
+})
+
+for (const [what, shake, expected] of [
+  ['an honest one', {}, undefined],
+  ['one in capitals', { headers: { Upgrade: 'WebSocket' } }, undefined],
+  ['a POST', { method: 'POST' }, 405],
+  ['HTTP/1.0', { version: '1.0' }, 505],
+  ['h2c', { headers: { Upgrade: 'h2c' } }, 400],
+  ['two upgrades', { headers: { Upgrade: 'websocket, h2c' } }, 400],
+  ['version 8', { headers: { 'Sec-WebSocket-Version': '8' } }, 426],
+  ['no version', { headers: { 'Sec-WebSocket-Version': undefined } }, 426],
+] as [string, Shake, number | undefined][]) {
+  test(`of the handshakes ${what} is ${expected ?? 'let through'}`, async () => {
+    const request = await seen(shake)
+    if (expected === undefined) checkHandshake(request)
+    else assert.throws(() => checkHandshake(request), status(expected))
+  })
+}
+
+for (const [trustProxy, forwarded, expected] of [
+  [false, '1.1.1.1', 'own'],
+  [true, undefined, 'own'],
+  [true, '', 'own'],
+  [true, '2.2.2.2, 1.1.1.1', '1.1.1.1'],
+  [3, '2.2.2.2, 1.1.1.1', '2.2.2.2'],
+] as const) {
+  test(`with trustProxy ${trustProxy} a peer forwarded for "${forwarded}" is at ${expected}`, async () => {
+    const request = await seen({ headers: { 'X-Forwarded-For': forwarded } })
+    const address = addressOf(request, trustProxy)
+    if (expected === 'own') assert.match(address, /^(127\.0\.0\.1|::1)$/)
+    else assert.equal(address, expected)
+  })
+}
