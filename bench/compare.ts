@@ -1,11 +1,14 @@
+import { absence, type Absence } from './absence.ts'
 import type { Contestant } from './contestant.ts'
-import { Generator, type Load } from './generator.ts'
+import type { Load } from './loads/load.ts'
 
-/** What one server did in one round. */
+/** What one contestant did in one round. */
 export interface Round {
   readonly perSecond: number
-  /** Microseconds of CPU that a message cost the server. */
+  /** Microseconds of CPU that a message cost it. */
   readonly cpu: number
+  /** How much of its core it needed. */
+  readonly busy: number
   /** How much of a core the generator needed: near 1 it is the generator that is measured. */
   readonly generator: number
 }
@@ -13,70 +16,98 @@ export interface Round {
 /** How long to measure. */
 export interface Plan {
   readonly rounds: number
-  /** Turns of 150 ms that each server has in a round. */
+  /** Turns of 150 ms that each contestant has in a round. */
   readonly turns: number
+  /** Milliseconds until the code is loaded, compiled and hot. */
+  readonly warmUp: number
 }
 
-/** One server, its generator, and what they have done in the round so far. */
-interface Side {
+/** How long a case is measured: long enough to tell, or quickly. */
+export function plan(quick: boolean): Plan {
+  return quick ? { rounds: 3, turns: 1, warmUp: 300 } : { rounds: 5, turns: 4, warmUp: 700 }
+}
+
+/** A contestant, and what keeps it busy. */
+export interface Pairing {
   readonly contestant: Contestant
-  readonly generator: Generator
-  messages: number
+  readonly load: Load
+}
+
+/** What everybody did, and who couldn't. */
+export interface Comparison {
+  readonly rounds: ReadonlyMap<string, readonly Round[]>
+  readonly absent: readonly Absence[]
+}
+
+/** What a contestant has done so far in a round. */
+interface Sum {
+  done: number
   seconds: number
   cpu: number
   ownCpu: number
 }
 
-const TURN = 150 // milliseconds: short, so that whatever else the machine does meets both servers
-const WARM_UP = 1_000 // milliseconds until the code is loaded, compiled and hot
+const TURN = 150 // milliseconds: short, so that whatever else the machine does meets everybody
 
-/** Measures two servers under one load, in turn: what each did in each round. */
+/** Measures contestants in turn: what each did in each round. Who fails is left out. */
 export async function compare(
-  contestants: readonly [Contestant, Contestant],
-  load: Load,
-  { rounds, turns }: Plan,
-): Promise<[Round, Round][]> {
-  const [one, other] = contestants
-  const sides: [Side, Side] = [await take(one, load), await take(other, load)]
-  for (const { generator } of sides) await generator.run(WARM_UP)
-  const pairs: [Round, Round][] = []
-  while (pairs.length < rounds) {
-    for (let turn = 0; turn < turns; turn++) {
-      for (const side of turn % 2 === 0 ? sides : sides.toReversed()) await measure(side)
+  pairings: readonly Pairing[],
+  { rounds, turns, warmUp }: Plan,
+): Promise<Comparison> {
+  const absent: Absence[] = []
+  const left = new Set(pairings)
+  const results = new Map<string, Round[]>()
+  const attempt = async (pairing: Pairing, work: () => Promise<unknown>): Promise<void> => {
+    try {
+      if (left.has(pairing)) await work()
+    } catch (error) {
+      left.delete(pairing)
+      results.delete(pairing.contestant.name)
+      absent.push(absence(pairing.contestant.name, error))
     }
-    pairs.push([finish(sides[0]), finish(sides[1])])
   }
-  for (const { generator } of sides) generator.close()
-  return pairs
+  for (const pairing of pairings) {
+    results.set(pairing.contestant.name, [])
+    await attempt(pairing, () => pairing.load.run(warmUp))
+  }
+  for (let round = 0; round < rounds; round++) {
+    const sums = new Map(pairings.map((pairing) => [pairing, nothing()]))
+    for (let turn = 0; turn < turns; turn++) {
+      const order = [...sums]
+      for (const [pairing, sum] of (round + turn) % 2 === 0 ? order : order.toReversed()) {
+        await attempt(pairing, () => measure(pairing, sum))
+      }
+    }
+    for (const [{ contestant }, sum] of sums) results.get(contestant.name)?.push(finish(sum))
+  }
+  for (const { load } of pairings) load.close()
+  return { rounds: results, absent }
 }
 
-async function take(contestant: Contestant, load: Load): Promise<Side> {
-  const generator = await Generator.connect(contestant.port, load)
-  return { contestant, generator, messages: 0, seconds: 0, cpu: 0, ownCpu: 0 }
-}
-
-/** Gives a server one turn. */
-async function measure(side: Side): Promise<void> {
-  const { contestant, generator } = side
-  const { replies } = generator
+/** Gives a contestant one turn. */
+async function measure({ contestant, load }: Pairing, sum: Sum): Promise<void> {
+  const { done } = load
   const cpu = await contestant.cpu()
   const ownCpu = process.cpuUsage()
   const start = performance.now()
-  await generator.run(TURN)
-  side.seconds += (performance.now() - start) / 1_000
+  await load.run(TURN)
+  sum.seconds += (performance.now() - start) / 1_000
   const { user, system } = process.cpuUsage(ownCpu)
-  side.ownCpu += user + system
-  side.cpu += (await contestant.cpu()) - cpu
-  side.messages += generator.replies - replies
+  sum.ownCpu += user + system
+  sum.cpu += (await contestant.cpu()) - cpu
+  sum.done += load.done - done
 }
 
-/** Sums the turns of a round up, and begins anew. */
-function finish(side: Side): Round {
-  const { messages, seconds, cpu, ownCpu } = side
-  Object.assign(side, { messages: 0, seconds: 0, cpu: 0, ownCpu: 0 })
+function nothing(): Sum {
+  return { done: 0, seconds: 0, cpu: 0, ownCpu: 0 }
+}
+
+/** Sums the turns of a round up. */
+function finish({ done, seconds, cpu, ownCpu }: Sum): Round {
   return {
-    perSecond: messages / seconds,
-    cpu: cpu / messages,
+    perSecond: done / seconds,
+    cpu: cpu / done,
+    busy: cpu / (seconds * 1_000_000),
     generator: ownCpu / (seconds * 1_000_000),
   }
 }

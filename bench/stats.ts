@@ -13,13 +13,17 @@ export function show(number: number, digits = 0): string {
   })
 }
 
-/** Lays rows out in columns: the first to the left, the others to the right. */
+/** Lays rows out as a table in Markdown: the first row is its head, the first column its names. */
 export function table(rows: readonly (readonly string[])[]): string {
-  const [first = []] = rows
-  const widths = first.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
-  const line = (row: readonly string[]): string =>
-    row
-      .map((cell, i) => (i > 0 ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
-      .join('   ')
-  return rows.map(line).join('\n')
+  const [head = [], ...body] = rows
+  const widths = head.map((_, column) =>
+    Math.max(3, ...rows.map((row) => row[column]?.length ?? 0)),
+  )
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
+  const laid = (row: readonly string[]): string =>
+    line(widths.map((width, i) => (i > 0 ? row[i]?.padStart(width) : row[i]?.padEnd(width)) ?? ''))
+  const rule = line(
+    widths.map((width, i) => (i > 0 ? `${'-'.repeat(width - 1)}:` : '-'.repeat(width))),
+  )
+  return [laid(head), rule, ...body.map(laid)].join('\n')
 }

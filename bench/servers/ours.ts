@@ -1,9 +1,11 @@
-import { listen, WebsocketServer } from 'simplewebsockets'
+import { listen, WebsocketServer } from '../../lib/index.ts'
+import { compresses, fansOut } from './mode.ts'
 import { report } from './report.ts'
 
-const server = new WebsocketServer()
+const server = new WebsocketServer({ compression: compresses })
 listen(server, 'client', (client) => {
-  listen(client, 'message', (message) => client.send(message))
+  if (fansOut) listen(client, 'message', (message) => server.emit(message))
+  else listen(client, 'message', (message) => client.send(message))
 })
 const { port } = await server.serve(0, '127.0.0.1')
 report(port)

@@ -1,9 +1,26 @@
-/** Tells the bench the port; then, whenever it asks, the microseconds of CPU used so far. */
-export function report(port: number): void {
-  process.on('message', () => {
-    const { user, system } = process.cpuUsage()
-    process.send?.(user + system)
+/** Tells the bench the port; then, whenever it asks, what the process has used or counted so far. */
+export function report(port: number, count = (): number => 0): void {
+  process.on('message', (question) => {
+    process.send?.(question === 'cpu' ? cpu() : question === 'memory' ? memory() : count())
   })
   process.on('disconnect', () => process.exit())
   process.send?.(port)
+}
+
+/** The microseconds of CPU used so far. */
+function cpu(): number {
+  const { user, system } = process.cpuUsage()
+  return user + system
+}
+
+/** The bytes in use, once nothing is there that could be freed. */
+function memory(): { rss: number; heap: number; external: number } {
+  for (let i = 0; i < 4; i++) collect()
+  const { rss, heapUsed: heap, external } = process.memoryUsage()
+  return { rss, heap, external }
+}
+
+function collect(): void {
+  if (typeof Bun === 'undefined') globalThis.gc?.()
+  else Bun.gc(true)
 }

@@ -1,12 +1,25 @@
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import { WebSocketServer } from 'ws'
+import { WebSocket, WebSocketServer } from 'ws'
+import { compresses, fansOut } from './mode.ts'
 import { report } from './report.ts'
 
-const server = new WebSocketServer({ port: 0, host: '127.0.0.1' })
+const server = new WebSocketServer({
+  port: 0,
+  host: '127.0.0.1',
+  perMessageDeflate: compresses && { serverNoContextTakeover: true },
+})
 server.on('connection', (socket) => {
   // As ours does: text arrives as a string, so the bytes are decoded and encoded again.
-  socket.on('message', (data: Buffer) => socket.send(data.toString()))
+  if (fansOut) socket.on('message', (data: Buffer) => broadcast(data.toString()))
+  else socket.on('message', (data: Buffer) => socket.send(data.toString()))
 })
 await once(server, 'listening')
 report((server.address() as AddressInfo).port)
+
+/** As its README has it. */
+function broadcast(text: string): void {
+  for (const client of server.clients) {
+    if (client.readyState === WebSocket.OPEN) client.send(text)
+  }
+}

@@ -114,8 +114,7 @@ export class Outbox {
       used = 0
     }
     if (latest !== this && latest) latest.#close()
-    // eslint-disable-next-line @typescript-eslint/no-this-alias -- the slab has one user at a time
-    latest = this
+    useSlab(this)
     if (this.#start === this.#end) this.#start = this.#end = used
     return used
   }
@@ -174,6 +173,10 @@ export function frameOf(first: number, payload: Uint8Array): Uint8Array {
   writeHeader(frame, 0, first, payload.length)
   frame.set(payload, length)
   return frame
+}
+
+function useSlab(outbox: Outbox): void {
+  latest = outbox
 }
 
 function flushAll(): void {

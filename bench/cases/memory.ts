@@ -1,0 +1,78 @@
+// What an idle connection costs.
+import { absence, type Absence } from '../absence.ts'
+import type { Memory } from '../contestant.ts'
+import { BASE, type Entry } from '../contestants.ts'
+import { start, type Setting } from '../lineup.ts'
+import { median, show, table } from '../stats.ts'
+import { Peer } from '../wire/peer.ts'
+import { missing, spread, type Result } from './result.ts'
+
+const CONNECTIONS = 5_000
+const WARM_UP = 250 // connections that come and go before, so that no code is counted as theirs
+const SETTLE = 300 // milliseconds for what is done after a connection is made, or has gone
+
+export async function* memory({ entries, quick }: Setting): AsyncGenerator<Result> {
+  const runs = quick ? 1 : 3
+  const measured = new Map<string, Memory[]>()
+  const absent = new Map<string, Absence>()
+  for (let run = 0; run < runs; run++) {
+    for (const entry of entries.filter(({ name }) => !absent.has(name))) {
+      const { name } = entry
+      try {
+        measured.set(name, [...(measured.get(name) ?? []), await perConnection(entry, CONNECTIONS)])
+      } catch (error) {
+        measured.delete(name)
+        absent.set(name, absence(name, error))
+      }
+    }
+  }
+  const middle = (name: string, value: keyof Memory): number =>
+    median((measured.get(name) ?? []).map((one) => one[value]))
+  const rows = [['', 'RSS', 'to ws', 'spread', 'heap', 'external']]
+  for (const [name, all] of measured) {
+    rows.push([
+      name,
+      show(middle(name, 'rss')),
+      show(middle(name, 'rss') / middle(BASE, 'rss'), 2),
+      spread(
+        all.map(({ rss }) => rss),
+        0,
+      ),
+      show(middle(name, 'heap')),
+      show(middle(name, 'external')),
+    ])
+  }
+  yield {
+    name: 'idle-memory',
+    about: `bytes for each of ${show(CONNECTIONS)} idle connections, garbage collected; less is better`,
+    ratio: middle('ours', 'rss') / middle(BASE, 'rss'),
+    table: table(rows),
+    notes: missing([...absent.values()]),
+  }
+}
+
+/** Is what each of some connections costs a fresh server. */
+async function perConnection(entry: Entry, count: number): Promise<Memory> {
+  const server = await start(entry, 'echo', ['--expose-gc'])
+  try {
+    const way = { port: server.port, dialect: entry.dialect }
+    for (const peer of await Peer.openAll(WARM_UP, way)) peer.close()
+    await pause()
+    const before = await server.memory()
+    const peers = await Peer.openAll(count, way)
+    await pause()
+    const after = await server.memory()
+    for (const peer of peers) peer.close()
+    return {
+      rss: (after.rss - before.rss) / count,
+      heap: (after.heap - before.heap) / count,
+      external: (after.external - before.external) / count,
+    }
+  } finally {
+    await server.stop()
+  }
+}
+
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, SETTLE))
+}

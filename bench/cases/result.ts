@@ -1,0 +1,68 @@
+import type { Absence } from '../absence.ts'
+import type { Comparison, Round } from '../compare.ts'
+import { BASE } from '../contestants.ts'
+import { median, show, table } from '../stats.ts'
+
+/** What came out of one case. */
+export interface Result {
+  readonly name: string
+  /** What was measured, in a line. */
+  readonly about: string
+  /** What ours did, where bare `ws` is 1. */
+  readonly ratio: number
+  /** The figures of everybody, in Markdown. */
+  readonly table: string
+  /** What has to be said of them. */
+  readonly notes: readonly string[]
+}
+
+const FULL = 0.9 // of a core: from here on the generator may be what is measured
+
+/** Sums a comparison up; `what` is done each second, and `each` is one of it. */
+export function summarize(
+  { name, about, what, each }: { name: string; about: string; what: string; each: string },
+  { rounds, absent }: Comparison,
+): Result {
+  const base = rounds.get(BASE) ?? []
+  const rows = [['', `${what}/s`, 'to ws', 'spread', `µs/${each}`, 'busy', 'generator']]
+  let marked = false
+  for (const [contestant, own] of rounds) {
+    const ratios = ratiosOf(own, base)
+    const middle = (value: keyof Round): number => median(own.map((round) => round[value]))
+    const full = middle('generator') >= FULL
+    marked ||= full
+    rows.push([
+      full ? `${contestant} *` : contestant,
+      show(middle('perSecond')),
+      show(median(ratios), 2),
+      spread(ratios, 2),
+      show(middle('cpu'), 2),
+      `${show(100 * middle('busy'))} %`,
+      `${show(100 * middle('generator'))} %`,
+    ])
+  }
+  return {
+    name,
+    about,
+    ratio: median(ratiosOf(rounds.get('ours') ?? [], base)),
+    table: table(rows),
+    notes: [
+      ...(marked ? ['\\* The generator had no more to give: this one may be faster.'] : []),
+      ...missing(absent),
+    ],
+  }
+}
+
+/** Says who was not measured. */
+export function missing(absent: readonly Absence[]): string[] {
+  return absent.map(({ name, why }) => `${name}: not measured: ${why}`)
+}
+
+/** Is the least and the most of some numbers. */
+export function spread(numbers: readonly number[], digits: number): string {
+  return `${show(Math.min(...numbers), digits)}..${show(Math.max(...numbers), digits)}`
+}
+
+function ratiosOf(own: readonly Round[], base: readonly Round[]): number[] {
+  return own.map(({ perSecond }, round) => perSecond / (base[round]?.perSecond ?? NaN))
+}

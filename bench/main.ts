@@ -1,0 +1,50 @@
+// npm run bench [-- echo|fanout|memory|handshakes|client] [--quick] [--profile]
+import { writeFileSync } from 'node:fs'
+import { client } from './cases/client.ts'
+import { echo } from './cases/echo.ts'
+import { fanout } from './cases/fanout.ts'
+import { handshakes } from './cases/handshakes.ts'
+import { memory } from './cases/memory.ts'
+import type { Result } from './cases/result.ts'
+import { everybody, home } from './contestants.ts'
+import { moveToGeneratorCore } from './cores.ts'
+import { installPeers } from './install.ts'
+import type { Setting } from './lineup.ts'
+import { machine } from './machine.ts'
+import { document, section } from './results.ts'
+
+const parts = new Map(Object.entries({ echo, fanout, memory, handshakes, client }))
+const flags = ['--quick', '--profile']
+
+const words = process.argv.slice(2)
+const unknown = words.find((word) => !parts.has(word) && !flags.includes(word))
+if (unknown !== undefined) {
+  console.error(`what is ${unknown}? There are ${[...parts.keys(), ...flags].join(', ')}.`)
+  process.exit(1)
+}
+const chosen = [...parts].filter(([name]) => words.includes(name))
+const quick = words.includes('--quick')
+const profile = words.includes('--profile')
+const setting: Setting = { entries: quick ? home : everybody, quick, profile }
+
+if (!quick) installPeers()
+const about = machine(setting.entries) // before the machine is busy with this
+moveToGeneratorCore()
+
+const results: Result[] = []
+for (const [, part] of chosen.length > 0 ? chosen : parts) {
+  for await (const result of part(setting)) {
+    const { name, ratio, notes } = result
+    if (!quick) console.log(`${section(result)}\n`)
+    else if (Number.isFinite(ratio)) {
+      console.log(JSON.stringify({ case: name, ratio: Number(ratio.toFixed(2)) }))
+    } else console.error(`${name}: ${notes.join('; ')}`)
+    results.push(result)
+  }
+}
+if (!quick) console.log(about.join('\n'))
+if (!quick && chosen.length === 0) {
+  const file = new URL('./RESULTS.md', import.meta.url)
+  writeFileSync(file, document(about, results))
+  console.log('\nwritten to bench/RESULTS.md')
+}

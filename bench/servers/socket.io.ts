@@ -1,0 +1,20 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Server } from 'socket.io'
+import { compresses, fansOut } from './mode.ts'
+import { report } from './report.ts'
+
+const http = createServer()
+const io = new Server(http, {
+  transports: ['websocket'],
+  serveClient: false,
+  pingInterval: 3_600_000, // its pings are messages, which would be counted
+  perMessageDeflate: compresses && { threshold: 1024, serverNoContextTakeover: true },
+})
+io.on('connection', (socket) => {
+  socket.on('m', (text) => (fansOut ? io : socket).emit('m', text))
+})
+http.listen(0, '127.0.0.1')
+await once(http, 'listening')
+report((http.address() as AddressInfo).port)

@@ -1,0 +1,147 @@
+import { connect, type Socket } from 'node:net'
+import { plain, type Dialect } from './dialects.ts'
+import { FrameCounter, maskedFrame, takeFrame, TEXT, type Frame } from './frames.ts'
+import { request } from './handshake.ts'
+
+/** How a connection is made. */
+export interface Way {
+  readonly port: number
+  readonly dialect?: Dialect | undefined
+  /** true: permessage-deflate is asked for, and must be had. */
+  readonly deflate?: boolean
+}
+
+const AT_ONCE = 64 // connections being made: more would overflow a server's backlog
+const PONG = maskedFrame(0x8a)
+
+const room = Buffer.allocUnsafe(64 * 1024) // what is read, of all connections: it is only counted
+
+/** A client's end that costs little: a plain socket that counts messages by their headers. */
+export class Peer {
+  /** Is told how many messages have come. */
+  heard: (messages: number) => void = () => {}
+  /** Is told that the connection was lost. */
+  lost: (error: Error) => void = () => {}
+
+  readonly #tcp: Socket
+  readonly #counter = new FrameCounter()
+  #gathered: Buffer = Buffer.alloc(0) // what came and was not taken, until messages are counted
+  #counting = false
+  #error: Error | undefined
+  #woken: () => void = () => {}
+
+  private constructor(port: number) {
+    const callback = (length: number): boolean => {
+      this.#read(length)
+      return true
+    }
+    this.#tcp = connect({ port, host: '127.0.0.1', onread: { buffer: room, callback } })
+    this.#tcp.setNoDelay(true)
+    this.#tcp.on('error', (error) => this.#lose(error))
+    this.#tcp.on('close', () => this.#lose(new Error('the server closed a connection')))
+    this.#counter.pinged = () => this.#tcp.write(PONG)
+  }
+
+  /** Opens a connection, up to where messages can be sent. */
+  static async open({ port, dialect = plain, deflate = false }: Way): Promise<Peer> {
+    const peer = new Peer(port)
+    try {
+      peer.#tcp.write(request(port, dialect.path, deflate))
+      const answer = await peer.#takeHead()
+      if (!answer.startsWith('HTTP/1.1 101')) throw new Error(`answered ${answer.split('\r\n')[0]}`)
+      if (deflate && !/^sec-websocket-extensions: *permessage-deflate/im.test(answer)) {
+        throw new Error('no permessage-deflate')
+      }
+      for (const { hears, says } of dialect.greetings) {
+        const { payload } = await peer.take()
+        if (!payload.toString().startsWith(hears)) throw new Error(`greeted with ${payload}`)
+        if (says !== undefined) peer.write(maskedFrame(TEXT, Buffer.from(says)))
+      }
+      return peer
+    } catch (error) {
+      peer.close()
+      throw error
+    }
+  }
+
+  /** Opens many. */
+  static async openAll(count: number, way: Way): Promise<Peer[]> {
+    const peers: Peer[] = []
+    try {
+      while (peers.length < count) {
+        const some = Array.from({ length: Math.min(AT_ONCE, count - peers.length) }, () =>
+          Peer.open(way),
+        )
+        peers.push(...(await Promise.all(some)))
+      }
+      return peers
+    } catch (error) {
+      for (const peer of peers) peer.close()
+      throw error
+    }
+  }
+
+  /** Is the next frame that comes, before messages are counted. */
+  async take(): Promise<Frame> {
+    for (;;) {
+      const taken = takeFrame(this.#gathered)
+      if (taken) {
+        this.#gathered = taken.rest
+        return taken.frame
+      }
+      await this.#more()
+    }
+  }
+
+  /** From now on messages are counted, and can't be looked at any more. */
+  count(): void {
+    this.#counting = true
+  }
+
+  write(bytes: Buffer): void {
+    this.#tcp.write(bytes)
+  }
+
+  close(): void {
+    this.#error ??= new Error('closed')
+    this.#tcp.destroy()
+  }
+
+  #read(length: number): void {
+    if (!this.#counting) {
+      this.#gathered = Buffer.concat([this.#gathered, room.subarray(0, length)])
+      this.#woken()
+      return
+    }
+    try {
+      const messages = this.#counter.count(room, length)
+      if (messages > 0) this.heard(messages)
+    } catch (error) {
+      this.#lose(error as Error)
+    }
+  }
+
+  async #takeHead(): Promise<string> {
+    for (;;) {
+      const end = this.#gathered.indexOf('\r\n\r\n')
+      if (end >= 0) {
+        const head = this.#gathered.toString('latin1', 0, end)
+        this.#gathered = this.#gathered.subarray(end + 4)
+        return head
+      }
+      await this.#more()
+    }
+  }
+
+  async #more(): Promise<void> {
+    if (!this.#error) await new Promise<void>((resolve) => (this.#woken = resolve))
+    if (this.#error) throw this.#error
+  }
+
+  #lose(error: Error): void {
+    if (this.#error) return
+    this.#error = error
+    this.#woken()
+    this.lost(error)
+  }
+}
