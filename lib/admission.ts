@@ -21,9 +21,10 @@ type Rule = (knock: Knock) => void
 /** Who is let in, apart from what `authorize` says: the first rule that throws decides. */
 const rules: readonly Rule[] = [
   function origin({ request, settings }) {
-    const { origin, host, 'x-forwarded-host': forwarded } = request.headers
+    const origin = request.header('origin')
     if (origin === undefined) return
-    const own = settings.trustProxy === false ? host : (lastOf(forwarded) ?? host)
+    const forwarded = settings.trustProxy === false ? undefined : request.header('x-forwarded-host')
+    const own = lastOf(forwarded) ?? request.header('host')
     if (originAllowed(origin, own, settings.origins)) return
     throw new PeerConnectError(`origin ${origin} is not allowed`, { status: 403 })
   },
@@ -50,20 +51,31 @@ export function received(
 ): RequestDetails {
   const path = pathOf(source.url)
   if (path === undefined) throw new PeerConnectError('the path makes no sense', { status: 400 })
-  const params = pattern === undefined ? new Map<string, string>() : matchPath(pattern, path)
-  if (!params) throw new PeerConnectError(`nothing is served at ${path}`, { status: 404 })
+  const params = pattern === undefined ? undefined : matchPath(pattern, path)
+  if (pattern !== undefined && !params) {
+    throw new PeerConnectError(`nothing is served at ${path}`, { status: 404 })
+  }
   return new RequestDetails({ ...source, params })
 }
 
 /**
- * Lets somebody in with a context, or rejects with a `PeerConnectError` that carries the status of
- * the answer.
+ * Judges by the rules.
+ *
+ * @throws PeerConnectError with the status of the answer.
  */
-export async function admit(knock: Knock): Promise<{}> {
+export function judge(knock: Knock): void {
   for (const rule of rules) rule(knock)
-  const { authorize, handshakeTimeout } = knock.settings
-  if (!authorize) return {}
-  const verdict = await within(handshakeTimeout, judged(authorize, knock.request))
+}
+
+/**
+ * Asks `authorize` for a context; rejects with a `PeerConnectError` that carries the status of the
+ * answer.
+ */
+export async function authorized(
+  authorize: NonNullable<ServerSettings['authorize']>,
+  { request, settings: { handshakeTimeout } }: Knock,
+): Promise<{}> {
+  const verdict = await within(handshakeTimeout, judged(authorize, request))
   if (verdict === true) return {}
   if (typeof verdict === 'object' && verdict !== null) return verdict
   throw new PeerConnectError('not authorized', { status: 401 })

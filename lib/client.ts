@@ -198,6 +198,7 @@ export class WebsocketClient implements Target<ClientEvents> {
         opened: (transport) => resolve(this.#connected(transport, call)),
         failed: reject,
       })
+      if (attempt.signal.aborted) giveUp() // while it dialled
     }
     if (attempt.signal.aborted) stop()
     else this.#prepare(url).then(prepared, reject)

@@ -300,26 +300,29 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
 
   #send(message: Data | Message): boolean {
     if (this.#state !== OPEN) return false
-    const { maxBufferedAmount, highWaterMark } = this.#maker.settings
+    const { maxBufferedAmount } = this.#maker.settings
     const transport = this.#transport
-    const most = mostBytes(message)
     const waiting = transport.bufferedAmount
-    if (waiting > 0 && waiting + most > maxBufferedAmount) {
+    if (waiting > 0 && waiting + mostBytes(message) > maxBufferedAmount) {
       if (waiting + toBytes(message).length > maxBufferedAmount) return this.#overflow()
     }
-    const mark = Math.min(highWaterMark, maxBufferedAmount)
-    transport.send(message, waiting + most > mark)
+    transport.send(message)
     this.#maker.counts.sent++
-    if (transport.bufferedAmount <= mark) return true
-    this.#full = true
+    if (transport.bufferedAmount <= this.#mark) return true
+    this.#fill()
     return false
+  }
+
+  get #mark(): number {
+    const { highWaterMark, maxBufferedAmount } = this.#maker.settings
+    return Math.min(highWaterMark, maxBufferedAmount)
   }
 
   /** A peer that doesn't read has as much waiting as it may. */
   #overflow(): boolean {
     const { slowConsumer, maxBufferedAmount } = this.#maker.settings
     this.#maker.counts.dropped++
-    this.#full = true
+    this.#fill()
     if (slowConsumer === 'close') {
       this.#shut({
         code: 1013,
@@ -329,11 +332,19 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     return false
   }
 
+  #fill(): void {
+    if (!this.#full) this.#transport.notify()
+    this.#full = true
+  }
+
   #written(): void {
-    if (!this.#full || this.#state !== OPEN) return
-    if (this.bufferedAmount > this.#maker.settings.highWaterMark) return
-    this.#full = false
-    this.#inside.emit('drain', undefined)
+    if (this.#state !== OPEN) return
+    if (this.bufferedAmount > this.#mark) {
+      this.#transport.notify() // more was sent meanwhile
+    } else {
+      this.#full = false
+      this.#inside.emit('drain', undefined)
+    }
   }
 
   #received(data: Data, size: number): void {
@@ -345,8 +356,9 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
       this.#maker.counts.dropped++ // the connection closes for it already
     } else {
       this.#maker.counts.received++
-      signals.put(this.#maker.settings.binary ? toBytes(data) : data, size)
-      if (signals.waitingBytes > most) this.#invalid({ code: 1008, description: this.#unheardOf() })
+      const taken = signals.put(this.#maker.settings.binary ? toBytes(data) : data, size)
+      if (!taken && signals.waitingBytes > most)
+        this.#invalid({ code: 1008, description: this.#unheardOf() })
     }
   }
 

@@ -67,18 +67,15 @@ export class Inbox<Value> {
     return this.#cursors.length > 0
   }
 
-  /** Puts a value in: at once to those who can take it, into the log for those who can't. */
-  put(value: Value, size: number): void {
-    if (this.waiting === 0 && !this.#current && this.#cursors.length > 0 && !this.#anyBusy()) {
-      this.#first++
-      for (const cursor of this.#cursors) this.#give(cursor, value, this.#first)
-      return
-    }
+  /** Puts a value in: to everybody at once, which it tells, or into the log for those who are busy. */
+  put(value: Value, size: number): boolean {
+    if (this.#giveAll(value)) return true
     this.#log.push(value)
     this.#sizes.push(Math.max(1, size))
     this.bytes += Math.max(1, size)
     this.#changed()
     this.#pumpAll()
+    return false
   }
 
   /** Adds a taker; it gets its first value in a later turn. */
@@ -111,13 +108,22 @@ export class Inbox<Value> {
     else for (const cursor of this.#cursors) this.#pump(cursor)
   }
 
-  #anyBusy(): boolean {
-    for (const cursor of this.#cursors) if (cursor.busy) return true
-    return false
+  /** The way of nearly every message: nothing waits, and everybody can take it. */
+  #giveAll(value: Value): boolean {
+    const cursors = this.#cursors
+    if (cursors.length === 0 || this.#current || this.waiting > 0) return false
+    for (const cursor of cursors) if (cursor.busy) return false
+    this.#first++
+    for (const cursor of cursors) {
+      // One that was removed by another is left out.
+      if (cursors === this.#cursors || this.#cursors.includes(cursor)) {
+        this.#give(cursor, value, this.#first)
+      }
+    }
+    return true
   }
 
   #give(cursor: Cursor<Value>, value: Value, position: number): void {
-    if (!this.#cursors.includes(cursor)) return
     const before = this.#current
     this.#current = cursor
     cursor.position = position

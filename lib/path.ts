@@ -8,7 +8,10 @@ export function isPathPattern(value: unknown): boolean {
 
 /** Is the path of a request's target, without its query; undefined where it can't be decoded. */
 export function pathOf(target: string): string | undefined {
-  const path = target.replace(/^https?:\/\/[^/?]*/i, '').replace(/\?.*/s, '') || '/'
+  const whole = target.startsWith('/') ? target : target.replace(/^https?:\/\/[^/?]*/i, '')
+  const query = whole.indexOf('?')
+  const path = (query < 0 ? whole : whole.slice(0, query)) || '/'
+  if (!path.includes('%')) return path
   try {
     return decodeURIComponent(path).includes('\0') ? undefined : path
   } catch {

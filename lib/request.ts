@@ -60,6 +60,23 @@ export class RequestDetails {
     return (this.#headers ??= gathered(this.#source.rawHeaders))
   }
 
+  /**
+   * Looks one header up without reading, and keeping, all of them.
+   *
+   * @internal
+   */
+  header(name: string): string | undefined {
+    if (this.#headers) return this.#headers[name]
+    let found: string | undefined
+    const { rawHeaders } = this.#source
+    for (let index = 0; index < rawHeaders.length; index += 2) {
+      if (rawHeaders[index]?.toLowerCase() !== name) continue
+      const value = rawHeaders[index + 1] ?? ''
+      found = found === undefined ? value : `${found}, ${value}`
+    }
+    return found
+  }
+
   /** What stood behind the `?`, in order, doubles included. */
   get queries(): URLSearchParams {
     const [, query = ''] = this.url.split(/\?(.*)/s)

@@ -206,7 +206,10 @@ export class Rooms<Member extends RoomMember> {
       // It would stay for ever: nobody here hears of its end.
       throw unexpected('the member of a room', 'a client of its own server', member)
     }
-    this.#entered.set(member, (this.#entered.get(member) ?? new Set()).add(topic))
+    // Everyone is in the room of all: that goes without saying, and without a set for each.
+    if (topic !== EVERYONE) {
+      this.#entered.set(member, (this.#entered.get(member) ?? new Set()).add(topic))
+    }
     state.add(member)
   }
 
@@ -223,7 +226,7 @@ export class Rooms<Member extends RoomMember> {
 
   /** Sends a member out of all rooms. */
   leaveAll(member: Member): void {
-    for (const topic of [...(this.#entered.get(member) ?? [])]) this.leave(topic, member)
+    for (const topic of [EVERYONE, ...(this.#entered.get(member) ?? [])]) this.leave(topic, member)
   }
 
   /** Ends the loops and waits on all rooms. */

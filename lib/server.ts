@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import debug from 'debug'
-import { addressOf, admit, checkHandshake, received } from './admission.ts'
+import { addressOf, authorized, checkHandshake, judge, received, type Knock } from './admission.ts'
 import { sendableReason } from './close.ts'
 import { WebsocketConnection, type Counts, type Maker } from './connection.ts'
 import {
@@ -86,8 +86,8 @@ export interface CloseOptions {
 /** Somebody at the door. */
 export interface Visit {
   readonly source: Omit<RequestSource, 'params'>
-  /** Rejects when they leave before they are in. */
-  readonly left: Promise<never>
+  /** Calls back when they leave before they are in, until the returned function is called. */
+  readonly watch: (left: () => void) => () => void
   /** Checks how they knock; throws a `PeerConnectError`. */
   readonly check: () => void
   /** Opens their connection, once they are let in; throws a `PeerConnectError`. */
@@ -95,6 +95,10 @@ export interface Visit {
   /** Tells them that they are not. */
   readonly refuse: (error: PeerConnectError) => void
 }
+
+/** Whoever was let in, at once or later; nobody, if they were not. */
+export type Welcome<Context extends {}> =
+  WebsocketConnection<Context> | Promise<WebsocketConnection<Context> | undefined> | undefined
 
 /** Names the method that lets in who comes by another way than http. */
 export const WELCOME: unique symbol = Symbol('welcome')
@@ -198,7 +202,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     }
     this.#signals.revive() // who waits from here on waits for this life
     const http = makeHttp(this.#settings, {
-      refused: (error) => this.#refuse(error),
+      refused: (error) => this.#turnedAway(error),
       failed: (cause) => this.#report(new WebsocketError(cause)),
     })
     this.#http = http
@@ -282,50 +286,71 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   }
 
   /** @internal */
-  async [WELCOME](visit: Visit): Promise<WebsocketConnection<Context> | undefined> {
+  [WELCOME](visit: Visit): Welcome<Context> {
     try {
-      return await this.#welcome(visit)
+      const { authorize } = this.#settings
+      if (this.#closing) throw new PeerConnectError('the server is closing', { status: 503 })
+      this.#begin()
+      visit.check()
+      const request = received(visit.source, this.#settings)
+      const knock = {
+        request,
+        settings: this.#settings,
+        connections: this.clients.size + this.#visitors.size,
+        fromAddress: this.#addresses.get(request.remoteAddress) ?? 0,
+      }
+      judge(knock)
+      // Nobody to ask: in at once. An empty context is what its type says then.
+      if (!authorize) return this.#enter(visit, request, {} as Context)
+      return this.#ask(authorize, visit, knock).catch((cause: unknown) => {
+        this.#refuse(visit, cause)
+        return undefined
+      })
     } catch (cause) {
-      const error = cause instanceof PeerConnectError ? cause : new PeerConnectError(cause)
-      this.#refuse(error)
-      visit.refuse(error)
+      this.#refuse(visit, cause)
       return undefined
     }
   }
 
-  async #welcome(visit: Visit): Promise<WebsocketConnection<Context>> {
-    const { source, left, check, enter } = visit
-    if (this.#closing) throw new PeerConnectError('the server is closing', { status: 503 })
-    this.#begin()
-    check()
-    const request = received(source, this.#settings)
+  /** Lets `authorize` decide, while the peer may leave and the server may close. */
+  async #ask(
+    authorize: NonNullable<ServerSettings['authorize']>,
+    visit: Visit,
+    knock: Knock,
+  ): Promise<WebsocketConnection<Context>> {
     const { promise: turnedAway, reject: turnAway } = deferred<never>()
-    const knock = {
-      request,
-      settings: this.#settings,
-      connections: this.clients.size + this.#visitors.size,
-      fromAddress: this.#addresses.get(request.remoteAddress) ?? 0,
-    }
+    const unwatch = visit.watch(() => {
+      turnAway(new PeerConnectError('the peer has left', { status: 0 }))
+    })
     this.#visitors.add(turnAway)
-    this.#count(request, 1)
-    let connection: WebsocketConnection<Context> | undefined
+    this.#count(knock.request, 1)
     try {
       // What `authorize` returned is the context, which its type says and this code can't see.
-      const context = (await Promise.race([admit(knock), left, handled(turnedAway)])) as Context
-      connection = new WebsocketConnection(
-        this.#maker,
-        enter(request, this.#settings.protocols),
-        request,
-        context,
-      )
+      const asked = authorized(authorize, knock)
+      const context = (await Promise.race([asked, handled(turnedAway)])) as Context
+      unwatch()
+      return this.#enter(visit, knock.request, context)
     } finally {
+      unwatch()
       this.#visitors.delete(turnAway)
-      if (!connection) this.#count(request, -1)
+      this.#count(knock.request, -1)
     }
-    log('%s connected from %s', connection.id, request.remoteAddress)
+  }
+
+  #enter(visit: Visit, request: RequestDetails, context: Context): WebsocketConnection<Context> {
+    const transport = visit.enter(request, this.#settings.protocols)
+    const connection = new WebsocketConnection(this.#maker, transport, request, context)
+    this.#count(request, 1)
+    if (log.enabled) log('%s connected from %s', connection.id, request.remoteAddress)
     this.clients.add(connection)
     this.#signals.emit('client', connection)
     return connection
+  }
+
+  #refuse(visit: Visit, cause: unknown): void {
+    const error = cause instanceof PeerConnectError ? cause : new PeerConnectError(cause)
+    this.#turnedAway(error)
+    visit.refuse(error)
   }
 
   /** Tells of what failed beside any connection. */
@@ -352,7 +377,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     else this.#addresses.delete(remoteAddress)
   }
 
-  #refuse(error: PeerConnectError): void {
+  #turnedAway(error: PeerConnectError): void {
     this.#refused.set(error.status, (this.#refused.get(error.status) ?? 0) + 1)
     if (!this.#signals.emit('peerError', error)) log('refused: %d %s', error.status, error.message)
   }
@@ -363,28 +388,19 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   }
 
   #knocked(request: IncomingMessage, tcp: Duplex, head: Buffer): void {
-    tcp.on('error', () => tcp.destroy())
-    const { promise: left, reject } = deferred<never>()
-    const leave = (): void => reject(new PeerConnectError('the peer has left', { status: 0 }))
-    tcp.once('close', leave).once('end', leave)
-    // Only who reads hears that the peer has gone; what it says meanwhile stays where it is.
-    const read = (): void => void tcp.read(0)
-    if (this.#settings.authorize) tcp.on('readable', read)
+    tcp.on('error', destroy)
     const visit: Visit = {
       source: {
         url: request.url ?? '/',
         rawHeaders: request.rawHeaders,
         remoteAddress: addressOf(request, this.#settings.trustProxy),
       },
-      left: handled(left),
       check: () => checkHandshake(request),
-      enter: () => {
-        tcp.off('readable', read)
-        return this.#upgrade(request, tcp, head)
-      },
+      watch: (left) => watch(tcp, left),
+      enter: () => this.#upgrade(request, tcp, head),
       refuse: (error) => refuse(tcp, error),
     }
-    void this[WELCOME](visit).then(() => tcp.off('close', leave).off('end', leave))
+    void this[WELCOME](visit)
   }
 
   async #close(code: number, description: string): Promise<void> {
@@ -408,5 +424,20 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     this.#rooms.end()
     log('has closed')
     this.#signals.end(address)
+  }
+}
+
+// No closure: it stays with the socket, and would keep the whole request with it.
+function destroy(this: Duplex): void {
+  this.destroy()
+}
+
+/** Tells when a peer leaves, until the returned function is called. */
+function watch(tcp: Duplex, left: () => void): () => void {
+  // Only who reads hears that the peer has gone; what it says meanwhile stays where it is.
+  const read = (): void => void tcp.read(0)
+  tcp.on('close', left).on('end', left).on('readable', read)
+  return () => {
+    tcp.off('close', left).off('end', left).off('readable', read)
   }
 }

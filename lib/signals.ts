@@ -115,9 +115,9 @@ export class Signals<Events extends object> implements Hearer {
     return true
   }
 
-  /** Gives a held value of so many bytes to its listeners, one after the other, or keeps it. */
-  put(value: Events[keyof Events], size: number): void {
-    this.#held().put(value, size)
+  /** Gives a held value to its listeners; tells whether all took it at once, or it is kept for some. */
+  put(value: Events[keyof Events], size: number): boolean {
+    return this.#held().put(value, size)
   }
 
   /** Emits the event that ends the target; then its waits and loops end. */

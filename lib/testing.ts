@@ -1,9 +1,9 @@
 import { OPEN_BY, type Url, type WebsocketClient } from './client.ts'
 import { CUT, WebsocketConnection, type Maker } from './connection.ts'
-import { ConnectError, PeerConnectError } from './errors.ts'
+import { ConnectError } from './errors.ts'
 import { Keepalive } from './keepalive.ts'
 import { checkNames, resolveClient, resolveServer, type ConnectionOptions } from './options.ts'
-import { deferred, handled } from './promises.ts'
+import { deferred } from './promises.ts'
 import { dialledHeaders, RequestDetails } from './request.ts'
 import { WELCOME, type Visit, type WebsocketServer } from './server.ts'
 import { joinInMemory } from './transport/memory.ts'
@@ -67,21 +67,23 @@ function dialTo<Context extends {}>(
   entered: (connection: WebsocketConnection<Context>) => void,
 ): Dial {
   return ({ url, headers, protocols }, { opened, failed }) => {
-    const { promise: left, reject } = deferred<never>()
-    let gone = false
+    const gone = new AbortController()
     const visit: Visit = {
       source: {
         url: url.pathname + url.search,
         rawHeaders: dialledHeaders(url, headers, protocols),
         remoteAddress: '127.0.0.1',
       },
-      left: handled(left),
       check: () => {},
+      watch: (left) => {
+        gone.signal.addEventListener('abort', left)
+        return () => gone.signal.removeEventListener('abort', left)
+      },
       enter: (request, spoken) => {
         const protocol = request.protocols.find((name) => spoken.includes(name))
         const [here, there] = joinInMemory(protocol)
         queueMicrotask(() => {
-          if (!gone && (protocol !== undefined || request.protocols.length === 0)) {
+          if (!gone.signal.aborted && (protocol !== undefined || request.protocols.length === 0)) {
             opened(there)
             return
           }
@@ -94,11 +96,10 @@ function dialTo<Context extends {}>(
       refuse: ({ status, message }) =>
         failed(new ConnectError(`the server answered ${status}: ${message}`, { status })),
     }
-    void server[WELCOME](visit).then((connection) => connection && entered(connection))
-    return () => {
-      gone = true
-      reject(new PeerConnectError('the peer has left', { status: 0 }))
-    }
+    void Promise.resolve(server[WELCOME](visit)).then(
+      (connection) => connection && entered(connection),
+    )
+    return () => gone.abort()
   }
 }
 

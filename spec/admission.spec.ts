@@ -4,7 +4,14 @@ import { once as onceEmitted } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { PeerConnectError, RequestDetails, type ServerOptions } from 'simplewebsockets'
-import { addressOf, admit, checkHandshake, received, type Knock } from '../lib/admission.ts'
+import {
+  addressOf,
+  authorized,
+  checkHandshake,
+  judge,
+  received,
+  type Knock,
+} from '../lib/admission.ts'
 import { resolveServer } from '../lib/options.ts'
 import { RawPeer, type Shake } from './rawpeer.ts'
 
@@ -20,6 +27,13 @@ function knock(
     remoteAddress: '127.0.0.1',
   })
   return { request, settings: resolveServer(options), connections: 0, fromAddress: 0, ...counts }
+}
+
+/** Lets somebody in as a server does: by the rules first, and then by `authorize`. */
+async function admit(somebody: Knock): Promise<{}> {
+  judge(somebody)
+  const { authorize } = somebody.settings
+  return authorize ? authorized(authorize, somebody) : {}
 }
 
 /** Is the request that a server gets to see. */

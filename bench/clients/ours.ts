@@ -1,4 +1,4 @@
-import { listen, WebsocketClient } from '../../lib/index.ts'
+import { listen, WebsocketClient } from '../built.ts'
 import { report } from '../servers/report.ts'
 
 let count = 0

@@ -1,4 +1,4 @@
-import { listen, WebsocketServer } from '../../lib/index.ts'
+import { listen, WebsocketServer } from '../built.ts'
 import { compresses, fansOut } from './mode.ts'
 import { report } from './report.ts'
 

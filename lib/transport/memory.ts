@@ -6,7 +6,6 @@ import type { Receiver, Transport } from './transport.ts'
 interface Parcel {
   readonly size: number
   readonly deliver: (end: MemoryTransport, receiver: Receiver) => void
-  readonly notify: boolean
 }
 
 /** Joins two ends in memory: what one sends, the other receives a microtask later. */
@@ -44,30 +43,32 @@ export class MemoryTransport implements Transport {
     this.#schedule()
   }
 
-  send(message: Data | Message, notify: boolean): void {
+  send(message: Data | Message): void {
     const data = message instanceof Message ? message.data : message
     const size = toBytes(data).length
     // A copy: the two ends share no memory, as over a network.
     const own = typeof data === 'string' ? data : Uint8Array.from(data)
-    this.#put({ size, notify, deliver: (_, receiver) => receiver.message(own, size) })
+    this.#put({ size, deliver: (_, receiver) => receiver.message(own, size) })
+  }
+
+  notify(): void {
+    this.#put({ size: 0, deliver: () => this.#receiver?.written() })
   }
 
   ping(payload: Uint8Array): void {
     const deliver: Parcel['deliver'] = (end, receiver) => {
       end.#put({
         size: payload.length,
-        notify: false,
         deliver: (_, sender) => sender.pong(payload),
       })
       receiver.ping(payload)
     }
-    this.#put({ size: payload.length, notify: false, deliver })
+    this.#put({ size: payload.length, deliver })
   }
 
   close(reason: CloseReason): void {
     this.#put({
       size: 2 + toBytes(reason.description).length,
-      notify: false,
       deliver: (end, receiver) => {
         end.#reason = reason
         receiver.closing(reason)
@@ -118,7 +119,6 @@ export class MemoryTransport implements Transport {
       this.bytesReceived += parcel.size
       sender.bufferedAmount -= parcel.size
       parcel.deliver(this, this.#receiver)
-      if (parcel.notify) sender.#receiver?.written()
     }
   }
 

@@ -5,6 +5,7 @@ export const TEXT = 1
 export const BINARY = 2
 
 const FIN = 0x80
+const NOTHING = new Uint8Array(0)
 const SLAB = 64 * 1024
 const MOST_COPIED = 16 * 1024 // bytes; what is longer gets a buffer of its own
 const SHORT = 64 // letters; a shorter text is written faster letter by letter
@@ -40,9 +41,10 @@ export class Outbox {
     this.#tcp = tcp
   }
 
-  /** Calls back when what was gathered so far has been handed on. */
+  /** Calls back when what was sent so far has been handed on. */
   notify(written: () => void): void {
     this.#written = written
+    this.#gather()
   }
 
   /** Frames a text. */
@@ -137,22 +139,21 @@ export class Outbox {
 
   #write(): void {
     const { size } = this
-    if (size === 0) return
     const written = this.#written
+    if (size === 0 && !written) return
     this.size = 0
     this.#written = undefined
-    const [first, ...rest] = this.#take()
-    if (!first || !this.#tcp.writable) return
-    if (rest.length === 0) {
+    const pieces = size === 0 ? [NOTHING] : this.#take()
+    if (!this.#tcp.writable) return
+    const [first = NOTHING] = pieces
+    if (pieces.length === 1) {
       this.#tcp.write(first, written)
     } else if (size <= MOST_COPIED) {
-      this.#tcp.write(Buffer.concat([first, ...rest], size), written)
+      this.#tcp.write(Buffer.concat(pieces, size), written)
     } else {
       this.#tcp.cork()
-      this.#tcp.write(first)
-      for (const [index, piece] of rest.entries()) {
-        this.#tcp.write(piece, index === rest.length - 1 ? written : undefined)
-      }
+      for (const piece of pieces) this.#tcp.write(piece)
+      if (written) this.#tcp.write(NOTHING, written)
       this.#tcp.uncork()
     }
   }

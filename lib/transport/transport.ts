@@ -11,7 +11,7 @@ export interface Receiver {
   ping(payload: Uint8Array): void
   /** A pong came. */
   pong(payload: Uint8Array): void
-  /** What was sent with `notify` has been handed on. */
+  /** What was sent before `notify` has been handed on. */
   written(): void
   /** The peer's close frame came; the transport answers it by itself. */
   closing(reason: CloseReason): void
@@ -35,8 +35,10 @@ export interface Transport {
   readonly bytesReceived: number
   /** Begins to deliver, in a later turn of the event loop. */
   start(receiver: Receiver): void
-  /** Sends a message; with `notify`, tells `written` when it has been handed on. */
-  send(message: Data | Message, notify: boolean): void
+  /** Sends a message; bytes may change afterwards. */
+  send(message: Data | Message): void
+  /** Tells `written`, once, when all that was sent so far has been handed on. */
+  notify(): void
   /** Sends a ping of at most 125 bytes. */
   ping(payload: Uint8Array): void
   /** Sends a close frame; nothing can be sent after it. */

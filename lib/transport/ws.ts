@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Socket as TcpSocket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import debug from 'debug'
-import { WebSocket, WebSocketServer, type PerMessageDeflateOptions, type RawData } from 'ws'
+import { WebSocket, WebSocketServer, type PerMessageDeflateOptions } from 'ws'
 import { messageTooBig, type CloseReason } from '../close.ts'
 import { ConnectError, PeerConnectError } from '../errors.ts'
 import { Message, mostBytes, toBytes, type Data } from '../message.ts'
@@ -31,6 +31,18 @@ const BODY_TIMEOUT = 1_000
 class Socket extends WebSocket {
   transport: WsTransport | undefined
 
+  /** Hands what happens on without a listener for each: `ws` emits these with these arguments. */
+  override emit(event: string | symbol, one?: unknown, two?: unknown): boolean {
+    const { transport } = this
+    if (!transport) return super.emit(event, one, two)
+    if (event === 'message') transport.message(one as Buffer, two as boolean)
+    else if (event === 'ping') transport.pinged(one as Buffer)
+    else if (event === 'pong') transport.ponged(one as Buffer)
+    else if (event === 'error') transport.failed(one as Error)
+    else if (event === 'close') transport.closed(one as number, two as Buffer)
+    return true
+  }
+
   override close(code?: number, reason?: string | Buffer): void {
     if (this.transport) this.transport.closing(code, reason)
     else super.close(code, reason)
@@ -58,12 +70,13 @@ export class WsTransport implements Transport {
   readonly #agreement: Agreement | undefined
   readonly #framing: boolean
   readonly #threshold: number
-  readonly #outbox: Outbox
+  #lazyOutbox: Outbox | undefined
   #receiver: Receiver | undefined
   #written: (() => void) | undefined
   #badFrame: number | undefined
   #unanswered: Buffer | undefined
   #compressing = 0 // messages that `ws` has still to compress
+  #notifying = false
 
   constructor(
     socket: Socket,
@@ -77,7 +90,6 @@ export class WsTransport implements Transport {
     this.#agreement = agreement
     this.#framing = framing && (agreement !== undefined || socket.extensions === '')
     this.#threshold = thresholdOf(settings)
-    this.#outbox = new Outbox(tcp)
     if (settings.useNagleAlgorithm) tcp.setNoDelay(false)
   }
 
@@ -86,7 +98,7 @@ export class WsTransport implements Transport {
   }
 
   get bufferedAmount(): number {
-    return this.#socket.bufferedAmount + this.#outbox.size
+    return this.#socket.bufferedAmount + (this.#lazyOutbox?.size ?? 0)
   }
 
   get bytesReceived(): number {
@@ -96,23 +108,18 @@ export class WsTransport implements Transport {
   start(receiver: Receiver): void {
     this.#receiver = receiver
     this.#socket.transport = this
-    this.#socket
-      .on('message', socketMessage)
-      .on('ping', socketPing)
-      .on('pong', socketPong)
-      .on('error', socketError)
-      .on('close', socketClose)
     this.#scan()
   }
 
-  send(message: Data | Message, notify: boolean): void {
-    const written = notify ? (this.#written ??= () => this.#receiver?.written()) : undefined
-    if (this.#frame(message)) {
-      if (written) this.#outbox.notify(written)
-    } else {
-      this.#outbox.yield()
-      this.#sendByWs(message, written)
-    }
+  send(message: Data | Message): void {
+    if (this.#frame(message)) return
+    this.#outbox.yield()
+    this.#sendByWs(message)
+  }
+
+  notify(): void {
+    this.#notifying = this.#compressing > 0 // then it is told when `ws` is done
+    if (!this.#notifying) this.#outbox.notify((this.#written ??= () => this.#receiver?.written()))
   }
 
   ping(payload: Uint8Array): void {
@@ -126,7 +133,7 @@ export class WsTransport implements Transport {
   }
 
   cut(): void {
-    this.#outbox.flush() // what was sent before is sent
+    this.#lazyOutbox?.flush() // what was sent before is sent
     this.#socket.terminate()
   }
 
@@ -179,6 +186,10 @@ export class WsTransport implements Transport {
     this.#receiver?.closed({ code, description: description.toString() })
   }
 
+  get #outbox(): Outbox {
+    return (this.#lazyOutbox ??= new Outbox(this.#tcp))
+  }
+
   /** Looks at every frame before `ws` does, where frames have a limit. */
   #scan(): void {
     const { maxReceivedFrameSize: most } = this.#settings
@@ -222,28 +233,29 @@ export class WsTransport implements Transport {
   }
 
   /** Lets `ws` frame a message: masked, in fragments, or compressed beside the event loop. */
-  #sendByWs(message: Data | Message, written: (() => void) | undefined): void {
-    const bytes = typeof message === 'string' ? message : toBytes(message)
+  #sendByWs(message: Data | Message): void {
     const { fragmentationThreshold: most } = this.#settings
-    const binary = !isText(message)
-    const size = most !== false && mostBytes(message) > most ? most : Infinity
-    let sent = written
-    if (this.#socket.extensions !== '') {
-      this.#compressing++
-      sent = () => {
-        this.#compressing--
-        written?.()
-      }
-    }
-    if (size === Infinity) {
-      this.#socket.send(bytes, binary ? AS_BINARY : AS_TEXT, sent)
+    const text = isText(message)
+    const sent = this.#socket.extensions === '' ? undefined : this.#compressed()
+    if (most === false || mostBytes(message) <= most) {
+      const whole = typeof message === 'string' ? message : own(message)
+      this.#socket.send(whole, text ? AS_TEXT : AS_BINARY, sent)
       return
     }
-    const whole = toBytes(message)
-    for (let offset = 0; offset === 0 || offset < whole.length; offset += size) {
-      const fin = offset + size >= whole.length
-      const part = whole.subarray(offset, offset + size)
-      this.#socket.send(part, { binary, fin }, fin ? sent : undefined)
+    const whole = own(message)
+    for (let offset = 0; offset === 0 || offset < whole.length; offset += most) {
+      const fin = offset + most >= whole.length
+      const part = whole.subarray(offset, offset + most)
+      this.#socket.send(part, { binary: !text, fin }, fin ? sent : undefined)
+    }
+  }
+
+  /** Counts a message in that `ws` may compress, and makes what it calls when that is written. */
+  #compressed(): () => void {
+    this.#compressing++
+    return () => {
+      this.#compressing--
+      if (this.#compressing === 0 && this.#notifying) this.notify()
     }
   }
 
@@ -264,30 +276,9 @@ export class WsTransport implements Transport {
   }
 }
 
-// Shared by all sockets: `ws` calls them with itself as `this`.
-
-function socketMessage(this: WebSocket, data: RawData, isBinary: boolean): void {
-  if (Buffer.isBuffer(data)) transportOf(this)?.message(data, isBinary)
-}
-
-function socketPing(this: WebSocket, payload: Buffer): void {
-  transportOf(this)?.pinged(payload)
-}
-
-function socketPong(this: WebSocket, payload: Buffer): void {
-  transportOf(this)?.ponged(payload)
-}
-
-function socketError(this: WebSocket, error: Error): void {
-  transportOf(this)?.failed(error)
-}
-
-function socketClose(this: WebSocket, code: number, description: Buffer): void {
-  transportOf(this)?.closed(code, description)
-}
-
-function transportOf(socket: WebSocket): WsTransport | undefined {
-  return socket instanceof Socket ? socket.transport : undefined
+/** Is bytes that nobody else changes before they are written. */
+function own(message: Data | Message): Uint8Array {
+  return message instanceof Uint8Array ? Uint8Array.from(message) : toBytes(message)
 }
 
 /** A prepared message framed as it is, once for all. */
@@ -324,7 +315,9 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
   const outcomes: (WebSocket | Error)[] = [] // `ws` answers in the same turn, if the peer is there
   server.on('wsClientError', (error) => void outcomes.push(error))
   let agreed: Agreement | undefined
-  server.on('headers', (headers) => (agreed = agreement(headers)))
+  if (settings.compression !== false) {
+    server.on('headers', (headers) => (agreed = agreement(headers)))
+  }
   return (request, tcp, head) => {
     server.handleUpgrade(request, tcp, head, (socket) => void outcomes.push(socket))
     const outcome = outcomes.pop()

@@ -81,10 +81,10 @@ export function transportContract(name: string, join: () => Promise<Joined>): vo
   }
 
   each('carries text as a string and binary as bytes, in order', async (one, _, { byOther }) => {
-    one.send('grüße', false)
-    one.send(Uint8Array.of(1, 2, 255), false)
-    one.send('', false)
-    one.send(new Uint8Array(0), false)
+    one.send('grüße')
+    one.send(Uint8Array.of(1, 2, 255))
+    one.send('')
+    one.send(new Uint8Array(0))
     one.ping(Buffer.from('end'))
     await byOther.until('ping')
     assert.deepEqual(byOther.told, [
@@ -97,8 +97,8 @@ export function transportContract(name: string, join: () => Promise<Joined>): vo
   })
 
   each('carries a prepared message like any other', async (one, _, { byOther }) => {
-    one.send(new Message('text'), false)
-    one.send(new Message(Uint8Array.of(7)), false)
+    one.send(new Message('text'))
+    one.send(new Message(Uint8Array.of(7)))
     one.ping(Buffer.from('end'))
     await byOther.until('ping')
     assert.deepEqual(byOther.told.slice(0, 2), [
@@ -108,7 +108,7 @@ export function transportContract(name: string, join: () => Promise<Joined>): vo
   })
 
   each('delivers bytes that nobody else changes', async (one, _, { byOther }) => {
-    one.send(Uint8Array.of(1, 2, 3), false)
+    one.send(Uint8Array.of(1, 2, 3))
     const [, bytes] = await byOther.until('message')
     assert.equal(Object.getPrototypeOf(bytes), Uint8Array.prototype)
   })
@@ -128,14 +128,15 @@ export function transportContract(name: string, join: () => Promise<Joined>): vo
   })
 
   each('tells when a message was handed on', async (one, _, { byOne }) => {
-    one.send('x', true)
+    one.send('x')
+    one.notify()
     await byOne.until('written')
     assert.equal(one.bufferedAmount, 0)
   })
 
   each('counts what it receives', async (one, other, { byOther }) => {
     const before = other.bytesReceived
-    one.send('12345', false)
+    one.send('12345')
     await byOther.until('message')
     assert.ok(other.bytesReceived >= before + 5)
   })
@@ -143,7 +144,7 @@ export function transportContract(name: string, join: () => Promise<Joined>): vo
   each('pauses, and goes on where it was', async (one, other, { byOther }) => {
     other.pause()
     const long = 'x'.repeat(1_000_000)
-    for (let count = 0; count < 20; count++) one.send(long, false)
+    for (let count = 0; count < 20; count++) one.send(long)
     await new Promise(setImmediate)
     assert.ok(one.bufferedAmount > 0)
     const before = byOther.told.length
@@ -156,7 +157,7 @@ export function transportContract(name: string, join: () => Promise<Joined>): vo
   })
 
   each('closes with a handshake that both ends hear of', async (one, _, { byOne, byOther }) => {
-    one.send('last', false)
+    one.send('last')
     one.close({ code: 4000, description: 'enough' })
     await Promise.all([byOne.until('closed'), byOther.until('closed')])
     assert.deepEqual(byOther.told, [
@@ -172,7 +173,7 @@ export function transportContract(name: string, join: () => Promise<Joined>): vo
 
   each('sends nothing after its close frame', async (one, _, { byOther }) => {
     one.close({ code: 1000, description: 'x' })
-    one.send('late', false)
+    one.send('late')
     one.ping(Buffer.from('late'))
     one.close({ code: 1001, description: 'y' })
     await byOther.until('closed')

@@ -76,7 +76,7 @@ for (const compression of [false, { threshold: 0 }]) {
       ends[1].start({ ...deaf, message: resolve })
     })
     const closed = new Promise((resolve) => ends[0].start({ ...deaf, closed: resolve }))
-    ends[0].send('grüße 😀 und €', false)
+    ends[0].send('grüße 😀 und €')
     assert.equal(await received, 'grüße 😀 und €')
     ends[0].cut()
     await closed
