@@ -1,0 +1,190 @@
+import assert from 'node:assert/strict'
+import { once as onceEmitted } from 'node:events'
+import { test } from 'node:test'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { WebSocket } from 'ws'
+import { listen, once, WebsocketServer, type WebsocketConnection } from 'simplewebsockets'
+import { frame, RawPeer } from './rawpeer.ts'
+
+const MIB = 1024 * 1024
+const MESSAGES = 40_000
+const READERS = 4
+const PER_TURN = 500
+const limited = { timeout: 30_000 } // what never comes fails, rather than to hang
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+/** Is the message of a number: text or bytes, most of them up to 300 bytes, some of 2 KiB. */
+function message(number: number): string | Uint8Array {
+  const length = number % 97 === 0 ? 2048 : (number * 7919) % 301
+  const letters = `${number} zu lesen; `.repeat(1 + length / 8).slice(0, length)
+  if (number % 5 === 0) return Buffer.from(letters)
+  return number % 7 === 0 ? letters.replaceAll('z', 'ß') : letters
+}
+
+/** Sends all messages to all, in two ways by turns: one for all, or one for each. */
+async function sendAll(
+  server: WebsocketServer,
+  from: WebsocketConnection,
+  members: readonly WebsocketConnection[],
+): Promise<void> {
+  for (let number = 0; number < MESSAGES; number++) {
+    if (number % 2 === 0) from.broadcast(message(number))
+    else for (const member of members) member.send(message(number))
+    if (number % PER_TURN === 0) await turn()
+  }
+  assert.equal(server.clients.size, members.length + 1)
+}
+
+test(
+  `${READERS} who don't read get every byte of ${MESSAGES} messages later`,
+  limited,
+  async () => {
+    const server = new WebsocketServer({ maxBufferedAmount: 64 * MIB })
+    const { port } = await server.serve(0)
+    const enter = async (): Promise<[WebsocketConnection, RawPeer]> => {
+      const came = once(server, 'client')
+      const peer = await RawPeer.enter(port) // paused: it reads only when it is asked to
+      return [await came, peer]
+    }
+    const [from, speaker] = await enter()
+    const readers: [WebsocketConnection, RawPeer][] = []
+    for (let count = 0; count < READERS; count++) readers.push(await enter())
+    await sendAll(
+      server,
+      from,
+      readers.map(([connection]) => connection),
+    )
+    const expected = Buffer.concat(
+      Array.from({ length: MESSAGES }, (_, number) => {
+        const sent = message(number)
+        return frame(typeof sent === 'string' ? 1 : 2, sent, { masked: false })
+      }),
+    )
+    for (const [connection, { tcp }] of readers) {
+      assert.ok(connection.bufferedAmount > 0, 'it has not read yet')
+      assert.ok(connection.bufferedAmount <= expected.length)
+      let at = 0
+      const read = new Promise<void>((resolve) => {
+        tcp.on('data', (chunk: Buffer) => {
+          // Not `assert.equal`: what it shows of two long buffers takes minutes.
+          assert.ok(chunk.equals(expected.subarray(at, at + chunk.length)), `after ${at} bytes`)
+          at += chunk.length
+          if (at === expected.length) resolve()
+        })
+      })
+      tcp.resume()
+      await read
+      assert.equal(connection.bufferedAmount, 0)
+      tcp.destroy()
+    }
+    speaker.tcp.destroy()
+    await server.close()
+  },
+)
+
+test(`${READERS} who don't read get every compressed message later`, limited, async () => {
+  const compression = { threshold: 256, level: 1 }
+  const server = new WebsocketServer({ maxBufferedAmount: 64 * MIB, compression })
+  const { port } = await server.serve(0)
+  const enter = async (windowBits: number): Promise<[WebsocketConnection, WebSocket]> => {
+    const came = once(server, 'client')
+    const perMessageDeflate = { serverMaxWindowBits: windowBits }
+    const socket = new WebSocket(`ws://localhost:${port}`, { perMessageDeflate })
+    const [connection] = await Promise.all([came, onceEmitted(socket, 'open')])
+    socket.pause()
+    return [connection, socket]
+  }
+  const [from, speaker] = await enter(15)
+  const readers: [WebsocketConnection, WebSocket][] = []
+  for (let count = 0; count < READERS; count++) readers.push(await enter(12 + count))
+  await sendAll(
+    server,
+    from,
+    readers.map(([connection]) => connection),
+  )
+  const sizes = new Set<number>()
+  for (const [connection, socket] of readers) {
+    assert.ok(connection.bufferedAmount > 0, 'it has not read yet')
+    sizes.add(connection.bufferedAmount)
+    let number = 0
+    const read = new Promise<void>((resolve) => {
+      socket.on('message', (data: Buffer, isBinary) => {
+        const sent = message(number)
+        assert.equal(isBinary, typeof sent !== 'string', `message ${number}`)
+        assert.ok(data.equals(Buffer.from(sent)), `message ${number}`)
+        if (++number === MESSAGES) resolve()
+      })
+    })
+    socket.resume()
+    await read
+    assert.equal(connection.bufferedAmount, 0)
+    socket.terminate()
+  }
+  assert.ok(sizes.size > 0)
+  speaker.terminate()
+  await server.close()
+})
+
+test('who reads nothing holds no more memory than what waits for it', limited, async () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const server = new WebsocketServer()
+  const { port } = await server.serve(0)
+  const enter = async (): Promise<[WebsocketConnection, RawPeer]> => {
+    const came = once(server, 'client')
+    const peer = await RawPeer.enter(port)
+    return [await came, peer]
+  }
+  const [sleeper, asleep] = await enter()
+  const [busy, awake] = await enter()
+  let read = 0
+  awake.tcp.on('data', ({ length }: Buffer) => (read += length)).resume()
+  sleeper.send(new Uint8Array(8 * MIB)) // more than the kernel takes
+  await turn()
+  collect()
+  const before = process.memoryUsage().arrayBuffers
+  const waiting = sleeper.bufferedAmount
+  const text = 'x'.repeat(4_000)
+  for (let count = 0; count < 1_000; count++) {
+    sleeper.send('tiny')
+    for (let others = 0; others < 16; others++) busy.send(text)
+    await turn()
+  }
+  await turn()
+  assert.ok(sleeper.bufferedAmount - waiting < 10_000)
+  assert.ok(read > 0)
+  collect()
+  const held = process.memoryUsage().arrayBuffers - before - busy.bufferedAmount
+  assert.ok(held < 8 * MIB, `${Math.round(held / MIB)} MiB for 6 KB that wait`)
+  asleep.tcp.destroy()
+  awake.tcp.destroy()
+  await server.close()
+})
+
+test(
+  'who reads nothing is closed with 1013 at the bound, and keeps what it was sent',
+  limited,
+  async () => {
+    const server = new WebsocketServer({ maxBufferedAmount: 4 * MIB, closeTimeout: 100 })
+    const { port } = await server.serve(0)
+    const came = once(server, 'client')
+    const peer = await RawPeer.enter(port)
+    const connection = await came
+    listen(connection, 'message', () => {})
+    const piece = Buffer.alloc(10_000, 'abc')
+    let sent = 0
+    for (let count = 0; count < 10_000 && connection.isOpen; count++) {
+      server.emit(piece)
+      if (connection.isOpen) sent++
+      if (count % 10 === 0) await turn()
+    }
+    assert.equal(connection.isOpen, false)
+    assert.ok(sent * piece.length >= 4 * MIB - piece.length)
+    assert.ok(connection.bufferedAmount <= 4 * MIB + 4 * sent + 200)
+    assert.equal((await once(connection, 'close')).code, 1013)
+    peer.tcp.destroy()
+    await server.close()
+  },
+)
