@@ -17,7 +17,10 @@ export interface Compression {
   level?: number | undefined
   /** 1 to 9; how much memory a deflater takes. Default: zlib's own, 8. */
   memLevel?: number | undefined
-  /** 9 to 15; how far back a deflater looks, as a power of two. Default: 15. */
+  /**
+   * 9 to 15; how far back a server's deflater looks, as a power of two, in messages of up to 64 KiB.
+   * Default: 15.
+   */
   windowBits?: number | undefined
 }
 

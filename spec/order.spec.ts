@@ -614,6 +614,68 @@ for (const [how, options] of [
   })
 }
 
+test(
+  'of many pings only the latest is answered where the pongs are not read',
+  limited,
+  async () => {
+    await using scene = await Scene.set()
+    const [connection, peer] = await scene.raw()
+    const much = Buffer.alloc(8 * KIB * KIB, 'much')
+    connection.send(much)
+    await turn()
+    const all = new Promise<void>((resolve) => {
+      listen(connection, 'ping', (data) => {
+        if (data === 'p49') resolve()
+      })
+    })
+    peer.write(Buffer.concat(Array.from({ length: 50 }, (_, number) => frame(9, `p${number}`))))
+    await all
+    connection.send('behind')
+    assert.deepEqual(await peer.frame().then((read) => read?.payload.length), much.length)
+    assert.equal((await peer.frame())?.payload.toString(), 'behind')
+    const pong = await peer.frame()
+    assert.deepEqual([pong?.opcode, pong?.payload.toString()], [10, 'p49'])
+    peer.send(9, 'p50')
+    peer.send(8, closePayload(1000, 'end'))
+    assert.deepEqual(story(await wholes(peer)), ['pong p50', 'close end'])
+  },
+)
+
+test(
+  'nothing follows the close frame that a frame over the limit is answered with',
+  limited,
+  async () => {
+    await using scene = await Scene.set({ maxReceivedFrameSize: 100, useNagleAlgorithm: true })
+    const [connection, peer] = await scene.raw()
+    listen(connection, 'message', (message) => {
+      connection.send(message)
+      scene.server.emit(message)
+    })
+    peer.write(Buffer.concat([frame(1, 'small'), frame(1, 'x'.repeat(101))]))
+    const told = story(await wholes(peer))
+    assert.equal(told.at(-1), 'close frame size exceeds maximum of 100 Bytes.')
+    assert.equal(connection.send('late'), false)
+    scene.server.emit('late')
+    peer.send(8, closePayload(1008))
+    assert.equal((await peer.rest()).length, 0)
+  },
+)
+
+test('what is sent to a peer that was reset goes nowhere, and harms nobody', limited, async () => {
+  await using scene = await Scene.set()
+  const [connection, peer] = await scene.raw()
+  const [, witness] = await scene.raw()
+  const closed = once(connection, 'close')
+  await peer.reset()
+  for (let count = 0; count < 10_000 && connection.isOpen; count++) {
+    connection.send('into the void')
+    await turn()
+  }
+  assert.equal((await closed).code, 1006)
+  scene.server.emit('still here')
+  assert.equal((await witness.frame())?.payload.toString(), 'still here')
+})
+
 for (const compression of [true, { threshold: 0 }, { threshold: 0, level: 1, memLevel: 1 }]) {
   const how = JSON.stringify(compression)
   test(`what is compressed for many is inflated right by each: ${how}`, limited, async () => {

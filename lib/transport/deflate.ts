@@ -37,10 +37,14 @@ export function deflated(
   { windowBits }: Agreement,
   compression: boolean | Compression,
 ): Uint8Array {
-  const { level, memLevel } = typeof compression === 'object' ? compression : {}
+  const {
+    level,
+    memLevel,
+    windowBits: most = 15,
+  } = typeof compression === 'object' ? compression : {}
   const whole = deflateRawSync(payload, {
     finishFlush: constants.Z_SYNC_FLUSH,
-    windowBits,
+    windowBits: Math.min(windowBits, most),
     ...(level !== undefined && { level }),
     ...(memLevel !== undefined && { memLevel }),
   })

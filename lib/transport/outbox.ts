@@ -145,6 +145,8 @@ export class Outbox {
     this.#written = undefined
     const pieces = size === 0 ? [NOTHING] : this.#take()
     if (!this.#tcp.writable) return
+    // What waits would keep its whole slab alive, of which others may have most.
+    if (this.#tcp.writableLength > 0) release(pieces)
     const [first = NOTHING] = pieces
     if (pieces.length === 1) {
       this.#tcp.write(first, written)
@@ -158,7 +160,7 @@ export class Outbox {
     }
   }
 
-  #take(): readonly Uint8Array[] {
+  #take(): Uint8Array[] {
     if (this.#pieces) this.#close()
     const pieces = this.#pieces ?? [slab.subarray(this.#start, this.#end)]
     this.#pieces = undefined
@@ -174,6 +176,13 @@ export function frameOf(first: number, payload: Uint8Array): Uint8Array {
   writeHeader(frame, 0, first, payload.length)
   frame.set(payload, length)
   return frame
+}
+
+/** Copies what is a small part of its buffer. */
+function release(pieces: Uint8Array[]): void {
+  for (const [index, piece] of pieces.entries()) {
+    if (4 * piece.length < piece.buffer.byteLength) pieces[index] = new Uint8Array(piece)
+  }
 }
 
 function useSlab(outbox: Outbox): void {
