@@ -906,3 +906,11 @@ test('the network behind a backplane is heard of through its server', () => {
   tell('down')
   assert.deepEqual(states, ['up', 'down'])
 })
+
+test('a room refuses whoever is no client of its server: nobody would ever send them out', () => {
+  const [stranger] = pair()
+  assert.throws(
+    () => new WebsocketServer().room('lobby').add(stranger),
+    /^TypeError: expected the member of a room to be a client of its own server/,
+  )
+})
