@@ -9,6 +9,7 @@ const shapes: readonly EchoShape[] = [
   { bytes: 32, inFlight: 64, connections },
   { bytes: 1024, inFlight: 64, connections },
   { bytes: 32, inFlight: 1, connections },
+  { bytes: 1024, inFlight: 1, connections },
 ]
 
 export async function* echo(setting: Setting): AsyncGenerator<Result> {
