@@ -583,12 +583,10 @@ for (const [what, misbehave] of [
   [
     'throws what is no error',
     () => {
-      // eslint-disable-next-line @typescript-eslint/only-throw-error
       throw null
     },
   ],
   ['rejects', () => Promise.reject(new Error('boom'))],
-  // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors
   ['rejects with nothing', () => Promise.reject()],
   ['never settles', () => new Promise(() => {})],
 ] as [string, () => unknown][]) {

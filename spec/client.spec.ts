@@ -132,7 +132,6 @@ for (const [what, url, message] of [
   [
     'a function that throws nothing',
     () => {
-      // eslint-disable-next-line @typescript-eslint/only-throw-error
       throw undefined
     },
     'ConnectError',

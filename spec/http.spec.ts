@@ -115,7 +115,6 @@ for (const [what, cause, status, body] of [
       {},
       {
         authorize: () => {
-          // eslint-disable-next-line @typescript-eslint/only-throw-error
           throw cause
         },
       },

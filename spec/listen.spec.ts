@@ -386,7 +386,6 @@ for (const [thrown, message] of [
       const [end, peer] = pair()
       const seen: Data[] = []
       listen(end, 'message', () => {
-        // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- of all kinds
         if (manner === 'rejects with') return Promise.reject(thrown)
         throw thrown
       })

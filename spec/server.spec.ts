@@ -713,7 +713,6 @@ for (const [what, cause, status] of [
   test(`authorize that throws ${what} refuses with ${status}`, async () => {
     await using server = new WebsocketServer({
       authorize: () => {
-        // eslint-disable-next-line @typescript-eslint/only-throw-error
         throw cause
       },
     })

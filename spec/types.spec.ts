@@ -27,7 +27,6 @@ import { cut, link, pair } from 'simplewebsockets/testing'
  * `exactly<One>()(value)` only compiles for a value of that very type.
  */
 
-/* eslint-disable @typescript-eslint/no-unnecessary-type-parameters -- types are compared by them */
 type Same<One, Other> =
   (<Type>() => Type extends One ? 1 : 2) extends <Type>() => Type extends Other ? 1 : 2
     ? true
@@ -40,7 +39,6 @@ function exactly<Wanted>() {
     ..._proof: Same<Got, Wanted> extends true ? [] : ['another type']
   ): unknown => got
 }
-/* eslint-enable @typescript-eslint/no-unnecessary-type-parameters */
 
 test('the argument of a callback is inferred, for every event of a server', () => {
   const server = new WebsocketServer()
