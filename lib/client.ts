@@ -234,7 +234,7 @@ export class WebsocketClient implements Target<ClientEvents> {
       rawHeaders: dialledHeaders(url, headers, protocols),
       remoteAddress: url.hostname,
     })
-    const connection = new WebsocketConnection(this.#maker, transport, request, {})
+    const connection = new WebsocketConnection(this.#maker, transport, request)
     this.#connection = connection
     log('connected to %s', url.host)
     this.#signals.emit('connect', connection)
