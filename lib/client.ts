@@ -58,7 +58,7 @@ interface Life {
   readonly opening: Deferred<WebsocketConnection>
   readonly retries: Retries
   /** Finds out whether the peer of the connection is still there. */
-  probe: () => unknown
+  probe: () => void
   /** Whether somebody heard that an attempt failed. */
   heard: boolean
   /** Whether all that is left of it is to tell its end: the client may be opened again. */
@@ -107,11 +107,11 @@ export class WebsocketClient implements Target<ClientEvents> {
   }
 
   /**
-   * Connects to a server, and resolves with the connection; `connect` has it too. An aborted signal
-   * gives up.
+   * Connects to a server, and resolves with the connection; `connect` has it too.
    *
-   * It rejects with a `ConnectError` when it can't. Don't leave that unseen: await it, or listen to
-   * `connectError`.
+   * It rejects with a `ConnectError` when it can't; with `reconnect`, when it gives up to try. Don't
+   * leave that unseen: await it, or listen to `connectError`. An aborted signal gives up at once; a
+   * connection that there is then goes on, and is the last one.
    */
   open(url: Url, options: { signal?: AbortSignal | undefined } = {}): Promise<WebsocketConnection> {
     checkNames(options, ['signal'])
@@ -119,7 +119,8 @@ export class WebsocketClient implements Target<ClientEvents> {
   }
 
   /**
-   * Closes the connection, or gives up to open one, and resolves when that is done.
+   * Closes the connection, or gives up to open one, and resolves when that is done. It doesn't
+   * connect again, whatever `reconnect` says.
    *
    * @throws RangeError for a code that may not be sent, RFC 6455 §7.4; nothing is changed then.
    */
@@ -226,7 +227,7 @@ export class WebsocketClient implements Target<ClientEvents> {
     const connection = new WebsocketConnection(this.#maker, transport, request, {})
     this.#connection = connection
     life.retries.connected()
-    life.probe = () => (transport.probe ? transport.probe() : connection.ping())
+    life.probe = prober(transport, connection)
     log('connected to %s', url.host)
     this.#signals.emit('connect', connection)
     life.opening.resolve(connection)
@@ -262,5 +263,19 @@ export class WebsocketClient implements Target<ClientEvents> {
     this.#life = undefined
     if (cause instanceof Stopped) this.#signals.end(cause.reason)
     else this.#signals.end(failed ? closeReason(1006, cause.message) : cause)
+  }
+}
+
+/** Makes what finds out whether a peer is still there; asked often, it looks once at a time. */
+function prober(transport: Transport, connection: WebsocketConnection): () => void {
+  let pinging = false
+  return () => {
+    if (transport.probe) return transport.probe()
+    if (pinging) return
+    pinging = true
+    const answered = (): void => {
+      pinging = false
+    }
+    connection.ping().then(answered, answered)
   }
 }
