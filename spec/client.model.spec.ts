@@ -474,10 +474,18 @@ async function live(roll: () => number): Promise<void> {
     }
   }
 
+  const late = (): Promise<void> =>
+    happen(
+      'a url too late',
+      () => world.giveUrl(),
+      () => {},
+    )
+
   await act('open')
   for (let step = 0; step < STEPS; step++) {
     const dice = roll()
-    if (dice < 0.5) await respond()
+    if (dice < 0.05 && model.state !== 'asking') await late()
+    else if (dice < 0.5) await respond()
     else if (dice < 0.72) await pass(pick([1, 300, 999, 1_000, 5_000, 10_000, 31_000]))
     else if (dice < 0.82) {
       await happen(
