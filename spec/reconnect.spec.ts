@@ -19,7 +19,6 @@ import {
 } from 'simplewebsockets'
 import { cut, link } from 'simplewebsockets/testing'
 import { OPEN_BY } from '../lib/client.ts'
-import { onWake } from '../lib/transport/ws.ts'
 import { joinInMemory } from '../lib/transport/memory.ts'
 import type { Call, Caller, Transport } from '../lib/transport/transport.ts'
 import { RawServer } from './rawpeer.ts'
@@ -746,14 +745,6 @@ test('a wake while it waits connects at once', async () => {
   now.mock.restore()
   assert.equal(desk.calls.length, 2)
   assert.deepEqual(story, ['connect', 'close 1006', 'retry 1', 'connect'])
-})
-
-test('Node is told of no wake, and has nothing to let go of', (t) => {
-  const timers = t.mock.method(globalThis, 'setTimeout')
-  const sleep = onWake(() => assert.fail('nobody knows'))
-  sleep()
-  sleep()
-  assert.equal(timers.mock.callCount(), 0)
 })
 
 test('a wake while it dials, or has closed, changes nothing', async () => {
