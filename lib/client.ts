@@ -1,29 +1,17 @@
-import { dial as dialHere } from '#transport'
+import * as network from '#transport'
 import debug from 'debug'
+import { Impossible, reach, Stopped, stoppedBy, type Url } from './attempt.ts'
 import { closeReason, sendableReason, type CloseReason } from './close.ts'
 import { WebsocketConnection, type Maker } from './connection.ts'
-import {
-  ConnectError,
-  messageOf,
-  unexpected,
-  type CallbackError,
-  type WebsocketError,
-} from './errors.ts'
+import { ConnectError, type CallbackError, type WebsocketError } from './errors.ts'
 import { Keepalive } from './keepalive.ts'
 import { once } from './listen.ts'
-import {
-  areHeaders,
-  areProtocols,
-  checkNames,
-  resolveClient,
-  type Asked,
-  type ClientOptions,
-  type ClientSettings,
-} from './options.ts'
-import { deferred, handled } from './promises.ts'
+import { checkNames, resolveClient, type ClientOptions, type ClientSettings } from './options.ts'
+import { deferred, handled, type Deferred } from './promises.ts'
 import { dialledHeaders, RequestDetails } from './request.ts'
+import { Retries, type Retry } from './retries.ts'
 import { SIGNALS, Signals, type Plan, type Target } from './signals.ts'
-import type { Call, Dial, Transport } from './transport/transport.ts'
+import type { Call, Network, Transport } from './transport/transport.ts'
 
 const log = debug('simplewebsockets:client')
 
@@ -31,16 +19,15 @@ const log = debug('simplewebsockets:client')
 export interface ClientEvents {
   /** It has reached its server. */
   connect: WebsocketConnection
-  /** It could not reach its server. */
+  /** It could not reach its server: an attempt has failed. */
   connectError: ConnectError
+  /** It waits to connect again, with `reconnect`. */
+  retry: Retry
   /** Something failed that nobody heard of where it happened. */
   error: WebsocketError
-  /** Its connection has closed, or it gave up to open one. */
+  /** Its connection has closed or it gave up to open one, and it doesn't connect again. */
   closed: CloseReason
 }
-
-/** Where a server is: a url, or a function asked for it at every attempt, so it can be fresh. */
-export type Url = Asked<string | URL>
 
 /** Names the method that opens by another way than the network. */
 export const OPEN_BY: unique symbol = Symbol('open by')
@@ -48,12 +35,9 @@ export const OPEN_BY: unique symbol = Symbol('open by')
 const PLAN: Plan<ClientEvents> = {
   kind: 'client',
   revives: true,
-  events: ['connect', 'connectError', 'error', 'closed'],
+  events: ['connect', 'connectError', 'retry', 'error', 'closed'],
   end: 'closed',
 }
-
-// Those of the handshake itself are made anew for each.
-const OWN_HEADERS = /^(?:connection|upgrade|sec-websocket-.*)$/i
 
 class ClientSignals extends Signals<ClientEvents> {
   constructor() {
@@ -66,16 +50,24 @@ class ClientSignals extends Signals<ClientEvents> {
   }
 }
 
-/** Why an attempt was stopped from here: nobody has to be told that it failed. */
-class Stopped extends ConnectError {
-  readonly reason: CloseReason
-
-  constructor(reason: CloseReason, cause?: unknown) {
-    super(`gave up to connect: ${cause === undefined ? reason.description : messageOf(cause)}`, {
-      cause,
-    })
-    this.reason = reason
-  }
+/** What goes on from `open` to `closed`. */
+interface Life {
+  readonly network: Network
+  readonly url: Url
+  readonly stop: AbortController
+  readonly opening: Deferred<WebsocketConnection>
+  /** Lets the program's own signal stop it, from now on. */
+  readonly heed: () => void
+  readonly ignore: () => void
+  readonly retries: Retries
+  /** Finds out whether the peer of the connection is still there. */
+  probe: () => void
+  /** Whether somebody heard that an attempt failed. */
+  heard: boolean
+  /** Whether all that is left of it is to tell its end: the client may be opened again. */
+  mayFollow: boolean
+  /** Settles, always well, when it is over. */
+  over: Promise<void>
 }
 
 /** Is what connects to a server: `open` yields a `connect` event with the connection. */
@@ -84,8 +76,7 @@ export class WebsocketClient implements Target<ClientEvents> {
   readonly #signals = new ClientSignals()
   readonly #maker: Maker
   #connection: WebsocketConnection | undefined
-  #attempt: AbortController | undefined
-  #opening: Promise<void> | undefined // settles, always well, when the attempt has ended
+  #life: Life | undefined
 
   /** @throws TypeError for an option that is unknown or can't be. */
   constructor(options?: ClientOptions) {
@@ -99,7 +90,7 @@ export class WebsocketClient implements Target<ClientEvents> {
       counts: { received: 0, sent: 0, dropped: 0 },
       report: (error) => this.#signals.report(error),
       broadcast: () => {},
-      gone: (connection) => this.#gone(connection),
+      gone: () => this.#gone(),
     }
   }
 
@@ -119,26 +110,28 @@ export class WebsocketClient implements Target<ClientEvents> {
   }
 
   /**
-   * Connects to a server, and resolves with the connection; `connect` has it too. An aborted signal
-   * gives up.
+   * Connects to a server, and resolves with the connection; `connect` has it too.
    *
-   * It rejects with a `ConnectError` when it can't. Don't leave that unseen: await it, or listen to
-   * `connectError`.
+   * It rejects with a `ConnectError` when it can't; with `reconnect`, when it gives up to try. Don't
+   * leave that unseen: await it, or listen to `connectError`. An aborted signal gives up at once; a
+   * connection that there is then goes on, and is the last one.
    */
   open(url: Url, options: { signal?: AbortSignal | undefined } = {}): Promise<WebsocketConnection> {
     checkNames(options, ['signal'])
-    return this[OPEN_BY](dialHere, url, options.signal)
+    return this[OPEN_BY](network, url, options.signal)
   }
 
   /**
-   * Closes the connection, or gives up to open one, and resolves when that is done.
+   * Closes the connection, or gives up to open one, and resolves when that is done. It doesn't
+   * connect again, whatever `reconnect` says.
    *
    * @throws RangeError for a code that may not be sent, RFC 6455 §7.4; nothing is changed then.
    */
   close(code = 1000, description = ''): Promise<void> {
     const reason = sendableReason(code, description)
-    this.#attempt?.abort(new Stopped(reason))
-    const closing = this.#connection?.close(code, description) ?? this.#opening
+    const life = this.#life
+    life?.stop.abort(new Stopped(reason))
+    const closing = this.#connection?.close(code, description) ?? life?.over
     return Promise.resolve(closing).then(() => {})
   }
 
@@ -148,87 +141,82 @@ export class WebsocketClient implements Target<ClientEvents> {
   }
 
   /** @internal */
-  [OPEN_BY](dial: Dial, url: Url, signal?: AbortSignal): Promise<WebsocketConnection> {
-    const { promise, resolve, reject } = deferred<WebsocketConnection>()
-    const state = this.#attempt ? 'opening' : this.#connection && 'open'
-    if (state) {
+  [OPEN_BY](network: Network, url: Url, signal?: AbortSignal): Promise<WebsocketConnection> {
+    const opening = deferred<WebsocketConnection>()
+    if (this.#life?.mayFollow === false) {
+      const state = this.#connection ? 'open' : 'opening'
       const error = new ConnectError(`the client is ${state} already: close it first`)
-      if (this.#signals.emit('connectError', error)) handled(promise)
-      reject(error)
-      return promise
+      if (this.#signals.emit('connectError', error)) handled(opening.promise)
+      opening.reject(error)
+      return opening.promise
     }
     this.#signals.revive()
-    const attempt = (this.#attempt = new AbortController())
-    const aborted = (): void =>
-      attempt.abort(new Stopped(closeReason(1006, 'aborted'), signal?.reason))
-    signal?.addEventListener('abort', aborted, { once: true })
-    if (signal?.aborted) aborted()
-    this.#opening = this.#reach(dial, url, attempt)
-      .finally(() => signal?.removeEventListener('abort', aborted))
-      .then(resolve, (cause: unknown) => {
-        this.#attempt = undefined
-        const error = cause instanceof ConnectError ? cause : new ConnectError(cause)
-        log('could not connect: %s', error.message)
-        const seen = error instanceof Stopped || this.#signals.emit('connectError', error)
-        if (seen) handled(promise)
-        reject(error)
-        this.#signals.end(
-          error instanceof Stopped ? error.reason : closeReason(1006, error.message),
-        )
-      })
-    return promise
-  }
-
-  /** Makes one attempt to connect, unless it is aborted. */
-  #reach(dial: Dial, url: Url, attempt: AbortController): Promise<WebsocketConnection> {
-    const { connectTimeout } = this.#settings
-    const { promise, resolve, reject } = deferred<WebsocketConnection>()
-    const late = (): void =>
-      attempt.abort(new ConnectError(`no answer within ${connectTimeout} ms`))
-    const timer = setTimeout(late, connectTimeout)
-    let giveUp = (): void => {}
-    const stop = (): void => {
-      giveUp()
-      reject(attempt.signal.reason)
+    const stop = new AbortController()
+    const life: Life = {
+      network,
+      url,
+      opening,
+      stop,
+      ...heeding(signal, stop),
+      retries: new Retries(this.#settings.reconnect, (cause) =>
+        this.#signals.failed('retry', cause, undefined),
+      ),
+      probe: () => {},
+      heard: false,
+      mayFollow: false,
+      over: Promise.resolve(),
     }
-    attempt.signal.addEventListener('abort', stop, { once: true })
-    const prepared = (call: Call): void => {
-      if (attempt.signal.aborted) return
-      giveUp = dial(call, {
-        opened: (transport) => resolve(this.#connected(transport, call)),
-        failed: reject,
-      })
-      if (attempt.signal.aborted) giveUp() // while it dialled
-    }
-    if (attempt.signal.aborted) stop()
-    else this.#prepare(url).then(prepared, reject)
-    return promise.finally(() => {
-      clearTimeout(timer)
-      attempt.signal.removeEventListener('abort', stop)
+    this.#life = life
+    life.heed()
+    const sleep = network.onWake(() => this.#woken(life))
+    life.over = this.#live(life).then((cause) => {
+      sleep()
+      life.ignore()
+      this.#end(life, cause)
     })
+    return opening.promise
   }
 
-  /** Asks for whatever is to be asked anew at every attempt. */
-  async #prepare(url: Url): Promise<Call> {
-    const settings = this.#settings
-    const protocols = await answered(settings.protocols)
-    const headers = await answered(settings.headers)
-    if (!areProtocols(protocols)) {
-      throw unexpected('`protocols`', 'an array of different subprotocol names', protocols)
-    }
-    if (!areHeaders(headers)) throw unexpected('`headers`', 'a plain object of strings', headers)
-    const extra = Object.entries(headers).filter(([name]) => !OWN_HEADERS.test(name))
-    return {
-      url: parsed(await answered(url)),
-      protocols,
-      headers: Object.fromEntries(extra),
-      settings,
+  /** Connects, and again, until that is of no use or is stopped; resolves with what it ended with. */
+  async #live(life: Life): Promise<ConnectError | CloseReason> {
+    const { signal } = life.stop
+    for (;;) {
+      const cause = await this.#attempt(life)
+      const isLast = signal.aborted || cause instanceof Impossible
+      const retry = isLast ? undefined : life.retries.next(cause)
+      if (!retry) return cause
+      log('attempt %d in %d ms', retry.attempt, retry.delay)
+      if (!signal.aborted) this.#signals.emit('retry', retry)
+      await life.retries.wait(retry, signal)
+      const stopped = stoppedBy(signal)
+      if (stopped) return stopped
     }
   }
 
-  /** Runs in the turn in which the transport opened: nothing it brings is lost. */
-  #connected(transport: Transport, { url, headers, protocols }: Call): WebsocketConnection {
-    this.#attempt = undefined
+  /** Makes one attempt, and waits for the end of what it came to. */
+  async #attempt(life: Life): Promise<ConnectError | CloseReason> {
+    const { network, url, stop, retries } = life
+    retries.begin()
+    const reached = await reach({
+      dial: network.dial,
+      url,
+      settings: this.#settings,
+      signal: stop.signal,
+      opened: (transport, call) => this.#connected(life, transport, call),
+    })
+    if (!(reached instanceof ConnectError)) return once(reached, 'close')
+    life.mayFollow = this.#isLast(life)
+    if (reached instanceof Stopped) return reached
+    log('could not connect: %s', reached.message)
+    life.heard = this.#signals.emit('connectError', reached)
+    return stoppedBy(stop.signal) ?? reached
+  }
+
+  #connected(
+    life: Life,
+    transport: Transport,
+    { url, headers, protocols }: Call,
+  ): WebsocketConnection {
     const request = new RequestDetails({
       url: url.href,
       rawHeaders: dialledHeaders(url, headers, protocols),
@@ -236,39 +224,75 @@ export class WebsocketClient implements Target<ClientEvents> {
     })
     const connection = new WebsocketConnection(this.#maker, transport, request)
     this.#connection = connection
+    life.ignore()
+    life.retries.connected()
+    life.probe = prober(transport, connection)
     log('connected to %s', url.host)
     this.#signals.emit('connect', connection)
+    life.opening.resolve(connection)
     return connection
   }
 
-  /** After the last event of its connection the client has closed, unless it opened again. */
-  #gone(connection: WebsocketConnection): void {
+  /** The transport of its connection has ended; the `close` event is still to come. */
+  #gone(): void {
+    const life = this.#life
     this.#connection = undefined
-    void once(connection, 'close').then((reason) => {
-      if (!this.#attempt && !this.#connection) this.#signals.end(reason)
-    })
+    if (!life) return
+    life.heed()
+    life.retries.lost()
+    life.mayFollow = this.#isLast(life)
+  }
+
+  /** Tells whether nothing comes after this attempt, or this connection, whatever becomes of it. */
+  #isLast({ stop }: Life): boolean {
+    return this.#settings.reconnect === false || stop.signal.aborted
+  }
+
+  /** There is reason to believe that the network came back. */
+  #woken({ retries, probe }: Life): void {
+    if (this.#connection) probe()
+    else retries.wake()
+  }
+
+  /** After everything else the client has closed, unless it was opened again. */
+  #end(life: Life, cause: ConnectError | CloseReason): void {
+    const failed = cause instanceof ConnectError
+    if (life.heard || cause instanceof Stopped) handled(life.opening.promise)
+    if (failed) life.opening.reject(cause)
+    if (this.#life !== life) return
+    this.#life = undefined
+    if (cause instanceof Stopped) this.#signals.end(cause.reason)
+    else this.#signals.end(failed ? closeReason(1006, cause.message) : cause)
   }
 }
 
-function answered<Value>(asked: Asked<Value>): Value | Promise<Value> {
-  // A value that is asked for is never a function itself: the options' rules see to that.
-  return typeof asked === 'function' ? (asked as () => Value | Promise<Value>)() : asked
+/** A signal is listened to while there is something to stop: many connections may share one. */
+function heeding(
+  signal: AbortSignal | undefined,
+  stop: AbortController,
+): Pick<Life, 'heed' | 'ignore'> {
+  const aborted = (): void => {
+    stop.abort(new Stopped(closeReason(1006, 'aborted'), signal?.reason))
+  }
+  return {
+    heed: () => {
+      signal?.addEventListener('abort', aborted, { once: true })
+      if (signal?.aborted) aborted()
+    },
+    ignore: () => signal?.removeEventListener('abort', aborted),
+  }
 }
 
-const SCHEMES = new Map([
-  ['ws:', 'ws:'],
-  ['wss:', 'wss:'],
-  ['http:', 'ws:'],
-  ['https:', 'wss:'],
-])
-
-function parsed(given: string | URL): URL {
-  const text = String(given)
-  const url = URL.canParse(text) ? new URL(text) : undefined
-  const scheme = SCHEMES.get(url?.protocol ?? '')
-  if (!url || scheme === undefined) {
-    throw new ConnectError(`expected a url like ws://localhost:8080, got ${JSON.stringify(text)}`)
+/** Makes what finds out whether a peer is still there; asked often, it pings once at a time. */
+function prober(transport: Transport, connection: WebsocketConnection): () => void {
+  if (transport.probe) return () => transport.probe?.()
+  let pinging = false
+  const answered = (): void => {
+    pinging = false
   }
-  url.protocol = scheme
-  return url
+  return () => {
+    if (pinging) return
+    pinging = true
+    connection.ping().then(answered, answered)
+  }
 }

@@ -1,5 +1,6 @@
 export { memoryBackplane, type Backplane, type Unsubscribe } from './backplane.ts'
-export { WebsocketClient, type ClientEvents, type Url } from './client.ts'
+export type { Url } from './attempt.ts'
+export { WebsocketClient, type ClientEvents } from './client.ts'
 export { closeReason, closeTexts, maySend, type CloseReason } from './close.ts'
 export { WebsocketConnection, type ConnectionEvents } from './connection.ts'
 export {
@@ -21,10 +22,12 @@ export type {
   ClientOptions,
   Compression,
   ConnectionOptions,
+  Reconnection,
   ServerOptions,
   Verdict,
 } from './options.ts'
 export { RequestDetails, type Credentials } from './request.ts'
+export type { Retry } from './retries.ts'
 export { Room, type RoomEvents, type RoomMember } from './room.ts'
 export {
   WebsocketServer,

@@ -4,7 +4,8 @@ import type {
   TlsOptions as TlsServerOptions,
 } from 'node:tls'
 import type { Backplane } from './backplane.ts'
-import { unexpected, unknownName } from './errors.ts'
+import type { CloseReason } from './close.ts'
+import { unexpected, unknownName, type ConnectError } from './errors.ts'
 import { isOriginPattern } from './origin.ts'
 import { isPathPattern } from './path.ts'
 import type { RequestDetails } from './request.ts'
@@ -106,6 +107,29 @@ export interface ClientOptions extends ConnectionOptions {
   agent?: Agent | undefined
   /** Milliseconds until an attempt to connect is given up. Default: 10_000. */
   connectTimeout?: number | undefined
+  /**
+   * Whether it connects again after it could not, or its connection was lost: true, or when and how
+   * often. Default: false.
+   */
+  reconnect?: boolean | Reconnection | undefined
+}
+
+/** When a client connects again, and how often. */
+export interface Reconnection {
+  /** How many attempts in a row may come to nothing, or to less than 10 s. Default: false. */
+  attempts?: number | false | undefined
+  /**
+   * Is asked for the milliseconds before an attempt, 1 for the first one in a row.
+   *
+   * What a server asks for (Retry-After, `retry=MS`) comes on top. Default: a random part of 1 s,
+   * 2 s, 4 s … up to 30 s.
+   */
+  delay?: ((attempt: number) => number) | undefined
+  /**
+   * Decides alone whether there is another attempt. Default: there is, but not after the close codes
+   * 1000, 1002 and 1008, nor an HTTP status from 400 to 499 other than 408, 425 and 429.
+   */
+  when?: ((cause: ConnectError | CloseReason) => boolean) | undefined
 }
 
 interface Rule<Value> {
@@ -204,6 +228,15 @@ function isCompression(value: unknown): boolean {
   })
 }
 
+function isReconnection(value: unknown): boolean {
+  if (typeof value === 'boolean') return true
+  if (!isObject(value) || isList(value)) return false
+  checkNames(value, ['attempts', 'delay', 'when'], 'reconnect.')
+  const { attempts = false, delay, when }: Partial<Record<string, unknown>> = { ...value }
+  const functions = [delay, when].filter((given) => given !== undefined)
+  return (attempts === false || isWhole(attempts, 1)) && functions.every(isFunction)
+}
+
 const connectionRules = {
   maxReceivedMessageSize: bytes(MIB),
   maxReceivedFrameSize: orFalse(bytes(64 * KIB), false),
@@ -274,6 +307,11 @@ const clientRules = {
   tls: optional<TlsClientOptions>('an object', isObject),
   agent: optional<Agent>('an http.Agent', isObject),
   connectTimeout: milliseconds(10_000, 1),
+  reconnect: {
+    fallback: false,
+    wanted: 'true, false, or { attempts (from 1 up, or false), delay and when (functions) }',
+    accepts: isReconnection,
+  } as Rule<boolean | Reconnection>,
 }
 
 /** Every option of a connection, settled. */

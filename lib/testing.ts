@@ -1,4 +1,5 @@
-import { OPEN_BY, type Url, type WebsocketClient } from './client.ts'
+import type { Url } from './attempt.ts'
+import { OPEN_BY, type WebsocketClient } from './client.ts'
 import { CUT, WebsocketConnection, type Maker } from './connection.ts'
 import { ConnectError } from './errors.ts'
 import { Keepalive } from './keepalive.ts'
@@ -57,7 +58,8 @@ export async function link<Context extends {}>(
   url: Url = 'ws://localhost/',
 ): Promise<[server: WebsocketConnection<Context>, client: WebsocketConnection]> {
   const entered = deferred<WebsocketConnection<Context>>()
-  const end = await client[OPEN_BY](dialTo(server, entered.resolve), url)
+  const network = { dial: dialTo(server, entered.resolve), onWake: () => () => {} }
+  const end = await client[OPEN_BY](network, url)
   return [await entered.promise, end]
 }
 

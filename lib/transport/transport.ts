@@ -49,6 +49,8 @@ export interface Transport {
   pause(): void
   /** Delivers again. */
   resume(): void
+  /** Finds out whether the peer is still there, where a ping can't. */
+  probe?(): void
 }
 
 /** What a client dials with. */
@@ -67,5 +69,19 @@ export interface Caller {
   readonly failed: (error: ConnectError) => void
 }
 
-/** Reaches for a server; the function returned gives up, and then nothing is told any more. */
+/**
+ * Reaches for a server; the function returned gives up, and then nothing is told any more.
+ *
+ * It throws what can't be dialled at all, a header that isn't one say: no other attempt with the
+ * same call would fare better. Everything else `failed` tells, in a later turn.
+ */
 export type Dial = (call: Call, caller: Caller) => () => void
+
+/** Calls back when the network may have come back; the function returned ends that. */
+export type OnWake = (callback: () => void) => () => void
+
+/** The way out: what `#transport` is to a client. */
+export interface Network {
+  readonly dial: Dial
+  readonly onWake: OnWake
+}

@@ -17,7 +17,7 @@ import {
 } from './deflate.ts'
 import { BINARY, frameOf, Outbox, TEXT } from './outbox.ts'
 import { FrameScanner } from './scanner.ts'
-import type { Dial, Receiver, Transport } from './transport.ts'
+import type { Dial, OnWake, Receiver, Transport } from './transport.ts'
 
 const log = debug('simplewebsockets:transport')
 
@@ -331,33 +331,27 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
   }
 }
 
-/** Reaches for a server with `ws`. */
+/** Reaches for a server with `ws`, which throws for what it can't dial. */
 export const dial: Dial = (call, { opened, failed }) => {
   const { settings } = call
   const { agent, tls } = settings
   const terms: Terms = { settings, agreement: undefined, framing: false }
-  let socket: Socket | undefined
+  const socket = new Socket(call.url, [...call.protocols], {
+    ...tls,
+    ...shared(settings),
+    headers: { ...call.headers },
+    ...(agent && { agent }),
+  })
   let tcp: TcpSocket | undefined
   let done = false
+  const giveUp = (): void => {
+    done = true
+    socket.terminate()
+  }
   const fail = (error: ConnectError): void => {
     if (done) return
     giveUp()
     failed(error)
-  }
-  const giveUp = (): void => {
-    done = true
-    socket?.terminate()
-  }
-  try {
-    socket = new Socket(call.url, [...call.protocols], {
-      ...tls,
-      ...shared(settings),
-      headers: { ...call.headers },
-      ...(agent && { agent }),
-    })
-  } catch (cause) {
-    queueMicrotask(() => fail(new ConnectError(cause)))
-    return giveUp
   }
   socket
     .on('error', (cause) => fail(new ConnectError(cause)))
@@ -367,12 +361,15 @@ export const dial: Dial = (call, { opened, failed }) => {
     })
     .on('open', () => {
       done = true
-      if (!socket || !tcp) return
+      if (!tcp) return
       socket.removeAllListeners()
       opened(new WsTransport(socket, tcp, terms))
     })
   return giveUp
 }
+
+/** Calls back never: a process is told nothing of the network, and finds out by trying. */
+export const onWake: OnWake = () => () => {}
 
 /** The options of `ws` that both sides have. */
 function shared(settings: ConnectionSettings): {
