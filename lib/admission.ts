@@ -116,7 +116,10 @@ async function within<Value>(milliseconds: number, promise: Promise<Value>): Pro
  * Checks that a request is an opening handshake, RFC 6455 §4.2.1; `ws` checks its key, subprotocols
  * and extensions.
  */
-export function checkHandshake({ method, httpVersion, headers }: IncomingMessage): void {
+export function checkHandshake({ method, httpVersion, headers, socket }: IncomingMessage): void {
+  if (socket.listenerCount('data') > 0) {
+    throw new PeerConnectError('another server took this upgrade already', { status: 500 })
+  }
   if (method !== 'GET') {
     throw new PeerConnectError(`a WebSocket opens with GET, not ${method}`, { status: 405 })
   }

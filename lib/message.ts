@@ -64,6 +64,11 @@ export function mostBytes(message: Data | Message): number {
   return FRAME_HEADER + (typeof data === 'string' ? 3 * data.length : data.length)
 }
 
+/** Is the same bytes as what everybody knows: a Buffer is more than they asked for. */
+export function plain(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)
+}
+
 /** Decodes UTF-8; bytes that aren't stay bytes. */
 export function toText(bytes: Uint8Array): Data {
   try {

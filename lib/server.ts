@@ -1,3 +1,4 @@
+import { makeUpgrader } from '#transport'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import debug from 'debug'
@@ -20,7 +21,7 @@ import type { RequestDetails, RequestSource } from './request.ts'
 import { Rooms, type Room } from './room.ts'
 import { SIGNALS, Signals, type Plan, type Target } from './signals.ts'
 import type { Transport } from './transport/transport.ts'
-import { makeUpgrader, type Upgrader } from './transport/ws.ts'
+import type { Upgrader } from './transport/ws.ts'
 import { claimUpgrades, type Door } from './upgrades.ts'
 
 const log = debug('simplewebsockets:server')

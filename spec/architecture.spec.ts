@@ -17,13 +17,17 @@ const rows: readonly (readonly string[])[] = [
     'promises',
     'origin',
     'backplane',
-    'transport/scanner',
-    'transport/outbox',
+    'transport/mask',
+    'transport/pongs',
+    'transport/parts',
   ],
   ['message', 'request', 'options', 'backoff', 'http'],
   [
     'transport/transport',
     'transport/deflate',
+    'transport/scanner',
+    'transport/outbox',
+    'transport/reader',
     'admission',
     'upgrades',
     'pings',
@@ -32,6 +36,7 @@ const rows: readonly (readonly string[])[] = [
     'retries',
   ],
   ['transport/ws', 'transport/memory', 'signals', 'attempt'],
+  ['transport/lane'],
   ['listen'],
   ['connection', 'room'],
   ['server', 'client'],
@@ -68,17 +73,17 @@ test('every file has its place', () => {
 
 test('an arrow only points down', () => {
   const wrong = imports
-    .map(({ from, to }) => ({ from, to: to === '#transport' ? 'transport/ws' : to }))
+    .map(({ from, to }) => ({ from, to: to === '#transport' ? 'transport/lane' : to }))
     .filter(({ to }) => files.includes(to))
     .filter(({ from, to }) => rowOf(to) >= rowOf(from) && !arrows.includes(`${from} → ${to}`))
   assert.deepEqual(wrong, [])
 })
 
-test('mitt is known to signals.ts alone, and ws to transport/ws.ts', () => {
+test('mitt is known to signals.ts alone, and ws to its transports', () => {
   const users = (name: string): string[] =>
     imports.filter(({ to }) => to === name).map(({ from }) => from)
   assert.deepEqual(users('mitt'), ['signals'])
-  assert.deepEqual(users('ws'), ['transport/ws'])
+  assert.deepEqual(users('ws').sort(), ['transport/lane', 'transport/parts', 'transport/ws'])
 })
 
 test('what a client stands on needs nothing of Node, save types', () => {

@@ -1,10 +1,17 @@
 import type { Socket as TcpSocket } from 'node:net'
+import { Message, type Data } from '../message.ts'
+import { drawMask, mask } from './mask.ts'
 
-/** Opcodes of data frames, RFC 6455 §5.2. */
+/** Opcodes, RFC 6455 §5.2. */
 export const TEXT = 1
 export const BINARY = 2
+export const CLOSE = 8
+export const PING = 9
+export const PONG = 10
 
 const FIN = 0x80
+const MASKED = 0x80
+const MASK_LENGTH = 4
 const NOTHING = new Uint8Array(0)
 const SLAB = 64 * 1024
 const MOST_COPIED = 16 * 1024 // bytes; what is longer gets a buffer of its own
@@ -21,14 +28,14 @@ let gathering: Outbox[] = [] // those who have something to send when this turn 
 /**
  * Gathers what one connection sends in a turn of the event loop, so that it leaves in one write.
  *
- * The messages of a server are framed here, without a mask and without an extension; what `ws`
- * frames joins them in order.
+ * What needs no extension is framed here; what `ws` frames joins it in order.
  */
 export class Outbox {
   /** Bytes gathered and not yet given to the TCP socket. */
   size = 0
 
   readonly #tcp: TcpSocket
+  readonly #masked: boolean
   #pieces: Uint8Array[] | undefined
   #start = 0 // of those frames at the end of the slab that are ours
   #end = 0
@@ -36,9 +43,10 @@ export class Outbox {
   #corked = false
   #written: (() => void) | undefined
 
-  /** Makes one for a TCP socket. */
-  constructor(tcp: TcpSocket) {
+  /** Makes one for a TCP socket; a client masks what it frames, RFC 6455 §5.1. */
+  constructor(tcp: TcpSocket, masked = false) {
     this.#tcp = tcp
+    this.#masked = masked
   }
 
   /** Calls back when what was sent so far has been handed on. */
@@ -47,31 +55,39 @@ export class Outbox {
     this.#gather()
   }
 
+  /** Frames a message. */
+  message(message: Data | Message): void {
+    if (typeof message === 'string') this.text(message)
+    else if (!(message instanceof Message)) this.bytes(BINARY, message)
+    else if (this.#masked)
+      this.message(message.data) // each with a mask of its own
+    else this.frame(message.variant(0, () => frameOf(opcodeOf(message), message.bytes)))
+  }
+
   /** Frames a text. */
   text(text: string): void {
     if (3 * text.length > MOST_COPIED) {
-      this.frame(frameOf(TEXT, Buffer.from(text)))
+      this.#frame(TEXT, Buffer.from(text))
       return
     }
     // A text of few letters takes less than 126 bytes, whatever they are: no need to count.
-    const length = headerLength(text.length < 42 ? 0 : Buffer.byteLength(text))
+    const length = this.#headerLength(text.length < 42 ? 0 : Buffer.byteLength(text))
     const start = this.#begin(length + 3 * text.length)
     const payload = writeText(slab, text, start + length)
-    writeHeader(slab, start, TEXT, payload)
-    this.#grow(length + payload)
+    this.#finish(start, TEXT, payload)
   }
 
   /** Frames bytes; the first byte of the frame is its opcode, and its bits where there are any. */
   bytes(first: number, bytes: Uint8Array): void {
     const { length } = bytes
     if (length > MOST_COPIED) {
-      this.frame(frameOf(first, bytes))
+      this.#frame(first, bytes)
       return
     }
-    const start = this.#begin(headerLength(length) + length)
-    const header = writeHeader(slab, start, first, length)
+    const header = this.#headerLength(length)
+    const start = this.#begin(header + length)
     slab.set(bytes, start + header)
-    this.#grow(header + length)
+    this.#finish(start, first, length)
   }
 
   /** Adds what is framed already. */
@@ -102,6 +118,23 @@ export class Outbox {
     this.#tcp.uncork()
   }
 
+  /** Frames what is long in a buffer of its own. */
+  #frame(first: number, payload: Uint8Array): void {
+    this.frame(frameOf(first, payload, this.#masked))
+  }
+
+  #headerLength(payload: number): number {
+    return headerLength(payload) + (this.#masked ? MASK_LENGTH : 0)
+  }
+
+  /** Puts the header before a payload that stands in the slab. */
+  #finish(start: number, first: number, payload: number): void {
+    const length = writeHeader(slab, start, first, payload, this.#masked) + payload
+    this.size += length
+    this.#end = used += length
+    this.#gather()
+  }
+
   #gather(): void {
     if (this.#gathering) return
     this.#gathering = true
@@ -119,12 +152,6 @@ export class Outbox {
     useSlab(this)
     if (this.#start === this.#end) this.#start = this.#end = used
     return used
-  }
-
-  #grow(bytes: number): void {
-    this.size += bytes
-    this.#end = used += bytes
-    this.#gather()
   }
 
   /** Makes a piece of our frames at the end of the slab. */
@@ -169,12 +196,17 @@ export class Outbox {
   }
 }
 
+/** Is the opcode of a message, RFC 6455 §5.2. */
+export function opcodeOf({ isText }: Message): number {
+  return isText ? TEXT : BINARY
+}
+
 /** Frames a whole message in a buffer of its own; what it is made of may change afterwards. */
-export function frameOf(first: number, payload: Uint8Array): Uint8Array {
-  const length = headerLength(payload.length)
+export function frameOf(first: number, payload: Uint8Array, masked = false): Uint8Array {
+  const length = headerLength(payload.length) + (masked ? MASK_LENGTH : 0)
   const frame = Buffer.allocUnsafeSlow(length + payload.length)
-  writeHeader(frame, 0, first, payload.length)
   frame.set(payload, length)
+  writeHeader(frame, 0, first, payload.length, masked)
   return frame
 }
 
@@ -214,20 +246,32 @@ function headerLength(payload: number): number {
   return payload < 126 ? 2 : payload < 65_536 ? 4 : 10
 }
 
-/** Writes the header of a whole message without a mask, and tells how long it is. */
-function writeHeader(target: Buffer, at: number, first: number, payload: number): number {
+/** Writes the header of a whole message, masks what stands behind it, and tells how long it is. */
+function writeHeader(
+  target: Buffer,
+  at: number,
+  first: number,
+  payload: number,
+  masked: boolean,
+): number {
+  const bit = masked ? MASKED : 0
+  const length = headerLength(payload)
   target[at] = FIN | first
   if (payload < 126) {
-    target[at + 1] = payload
+    target[at + 1] = bit | payload
   } else if (payload < 65_536) {
-    target[at + 1] = 126
+    target[at + 1] = bit | 126
     target.writeUInt16BE(payload, at + 2)
   } else {
-    target[at + 1] = 127
+    target[at + 1] = bit | 127
     target.writeUInt16BE(0, at + 2)
     target.writeUIntBE(payload, at + 4, 6)
   }
-  return headerLength(payload)
+  if (!masked) return length
+  const start = at + length + MASK_LENGTH
+  drawMask(target, at + length)
+  mask(target, at + length, start, start + payload)
+  return length + MASK_LENGTH
 }
 
 /** Writes a text as UTF-8, and tells how many bytes it took. */

@@ -1,3 +1,7 @@
+import type { Socket as TcpSocket } from 'node:net'
+import type { CloseReason } from '../close.ts'
+import type { ConnectionSettings } from '../options.ts'
+
 /**
  * Reads the headers of the frames in a stream of bytes, RFC 6455 §5.2, and tells of one that is
  * longer than it may be: `ws` only knows messages.
@@ -32,6 +36,18 @@ export class FrameScanner {
     this.#header = []
     if (this.#payload > this.#most) this.#exceeded()
   }
+}
+
+/** Looks at every frame before anybody else does, where frames have a limit. */
+export function scanFrames(
+  tcp: TcpSocket,
+  { maxReceivedFrameSize: most }: ConnectionSettings,
+  invalid: (reason: CloseReason) => void,
+): void {
+  if (most === false) return
+  const description = `frame size exceeds maximum of ${most} Bytes.`
+  const scanner = new FrameScanner(most, () => invalid({ code: 1008, description }))
+  tcp.prependListener('data', (chunk: Buffer) => scanner.scan(chunk))
 }
 
 function headerLength([, second = 0]: readonly number[]): number {

@@ -5,7 +5,7 @@ import debug from 'debug'
 import { WebSocket, WebSocketServer, type PerMessageDeflateOptions } from 'ws'
 import { messageTooBig, type CloseReason } from '../close.ts'
 import { ConnectError, PeerConnectError } from '../errors.ts'
-import { Message, mostBytes, toBytes, type Data } from '../message.ts'
+import { Message, mostBytes, plain, toBytes, type Data } from '../message.ts'
 import type { ConnectionSettings, ServerSettings } from '../options.ts'
 import {
   agreement,
@@ -16,14 +16,14 @@ import {
   type Agreement,
 } from './deflate.ts'
 import { BINARY, frameOf, Outbox, TEXT } from './outbox.ts'
-import { FrameScanner } from './scanner.ts'
+import { Pongs } from './pongs.ts'
+import { scanFrames } from './scanner.ts'
 import type { Dial, OnWake, Receiver, Transport } from './transport.ts'
 
 const log = debug('simplewebsockets:transport')
 
 const AS_TEXT = { binary: false }
 const AS_BINARY = { binary: true }
-const MOST_PONGS = 64 * 1024 // bytes waiting above which only the latest ping is answered
 const MOST_BODY = 4 * 1024 // bytes kept of what a server says instead of 101
 const BODY_TIMEOUT = 1_000
 
@@ -71,7 +71,7 @@ export class WsTransport implements Transport {
   #lazyOutbox: Outbox | undefined
   #receiver: Receiver | undefined
   #badFrame: number | undefined
-  #unanswered: Buffer | undefined
+  #pongs: Pongs | undefined
   #compressing = 0 // messages that `ws` has still to compress
   #notifying = false
 
@@ -97,7 +97,7 @@ export class WsTransport implements Transport {
   start(receiver: Receiver): void {
     this.#receiver = receiver
     this.#socket.transport = this
-    this.#scan()
+    scanFrames(this.#tcp, this.#terms.settings, (reason) => receiver.invalid(reason, undefined))
   }
 
   send(message: Data | Message): void {
@@ -151,7 +151,11 @@ export class WsTransport implements Transport {
   }
 
   pinged(payload: Buffer): void {
-    this.#answer(payload)
+    this.#pongs ??= new Pongs(this.#tcp, (latest) => {
+      this.#outbox.yield()
+      this.#socket.pong(latest)
+    })
+    this.#pongs.answer(payload)
     this.#receiver?.ping(plain(payload))
   }
 
@@ -179,17 +183,6 @@ export class WsTransport implements Transport {
     return (this.#lazyOutbox ??= new Outbox(this.#tcp))
   }
 
-  /** Looks at every frame before `ws` does, where frames have a limit. */
-  #scan(): void {
-    const { maxReceivedFrameSize: most } = this.#terms.settings
-    if (most === false) return
-    const description = `frame size exceeds maximum of ${most} Bytes.`
-    const scanner = new FrameScanner(most, () => {
-      this.#receiver?.invalid({ code: 1008, description }, undefined)
-    })
-    this.#tcp.prependListener('data', (chunk: Buffer) => scanner.scan(chunk))
-  }
-
   /** Frames a message here, unless that is left to `ws`, or would overtake what `ws` compresses. */
   #frame(message: Data | Message): boolean {
     const { framing, agreement, settings } = this.#terms
@@ -205,9 +198,7 @@ export class WsTransport implements Transport {
         return true
       }
     }
-    if (typeof message === 'string') this.#outbox.text(message)
-    else if (message instanceof Message) this.#outbox.frame(plainFrame(message))
-    else this.#outbox.bytes(BINARY, message)
+    this.#outbox.message(message)
     return true
   }
 
@@ -249,22 +240,6 @@ export class WsTransport implements Transport {
       if (this.#compressing === 0 && this.#notifying) this.notify()
     }
   }
-
-  /** Answers a ping; only the latest while the peer doesn't read the pongs, RFC 6455 §5.5.3. */
-  #answer(payload: Buffer): void {
-    if (this.#tcp.writableLength <= MOST_PONGS) {
-      this.#outbox.yield()
-      this.#socket.pong(payload)
-      return
-    }
-    if (!this.#unanswered) {
-      this.#tcp.once('drain', () => {
-        this.#socket.pong(this.#unanswered)
-        this.#unanswered = undefined
-      })
-    }
-    this.#unanswered = payload
-  }
 }
 
 /** Is bytes that nobody else changes before they are written. */
@@ -272,18 +247,8 @@ function own(message: Data | Message): Uint8Array {
   return message instanceof Uint8Array ? Uint8Array.from(message) : toBytes(message)
 }
 
-/** A prepared message framed as it is, once for all. */
-function plainFrame(message: Message): Uint8Array {
-  return message.variant(0, () => frameOf(isText(message) ? TEXT : BINARY, message.bytes))
-}
-
 function isText(message: Data | Message): boolean {
   return typeof message === 'string' || (message instanceof Message && message.isText)
-}
-
-/** Is the same bytes as what everybody knows: a Buffer is more than they asked for. */
-function plain(buffer: Buffer): Uint8Array {
-  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length)
 }
 
 /**
@@ -331,41 +296,74 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
   }
 }
 
-/** Reaches for a server with `ws`, which throws for what it can't dial. */
-export const dial: Dial = (call, { opened, failed }) => {
-  const { settings } = call
-  const { agent, tls } = settings
-  const terms: Terms = { settings, agreement: undefined, framing: false }
-  const socket = new Socket(call.url, [...call.protocols], {
-    ...tls,
-    ...shared(settings),
-    headers: { ...call.headers },
-    ...(agent && { agent }),
-  })
-  let tcp: TcpSocket | undefined
-  let done = false
-  const giveUp = (): void => {
-    done = true
-    socket.terminate()
-  }
-  const fail = (error: ConnectError): void => {
-    if (done) return
-    giveUp()
-    failed(error)
-  }
-  socket
-    .on('error', (cause) => fail(new ConnectError(cause)))
-    .on('unexpected-response', (_, response) => refusal(response, fail))
-    .on('upgrade', (response) => {
-      tcp = response.socket
+/** A connection that `ws` has opened as a client. */
+export interface Opened {
+  readonly socket: Socket
+  readonly tcp: TcpSocket
+  readonly settings: ConnectionSettings
+  /** Takes what `ws` listens to off the TCP socket. */
+  readonly release: () => void
+}
+
+/** Dials with `ws`, and makes a transport of what comes of it; it throws for what it can't dial. */
+export function dialBy(adopt: (opened: Opened) => Transport): Dial {
+  return ({ url, protocols, headers, settings }, { opened, failed }) => {
+    const { agent, tls } = settings
+    const socket = new Socket(url, [...protocols], {
+      ...tls,
+      ...shared(settings),
+      headers: { ...headers },
+      ...(agent && { agent }),
     })
-    .on('open', () => {
+    let tcp: TcpSocket | undefined
+    let release = (): void => {}
+    let done = false
+    const giveUp = (): void => {
       done = true
-      if (!tcp) return
-      socket.removeAllListeners()
-      opened(new WsTransport(socket, tcp, terms))
-    })
-  return giveUp
+      socket.terminate()
+    }
+    const fail = (error: ConnectError): void => {
+      if (done) return
+      giveUp()
+      failed(error)
+    }
+    socket
+      .on('error', (cause) => fail(new ConnectError(cause)))
+      .on('unexpected-response', (_, response) => refusal(response, fail))
+      .on('upgrade', (response) => {
+        tcp = response.socket
+        release = releaser(tcp)
+      })
+      .on('open', () => {
+        done = true
+        if (!tcp) return
+        socket.removeAllListeners()
+        opened(adopt({ socket, tcp, settings, release }))
+      })
+    return giveUp
+  }
+}
+
+/** Makes what removes the listeners that a TCP socket gets from now on. */
+function releaser(tcp: TcpSocket): () => void {
+  const before = ['data', 'end', 'close', 'error'].map(
+    (event) => [event, new Set(tcp.listeners(event))] as const,
+  )
+  return () => {
+    for (const [event, known] of before) {
+      for (const listener of tcp.listeners(event)) {
+        if (!known.has(listener)) tcp.off(event, listener as () => void)
+      }
+    }
+  }
+}
+
+/** Reaches for a server with `ws`. */
+export const dial: Dial = dialBy(adoptByWs)
+
+/** Leaves a connection to `ws`. */
+export function adoptByWs({ socket, tcp, settings }: Opened): Transport {
+  return new WsTransport(socket, tcp, { settings, agreement: undefined, framing: false })
 }
 
 /** Calls back never: a process is told nothing of the network, and finds out by trying. */

@@ -1,0 +1,303 @@
+import { createHash } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { Socket as TcpSocket } from 'node:net'
+import debug from 'debug'
+import { Receiver as FrameReceiver, subprotocol } from 'ws'
+import { messageTooBig, type CloseReason } from '../close.ts'
+import { PeerConnectError } from '../errors.ts'
+import { plain, toBytes, type Data, type Message } from '../message.ts'
+import type { ConnectionSettings, ServerSettings } from '../options.ts'
+import { CLOSE, Outbox, PING, PONG } from './outbox.ts'
+import { hasParts } from './parts.ts'
+import { Pongs } from './pongs.ts'
+import { Reader, type Reading } from './reader.ts'
+import { scanFrames } from './scanner.ts'
+import type { Dial, Receiver, Transport } from './transport.ts'
+import { adoptByWs, dialBy, makeUpgrader as makeUpgraderByWs, type Upgrader } from './ws.ts'
+
+export { onWake } from './ws.ts'
+
+const log = debug('simplewebsockets:transport')
+
+const OPENING_KEY = /^[+/0-9a-z]{22}==$/i
+const KEY_SUFFIX = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11' // RFC 6455 §1.3
+const MOST_FRAGMENTS = 16 * 1024
+const NO_CODE = 1005
+const LOST = 1006
+
+/** What connections have in common that were made in the same way. */
+interface Terms {
+  readonly settings: ConnectionSettings
+  readonly side: 'server' | 'client'
+}
+
+/**
+ * A TCP socket as a `Transport`, for connections without extensions: frames are written and, where
+ * they are whole and plain, read here. Everything else is read by the receiver of `ws`, which is made
+ * for the first such frame.
+ */
+export class LaneTransport implements Transport, Reading {
+  readonly protocol: string
+  readonly #tcp: TcpSocket
+  readonly #terms: Terms
+  readonly #reader = new Reader(this)
+  #receiver: Receiver | undefined
+  #frames: FrameReceiver | undefined
+  #lazyOutbox: Outbox | undefined
+  #pongs: Pongs | undefined
+  #sentClose = false
+  #deaf = false // a close frame came, or a bad one: nothing more is read
+  #reason: CloseReason | undefined // what the peer's close frame said
+
+  constructor(tcp: TcpSocket, protocol: string, terms: Terms) {
+    this.protocol = protocol
+    this.#tcp = tcp
+    this.#terms = terms
+  }
+
+  get bufferedAmount(): number {
+    return this.#tcp.writableLength + (this.#lazyOutbox?.size ?? 0)
+  }
+
+  get bytesReceived(): number {
+    return this.#tcp.bytesRead
+  }
+
+  /** @see Reading */
+  get masked(): boolean {
+    return this.#terms.side === 'server'
+  }
+
+  /** @see Reading */
+  get most(): number {
+    return this.#terms.settings.maxReceivedMessageSize
+  }
+
+  start(receiver: Receiver): void {
+    const { settings } = this.#terms
+    this.#receiver = receiver
+    const tcp: TcpSocket & Laned = Object.assign(this.#tcp, { [LANE]: this })
+    if ('setNoDelay' in tcp) tcp.setTimeout(0).setNoDelay(!settings.useNagleAlgorithm) // any stream may be
+    tcp.on('data', tcpData).on('end', tcpEnd).on('close', tcpClose).on('error', tcpError)
+    scanFrames(tcp, settings, (reason) => this.#receiver?.invalid(reason, undefined))
+  }
+
+  send(message: Data | Message): void {
+    this.#outbox.message(message)
+  }
+
+  notify(): void {
+    this.#outbox.notify(() => this.#receiver?.written())
+  }
+
+  ping(payload: Uint8Array): void {
+    this.#outbox.bytes(PING, payload)
+  }
+
+  close({ code, description }: CloseReason): void {
+    if (!this.#sentClose) {
+      const empty = code === NO_CODE
+      const bytes = toBytes(description)
+      this.#outbox.bytes(CLOSE, empty ? bytes : Uint8Array.of(code >> 8, code & 0xff, ...bytes))
+    }
+    this.#sentClose = true
+    if (this.#deaf) this.#finish()
+  }
+
+  cut(): void {
+    this.#lazyOutbox?.flush() // what was sent before is sent
+    this.#tcp.destroy()
+  }
+
+  pause(): void {
+    this.#tcp.pause()
+  }
+
+  resume(): void {
+    this.#tcp.resume()
+  }
+
+  message(data: Data, size: number): void {
+    const { binary } = this.#terms.settings
+    this.#receiver?.message(binary ? toBytes(data) : data, size)
+  }
+
+  leave(bytes: Buffer): boolean {
+    const frames = (this.#frames ??= this.#makeFrames())
+    frames.write(bytes)
+    return frames.errored === null && !this.#deaf
+  }
+
+  /** @see tcpData */
+  read(chunk: Buffer): void {
+    if (!this.#deaf) this.#reader.read(chunk)
+  }
+
+  /** @see tcpEnd */
+  ended(): void {
+    this.#finish()
+  }
+
+  /** @see tcpClose */
+  closed(): void {
+    const tcp = this.#tcp
+    // What came while nobody read it.
+    if (!tcp.readableEnded && tcp.readableLength > 0) this.read(tcp.read() as Buffer)
+    const closed = (): void =>
+      this.#receiver?.closed(this.#reason ?? { code: LOST, description: '' })
+    const frames = this.#frames
+    if (!frames || frames.closed) {
+      closed()
+      return
+    }
+    frames.once('close', closed) // behind an error that is under way
+    frames.end()
+  }
+
+  get #outbox(): Outbox {
+    return (this.#lazyOutbox ??= new Outbox(this.#tcp, !this.masked))
+  }
+
+  #makeFrames(): FrameReceiver {
+    const options = { isServer: this.masked, maxPayload: this.most, maxFragments: MOST_FRAGMENTS }
+    return new FrameReceiver(options)
+      .on('message', (data, isBinary) => {
+        this.message(isBinary ? plain(data) : data.toString(), data.length)
+      })
+      .on('ping', (payload) => this.#pinged(payload))
+      .on('pong', (payload) => this.#receiver?.pong(plain(payload)))
+      .on('conclude', (code, description) => this.#concluded(code, description.toString()))
+      .on('error', (error) => this.#failed(error))
+  }
+
+  #pinged(payload: Buffer): void {
+    if (!this.#sentClose) {
+      this.#pongs ??= new Pongs(this.#tcp, (latest) => this.#outbox.bytes(PONG, latest))
+      this.#pongs.answer(payload)
+    }
+    this.#receiver?.ping(plain(payload))
+  }
+
+  /** The peer's close frame came: it is answered, and TCP ends. */
+  #concluded(code: number, description: string): void {
+    this.#stopReading()
+    this.#reason = { code, description }
+    this.#receiver?.closing(this.#reason)
+    this.close(this.#reason)
+  }
+
+  /** A bad frame came: the connection closes, unless it does already; then TCP ends. */
+  #failed(error: Error & { code?: string }): void {
+    const code = statuses.get(error.code) ?? 1002
+    const description = error.message.replace(/^Invalid WebSocket frame: /, '')
+    const tooBig = messageTooBig(this.most)
+    log('%s', error.message)
+    this.#stopReading()
+    this.#receiver?.invalid(code === tooBig.code ? tooBig : { code, description }, error)
+    if (this.#sentClose) this.#finish()
+  }
+
+  #stopReading(): void {
+    this.#deaf = true
+    this.#tcp.resume() // so that it hears of its end
+  }
+
+  #finish(): void {
+    this.#lazyOutbox?.flush()
+    this.#tcp.end()
+  }
+}
+
+/** What `ws` calls its errors, by what the peer is told; all others are 1002. */
+const statuses: ReadonlyMap<string | undefined, number> = new Map([
+  ['WS_ERR_INVALID_UTF8', 1007],
+  ['WS_ERR_TOO_MANY_BUFFERED_PARTS', 1008],
+  ['WS_ERR_UNSUPPORTED_MESSAGE_LENGTH', 1009],
+  ['WS_ERR_UNSUPPORTED_DATA_PAYLOAD_LENGTH', 1009],
+])
+
+// One function for all connections, where each would need four of its own.
+const LANE: unique symbol = Symbol('lane')
+
+interface Laned {
+  readonly [LANE]: LaneTransport
+}
+
+function tcpData(this: Laned, chunk: Buffer): void {
+  this[LANE].read(chunk)
+}
+
+function tcpEnd(this: Laned): void {
+  this[LANE].ended()
+}
+
+function tcpClose(this: Laned): void {
+  this[LANE].closed()
+}
+
+function tcpError(this: TcpSocket): void {
+  this.destroy()
+}
+
+/** Whether connections with these settings may take this lane. */
+function fits({ fragmentationThreshold }: ConnectionSettings): boolean {
+  return hasParts && fragmentationThreshold === false
+}
+
+/** Makes what turns the requests of one server into transports. */
+export function makeUpgrader(settings: ServerSettings): Upgrader {
+  const byWs = makeUpgraderByWs(settings)
+  if (!fits(settings)) return byWs
+  const terms: Terms = { settings, side: 'server' }
+  return (request, tcp, head) => {
+    const extended = request.headers['sec-websocket-extensions'] !== undefined
+    if (extended && settings.compression !== false) return byWs(request, tcp, head)
+    const { key, protocol } = checked(request, settings)
+    if (!tcp.readable || !tcp.writable) {
+      tcp.destroy()
+      throw new PeerConnectError('the peer has left', { status: 0 })
+    }
+    tcp.write(
+      'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
+        `Sec-WebSocket-Accept: ${proofOf(key)}\r\n` +
+        (protocol === '' ? '\r\n' : `Sec-WebSocket-Protocol: ${protocol}\r\n\r\n`),
+      'latin1',
+    )
+    if (head.length > 0) tcp.unshift(head)
+    return new LaneTransport(request.socket, protocol, terms)
+  }
+}
+
+/** Reads what is left to check of an opening handshake, RFC 6455 §4.2.1. */
+function checked(
+  { headers }: IncomingMessage,
+  settings: ServerSettings,
+): { key: string; protocol: string } {
+  const key = headers['sec-websocket-key'] ?? ''
+  if (!OPENING_KEY.test(key)) {
+    throw new PeerConnectError('Missing or invalid Sec-WebSocket-Key header', { status: 400 })
+  }
+  const offer = headers['sec-websocket-protocol']
+  if (offer === undefined) return { key, protocol: '' }
+  try {
+    const offered = [...subprotocol.parse(offer)]
+    return { key, protocol: offered.find((name) => settings.protocols.includes(name)) ?? '' }
+  } catch {
+    throw new PeerConnectError('Invalid Sec-WebSocket-Protocol header', { status: 400 })
+  }
+}
+
+/** Is what shows that a request was understood, RFC 6455 §4.2.2. */
+function proofOf(key: string): string {
+  return createHash('sha1')
+    .update(key + KEY_SUFFIX)
+    .digest('base64')
+}
+
+/** Reaches for a server. */
+export const dial: Dial = dialBy((opened) => {
+  const { socket, tcp, settings, release } = opened
+  if (!fits(settings) || socket.extensions !== '') return adoptByWs(opened)
+  release()
+  return new LaneTransport(tcp, socket.protocol, { settings, side: 'client' })
+})

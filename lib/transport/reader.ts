@@ -1,0 +1,138 @@
+import { isUtf8 } from 'node:buffer'
+import type { Data } from '../message.ts'
+import { mask } from './mask.ts'
+
+const TEXT_FRAME = 0x81 // whole, RFC 6455 §5.2
+const BINARY_FRAME = 0x82
+const CLOSE = 8
+const RESERVED = 0x70
+const SHORT = 32 // bytes; fewer are looked at one by one
+
+/** What a reader tells, and whom it asks. */
+export interface Reading {
+  /** Whether the peer masks: clients do, RFC 6455 §5.1. */
+  readonly masked: boolean
+  /** Bytes of a message at most. */
+  readonly most: number
+  /** A whole message came. */
+  message(data: Data, size: number): void
+  /**
+   * Takes bytes of frames that are not read here, in order, and tells whether frames may follow that
+   * are.
+   */
+  leave(bytes: Buffer): boolean
+}
+
+/**
+ * Reads the frames of one connection: messages that came whole, in one frame and one chunk. All else
+ * is left to somebody who knows everything: fragments, control frames, those cut by the end of a
+ * chunk, and from the first that makes no sense on, all that comes.
+ */
+export class Reader {
+  readonly #reading: Reading
+  #tail: Buffer | undefined // the beginning of a frame too short to know its length
+  #left = 0 // bytes of a frame that is left to others which are still to come
+  #fragmented = false
+  #over = false
+
+  /** Makes one that tells of what it read. */
+  constructor(reading: Reading) {
+    this.#reading = reading
+  }
+
+  /** Reads the next bytes that came. */
+  read(chunk: Buffer): void {
+    if (this.#over) {
+      this.#reading.leave(chunk)
+      return
+    }
+    const bytes = this.#tail ? Buffer.concat([this.#tail, chunk]) : chunk
+    this.#tail = undefined
+    let at = Math.min(this.#left, bytes.length)
+    if (at > 0) {
+      this.#left -= at
+      this.#leave(bytes.subarray(0, at))
+    }
+    while (at < bytes.length && !this.#over) at = this.#frame(bytes, at)
+  }
+
+  /** Reads one frame, and tells where the next one begins. */
+  #frame(bytes: Buffer, at: number): number {
+    const first = bytes[at] ?? 0
+    const second = bytes[at + 1]
+    if (second === undefined) return this.#keep(bytes, at)
+    const { masked, most } = this.#reading
+    const short = second & 0x7f
+    const lengthBytes = short < 126 ? 0 : short === 126 ? 2 : 8
+    if (at + 2 + lengthBytes > bytes.length) return this.#keep(bytes, at)
+    const length = lengthBytes === 0 ? short : longLength(bytes, at + 2, lengthBytes)
+    const hasMask = second > 0x7f
+    const start = at + 2 + lengthBytes + (hasMask ? 4 : 0)
+    const end = start + length
+    const whole = (first === TEXT_FRAME || first === BINARY_FRAME) && end <= bytes.length
+    if (whole && hasMask === masked && !this.#fragmented && length <= most) {
+      if (this.#message(bytes, first, start, end)) return end
+    } else if (hasMask === masked && this.#sound(first, length)) {
+      const until = Math.min(end, bytes.length)
+      this.#left = end - until
+      this.#leave(bytes.subarray(at, until))
+      return until
+    }
+    this.#over = true
+    this.#reading.leave(bytes.subarray(at))
+    return bytes.length
+  }
+
+  /** Tells of a message; of a text that is none it tells nothing, and leaves it as it was. */
+  #message(bytes: Buffer, first: number, start: number, end: number): boolean {
+    const { masked } = this.#reading
+    const text = first === TEXT_FRAME
+    const ascii = masked ? mask(bytes, start - 4, start, end) : text && isAscii(bytes, start, end)
+    if (!text) {
+      const data = new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start)
+      this.#reading.message(data, end - start)
+      return true
+    }
+    if (ascii) {
+      this.#reading.message(bytes.toString('latin1', start, end), end - start)
+      return true
+    }
+    if (isUtf8(bytes.subarray(start, end))) {
+      this.#reading.message(bytes.toString('utf8', start, end), end - start)
+      return true
+    }
+    if (masked) mask(bytes, start - 4, start, end)
+    return false
+  }
+
+  /** Tells whether a frame may be here, and whether the next one may be read. */
+  #sound(first: number, length: number): boolean {
+    const opcode = first & 0x0f
+    if ((first & RESERVED) !== 0 || opcode === CLOSE) return false // the last frame, or a bad one
+    if (opcode > CLOSE) return opcode <= CLOSE + 2 && first > 0x7f && length < 126
+    if (opcode > 2 || (opcode === 0) !== this.#fragmented) return false
+    this.#fragmented = first < 0x80
+    return true
+  }
+
+  #leave(bytes: Buffer): void {
+    if (!this.#reading.leave(bytes)) this.#over = true
+  }
+
+  #keep(bytes: Buffer, at: number): number {
+    this.#tail = Buffer.from(bytes.subarray(at)) // a copy: it would keep the whole chunk
+    return bytes.length
+  }
+}
+
+function longLength(bytes: Buffer, at: number, size: number): number {
+  if (size === 2) return bytes.readUInt16BE(at)
+  return bytes.readUInt32BE(at) * 2 ** 32 + bytes.readUInt32BE(at + 4)
+}
+
+function isAscii(bytes: Buffer, start: number, end: number): boolean {
+  if (end - start > SHORT) return false // then it is decoded faster than it is looked at
+  let all = 0
+  for (let at = start; at < end; at++) all |= bytes[at] ?? 0
+  return all < 0x80
+}
