@@ -6,7 +6,8 @@ const TEXT_FRAME = 0x81 // whole, RFC 6455 §5.2
 const BINARY_FRAME = 0x82
 const CLOSE = 8
 const RESERVED = 0x70
-const SHORT = 32 // bytes; fewer are looked at one by one
+const SHORT = 64 // bytes; fewer are looked at one by one
+const PAGE = 1024 // bytes decoded at once: a text cut out of them keeps no more alive
 
 /** What a reader tells, and whom it asks. */
 export interface Reading {
@@ -34,6 +35,8 @@ export class Reader {
   #left = 0 // bytes of a frame that is left to others which are still to come
   #fragmented = false
   #over = false
+  #page = '' // the bytes of a chunk from here on, a letter each: for the short texts among them
+  #pageAt = 0
 
   /** Makes one that tells of what it read. */
   constructor(reading: Reading) {
@@ -54,6 +57,7 @@ export class Reader {
       this.#leave(bytes.subarray(0, at))
     }
     while (at < bytes.length && !this.#over) at = this.#frame(bytes, at)
+    this.#page = ''
   }
 
   /** Reads one frame, and tells where the next one begins. */
@@ -94,7 +98,8 @@ export class Reader {
       return true
     }
     if (ascii) {
-      this.#reading.message(bytes.toString('latin1', start, end), end - start)
+      const letters = masked ? bytes.toString('latin1', start, end) : this.#cut(bytes, start, end)
+      this.#reading.message(letters, end - start)
       return true
     }
     if (isUtf8(bytes.subarray(start, end))) {
@@ -103,6 +108,15 @@ export class Reader {
     }
     if (masked) mask(bytes, start - 4, start, end)
     return false
+  }
+
+  /** Cuts a short text out of a page that was decoded at once: each call of its own costs more. */
+  #cut(bytes: Buffer, start: number, end: number): string {
+    if (start < this.#pageAt || end > this.#pageAt + this.#page.length) {
+      this.#pageAt = start
+      this.#page = bytes.toString('latin1', start, Math.max(end, start + PAGE))
+    }
+    return this.#page.slice(start - this.#pageAt, end - this.#pageAt)
   }
 
   /** Tells whether a frame may be here, and whether the next one may be read. */
