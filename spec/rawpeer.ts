@@ -14,6 +14,8 @@ export interface Frame {
   reserved: number
   opcode: number
   masked: boolean
+  /** The bytes it was masked with; none where it was not. */
+  key: Buffer
   payload: Buffer
 }
 
@@ -22,6 +24,8 @@ export interface FrameOptions {
   fin?: boolean
   reserved?: number
   masked?: boolean
+  /** The four bytes it is masked with, if it is masked. Default: zeros. */
+  key?: Uint8Array
   /** Announces another length than the payload's, in as many bytes. */
   length?: { value: bigint | number; bytes: 1 | 2 | 8 }
 }
@@ -46,6 +50,7 @@ export interface Shake {
 
 const PATIENCE = 5_000 // milliseconds
 const KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
+const ZEROS = Buffer.alloc(4)
 
 /** Is an opening handshake, as honest as you let it be. */
 export function handshake({ method, target, version, headers }: Shake = {}): string {
@@ -63,13 +68,21 @@ export function handshake({ method, target, version, headers }: Shake = {}): str
   return `${method ?? 'GET'} ${target ?? '/'} HTTP/${version ?? '1.1'}\r\n${lines.join('')}\r\n`
 }
 
+/** Is what proves that a request was read, RFC 6455 §4.2.2: made of its key. */
+export function proofOf(lines: readonly string[]): string {
+  const line = lines.find((each) => /^sec-websocket-key:/i.test(each)) ?? ''
+  const key = line.slice(line.indexOf(':') + 1).trim()
+  return createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
+}
+
 /** Is the bytes of a frame, masked by zeros unless it is not. */
 export function frame(
   opcode: number,
   payload: Uint8Array | string = '',
-  { fin = true, reserved = 0, masked = true, length }: FrameOptions = {},
+  { fin = true, reserved = 0, masked = true, key = ZEROS, length }: FrameOptions = {},
 ): Buffer {
   const body = Buffer.from(payload)
+  if (masked) mask(body, key)
   const size = body.length < 126 ? 1 : body.length < 65_536 ? 2 : 8
   const { value, bytes } = length ?? { value: body.length, bytes: size }
   const mark = bytes === 1 ? Number(value) : bytes === 2 ? 126 : 127
@@ -77,7 +90,13 @@ export function frame(
   const long = Buffer.alloc(8)
   long.writeBigUInt64BE(BigInt(value))
   const extended = bytes === 1 ? Buffer.alloc(0) : long.subarray(8 - bytes)
-  return Buffer.concat([Buffer.from(head), extended, Buffer.alloc(masked ? 4 : 0), body])
+  return Buffer.concat([Buffer.from(head), extended, masked ? key : Buffer.alloc(0), body])
+}
+
+/** Masks bytes in place, or takes their mask off, RFC 6455 §5.3. */
+function mask(bytes: Buffer, key: Uint8Array): void {
+  if (key.every((byte) => byte === 0)) return
+  for (let at = 0; at < bytes.length; at++) bytes[at] = (bytes[at] ?? 0) ^ (key[at % 4] ?? 0)
 }
 
 /** Is the payload of a close frame. */
@@ -200,8 +219,9 @@ export class RawPeer {
     const whole = this.#take(start + length)
     const key = whole.subarray(head, start)
     const payload = Buffer.from(whole.subarray(start))
-    if (masked) for (const [at, byte] of payload.entries()) payload[at] = byte ^ (key[at % 4] ?? 0)
-    return { fin: first >= 0x80, reserved: (first >> 4) & 7, opcode: first & 15, masked, payload }
+    mask(payload, key)
+    const [reserved, opcode] = [(first >> 4) & 7, first & 15]
+    return { fin: first >= 0x80, reserved, opcode, masked, key, payload }
   }
 
   /** Reads up to a frame of a kind; undefined where none comes. */
@@ -307,13 +327,10 @@ export class RawServer {
   ): Promise<RawPeer> {
     const peer = await this.peer()
     const lines = await peer.request()
-    const key = lines.find((line) => /^sec-websocket-key:/i.test(line))?.split(': ')[1] ?? ''
     const all = {
       Upgrade: 'websocket',
       Connection: 'Upgrade',
-      'Sec-WebSocket-Accept': createHash('sha1')
-        .update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
-        .digest('base64'),
+      'Sec-WebSocket-Accept': proofOf(lines),
       ...headers,
     }
     const fields = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`)
