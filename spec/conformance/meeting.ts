@@ -9,6 +9,7 @@ import {
   type CloseReason,
   type ConnectionOptions,
   type Data,
+  type ServerOptions,
   type WebsocketConnection,
 } from 'simplewebsockets'
 import {
@@ -55,7 +56,7 @@ after(async () => {
 
 /** Is a server with these options; the tests of a file that ask for the same ones share it. */
 export async function served(
-  options: ConnectionOptions = {},
+  options: ServerOptions = {},
 ): Promise<{ server: WebsocketServer; port: number }> {
   const name = JSON.stringify(options)
   const known = servers.get(name)
