@@ -83,7 +83,7 @@ for (const size of [126, 65_536]) {
 }
 
 inBothRoles('§5.2 a thousand frames in one chunk arrive in order', async (meeting) => {
-  const texts = Array.from({ length: 1_000 }, (_, index) => 'x'.repeat(index % 300) + index)
+  const texts = Array.from({ length: 1_000 }, (_, index) => `${'x'.repeat(index % 300)}${index}`)
   meeting.write(...texts.map((text) => meeting.frame(TEXT, text)))
   await meeting.hears(...texts)
 })
