@@ -166,10 +166,21 @@ export class Meeting implements AsyncDisposable {
     assert.deepEqual(this.errors, [])
   }
 
+  /** Checks that our end fails the connection before it answers another ping. */
+  async failsAtOnce(code: number): Promise<void> {
+    this.send(PING, 'still there?')
+    await this.fails(code)
+  }
+
   /** Checks that our end fails the connection, RFC 6455 §7.1.7, and says so everywhere. */
   async fails(code: number): Promise<void> {
-    const said = await this.peer.closed()
-    assert.ok(said, `expected a close frame with ${code}, got none`)
+    const read = await this.peer.frame()
+    assert.ok(read, `expected a close frame with ${code}, got none`)
+    assert.equal(read.opcode, CLOSE, `expected a close frame with ${code}, got another one`)
+    const said = {
+      code: read.payload.readUInt16BE(),
+      description: read.payload.subarray(2).toString(),
+    }
     assert.equal(said.code, code)
     assert.equal((await this.peer.rest()).length, 0, 'nothing comes after a close frame')
     assert.deepEqual(await once(this.us, 'close'), said)
