@@ -17,7 +17,7 @@ const rows: readonly (readonly string[])[] = [
     'promises',
     'origin',
     'backplane',
-    'transport/mask',
+    'transport/frame',
     'transport/pongs',
     'transport/parts',
   ],

@@ -1,15 +1,7 @@
 import type { Socket as TcpSocket } from 'node:net'
 import { Message, type Data } from '../message.ts'
-import { drawMask, mask } from './mask.ts'
+import { BINARY, drawMask, FIN, mask, TEXT } from './frame.ts'
 
-/** Opcodes, RFC 6455 §5.2. */
-export const TEXT = 1
-export const BINARY = 2
-export const CLOSE = 8
-export const PING = 9
-export const PONG = 10
-
-const FIN = 0x80
 const MASKED = 0x80
 const MASK_LENGTH = 4
 const NOTHING = new Uint8Array(0)

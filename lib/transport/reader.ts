@@ -1,11 +1,9 @@
 import { isUtf8 } from 'node:buffer'
 import type { Data } from '../message.ts'
-import { mask } from './mask.ts'
+import { BINARY, CLOSE, FIN, mask, OPCODE, PONG, RESERVED, TEXT } from './frame.ts'
 
-const TEXT_FRAME = 0x81 // whole, RFC 6455 §5.2
-const BINARY_FRAME = 0x82
-const CLOSE = 8
-const RESERVED = 0x70
+const TEXT_FRAME = FIN | TEXT
+const BINARY_FRAME = FIN | BINARY
 const SHORT = 64 // bytes; fewer are looked at one by one
 const PAGE = 1024 // bytes decoded at once: a text cut out of them keeps no more alive
 
@@ -67,21 +65,24 @@ export class Reader {
     if (second === undefined) return this.#keep(bytes, at)
     const { masked, most } = this.#reading
     const short = second & 0x7f
+    if (second > 0x7f !== masked || !this.#sound(first, short)) return this.#rest(bytes, at)
     const lengthBytes = short < 126 ? 0 : short === 126 ? 2 : 8
     if (at + 2 + lengthBytes > bytes.length) return this.#keep(bytes, at)
     const length = lengthBytes === 0 ? short : longLength(bytes, at + 2, lengthBytes)
-    const hasMask = second > 0x7f
-    const start = at + 2 + lengthBytes + (hasMask ? 4 : 0)
+    const start = at + 2 + lengthBytes + (masked ? 4 : 0)
     const end = start + length
-    const whole = (first === TEXT_FRAME || first === BINARY_FRAME) && end <= bytes.length
-    if (whole && hasMask === masked && !this.#fragmented && length <= most) {
-      if (this.#message(bytes, first, start, end)) return end
-    } else if (hasMask === masked && this.#sound(first, length)) {
-      const until = Math.min(end, bytes.length)
-      this.#left = end - until
-      this.#leave(bytes.subarray(at, until))
-      return until
+    const data = first === TEXT_FRAME || first === BINARY_FRAME
+    if (data && end <= bytes.length && length <= most) {
+      return this.#message(bytes, first, start, end) ? end : this.#rest(bytes, at)
     }
+    if ((first & OPCODE) < CLOSE) this.#fragmented = first < FIN
+    this.#left = Math.max(0, end - bytes.length)
+    this.#leave(bytes.subarray(at, end))
+    return Math.min(end, bytes.length)
+  }
+
+  /** Leaves all that comes from here on to others. */
+  #rest(bytes: Buffer, at: number): number {
     this.#over = true
     this.#reading.leave(bytes.subarray(at))
     return bytes.length
@@ -119,14 +120,12 @@ export class Reader {
     return this.#page.slice(start - this.#pageAt, end - this.#pageAt)
   }
 
-  /** Tells whether a frame may be here, and whether the next one may be read. */
-  #sound(first: number, length: number): boolean {
-    const opcode = first & 0x0f
-    if ((first & RESERVED) !== 0 || opcode === CLOSE) return false // the last frame, or a bad one
-    if (opcode > CLOSE) return opcode <= CLOSE + 2 && first > 0x7f && length < 126
-    if (opcode > 2 || (opcode === 0) !== this.#fragmented) return false
-    this.#fragmented = first < 0x80
-    return true
+  /** Tells whether a frame may be here, and others behind it, by its first bytes. */
+  #sound(first: number, short: number): boolean {
+    const opcode = first & OPCODE
+    if ((first & RESERVED) !== 0 || opcode === CLOSE) return false
+    if (opcode > CLOSE) return opcode <= PONG && first >= FIN && short < 126
+    return opcode <= BINARY && (opcode === 0) === this.#fragmented
   }
 
   #leave(bytes: Buffer): void {

@@ -15,7 +15,8 @@ import {
   thresholdOf,
   type Agreement,
 } from './deflate.ts'
-import { BINARY, frameOf, Outbox, TEXT } from './outbox.ts'
+import { BINARY, TEXT } from './frame.ts'
+import { frameOf, Outbox } from './outbox.ts'
 import { Pongs } from './pongs.ts'
 import { scanFrames } from './scanner.ts'
 import type { Dial, OnWake, Receiver, Transport } from './transport.ts'

@@ -3,7 +3,8 @@ import { once } from 'node:events'
 import { connect, createServer, Socket, type AddressInfo } from 'node:net'
 import { Duplex } from 'node:stream'
 import { test } from 'node:test'
-import { BINARY, frameOf, Outbox, TEXT } from '../../lib/transport/outbox.ts'
+import { BINARY, TEXT } from '../../lib/transport/frame.ts'
+import { frameOf, Outbox } from '../../lib/transport/outbox.ts'
 import { frame } from '../rawpeer.ts'
 
 const KIB = 1024

@@ -1,5 +1,17 @@
 import { randomFillSync } from 'node:crypto'
 
+/** The bits of a frame's first byte, RFC 6455 §5.2. */
+export const FIN = 0x80
+export const RESERVED = 0x70
+export const OPCODE = 0x0f
+
+/** Opcodes. */
+export const TEXT = 1
+export const BINARY = 2
+export const CLOSE = 8
+export const PING = 9
+export const PONG = 10
+
 const SHORT = 48 // bytes; fewer are masked faster one by one
 
 const word = new Uint32Array(1)
