@@ -14,7 +14,7 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 export class Message {
   readonly data: Data
   #bytes: Uint8Array | undefined
-  #variants: Map<number, Uint8Array> | undefined
+  readonly #variants: (Uint8Array | undefined)[] = []
 
   constructor(data: Data) {
     this.data = data
@@ -25,14 +25,15 @@ export class Message {
     return typeof this.data === 'string'
   }
 
-  /** Is one of the ways in which it goes on the wire, made when first asked for, and then shared. */
-  variant(number: number, make: () => Uint8Array): Uint8Array {
-    const variants = (this.#variants ??= new Map<number, Uint8Array>())
-    const known = variants.get(number)
-    if (known) return known
-    const made = make()
-    variants.set(number, made)
-    return made
+  /** Is one of the ways in which it goes on the wire, once that was kept. */
+  variant(number: number): Uint8Array | undefined {
+    return this.#variants[number]
+  }
+
+  /** Keeps one of the ways in which it goes on the wire, for the others who get it. */
+  keep(number: number, bytes: Uint8Array): Uint8Array {
+    this.#variants[number] = bytes
+    return bytes
   }
 
   /** The payload as it goes on the wire. */

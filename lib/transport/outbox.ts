@@ -3,6 +3,7 @@ import { Message, type Data } from '../message.ts'
 import { BINARY, drawMask, FIN, mask, TEXT } from './frame.ts'
 
 const MASKED = 0x80
+const PLAIN = 0 // the variant of a message that needs no extension
 const MASK_LENGTH = 4
 const NOTHING = new Uint8Array(0)
 const SLAB = 64 * 1024
@@ -53,7 +54,7 @@ export class Outbox {
     else if (!(message instanceof Message)) this.bytes(BINARY, message)
     else if (this.#masked)
       this.message(message.data) // each with a mask of its own
-    else this.frame(message.variant(0, () => frameOf(opcodeOf(message), message.bytes)))
+    else this.frame(message.variant(PLAIN) ?? message.keep(PLAIN, plainFrame(message)))
   }
 
   /** Frames a text. */
@@ -188,9 +189,8 @@ export class Outbox {
   }
 }
 
-/** Is the opcode of a message, RFC 6455 §5.2. */
-export function opcodeOf({ isText }: Message): number {
-  return isText ? TEXT : BINARY
+function plainFrame({ isText, bytes }: Message): Uint8Array {
+  return frameOf(isText ? TEXT : BINARY, bytes)
 }
 
 /** Frames a whole message in a buffer of its own; what it is made of may change afterwards. */

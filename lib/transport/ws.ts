@@ -209,7 +209,8 @@ export class WsTransport implements Transport {
     const make = (): Uint8Array => deflated(toBytes(message), agreement, compression)
     if (message instanceof Message) {
       const { windowBits } = agreement
-      this.#outbox.frame(message.variant(windowBits, () => frameOf(first, make())))
+      const known = message.variant(windowBits)
+      this.#outbox.frame(known ?? message.keep(windowBits, frameOf(first, make())))
     } else {
       this.#outbox.bytes(first, make())
     }
