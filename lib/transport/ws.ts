@@ -6,7 +6,8 @@ import { WebSocket, WebSocketServer, type PerMessageDeflateOptions } from 'ws'
 import { messageTooBig, type CloseReason } from '../close.ts'
 import { ConnectError, PeerConnectError } from '../errors.ts'
 import { Message, mostBytes, toBytes, type Data } from '../message.ts'
-import type { ConnectionSettings, ServerSettings } from '../options.ts'
+import type { ConnectionSettings } from '../options/connection.ts'
+import type { ServerSettings } from '../options/server.ts'
 import {
   agreement,
   COMPRESSED,
