@@ -268,16 +268,16 @@ export class WebsocketClient implements Target<ClientEvents> {
   }
 }
 
-/** Makes what finds out whether a peer is still there; asked often, it looks once at a time. */
+/** Makes what finds out whether a peer is still there; asked often, it pings once at a time. */
 function prober(transport: Transport, connection: WebsocketConnection): () => void {
+  if (transport.probe) return () => transport.probe?.()
   let pinging = false
+  const answered = (): void => {
+    pinging = false
+  }
   return () => {
-    if (transport.probe) return transport.probe()
     if (pinging) return
     pinging = true
-    const answered = (): void => {
-      pinging = false
-    }
     connection.ping().then(answered, answered)
   }
 }

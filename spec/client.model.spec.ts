@@ -255,7 +255,9 @@ class World {
     onWake: (callback) => {
       this.#woken = callback
       this.sleepers++
-      return () => void this.sleepers--
+      return () => {
+        this.sleepers--
+      }
     },
   }
 
@@ -279,7 +281,9 @@ class World {
   answer(): void {
     const [here, there] = joinInMemory()
     const quiet = (): void => {}
-    const closed = (): void => void this.live--
+    const closed = (): void => {
+      this.live--
+    }
     const told = { message: quiet, ping: quiet, pong: quiet, written: quiet, closing: quiet }
     here.start({ ...told, invalid: quiet, closed } satisfies Receiver)
     assert.equal(this.live++, 0, 'one connection at a time')
@@ -321,7 +325,7 @@ class World {
     if (deed === 'open') this.#open()
     if (deed === 'close') void this.#client.close(CLOSE)
     if (deed === 'abort') this.#stop.abort()
-    if (deed === 'closeConnection') connection?.close(CLOSE_CONNECTION)
+    if (deed === 'closeConnection' && connection) connection.close(CLOSE_CONNECTION)
     if (deed === 'cut' && connection) cut(connection)
   }
 
@@ -474,10 +478,18 @@ async function live(roll: () => number): Promise<void> {
     }
   }
 
+  const late = (): Promise<void> =>
+    happen(
+      'a url too late',
+      () => world.giveUrl(),
+      () => {},
+    )
+
   await act('open')
   for (let step = 0; step < STEPS; step++) {
     const dice = roll()
-    if (dice < 0.5) await respond()
+    if (dice < 0.05 && model.state !== 'asking') await late()
+    else if (dice < 0.5) await respond()
     else if (dice < 0.72) await pass(pick([1, 300, 999, 1_000, 5_000, 10_000, 31_000]))
     else if (dice < 0.82) {
       await happen(

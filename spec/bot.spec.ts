@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict'
+import { spawn, type ChildProcessByStdio } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
+import { test } from 'node:test'
+
+const RESTARTS = 20
+const ROOT = join(import.meta.dirname, '..')
+
+type Child = ChildProcessByStdio<null, Readable, null>
+
+function start(env: Record<string, string>, ...args: string[]): Child {
+  const stdio: ['ignore', 'pipe', 'inherit'] = ['ignore', 'pipe', 'inherit']
+  return spawn(process.execPath, args, { cwd: ROOT, env: { ...process.env, ...env }, stdio })
+}
+
+/** A server as others write it, without this package: it tells each line of what happens to it. */
+const SERVER = `
+  const server = new (require('ws').WebSocketServer)({ port: Number(process.env.PORT) })
+  server.on('listening', () => console.log(server.address().port))
+  server.on('connection', (socket) => socket.on('message', (data) => {
+    if (String(data) === 'subscribe:prices') socket.send('time?')
+    else socket.send('price of ' + process.env.ROUND, () => console.log('served', String(data)))
+  }))`
+
+test(`the bot is served again after each of ${RESTARTS} restarts of its server`, async (t) => {
+  let bot: Child | undefined
+  let port = '0'
+  const log: string[] = []
+  t.after(() => bot?.kill('SIGKILL'))
+  for (let round = 0; round <= RESTARTS; round++) {
+    const server = start({ PORT: port, ROUND: `${round}` }, '-e', SERVER)
+    t.after(() => server.kill('SIGKILL'))
+    const lines = createInterface(server.stdout)[Symbol.asyncIterator]()
+    const line = async (): Promise<string> => String((await lines.next()).value)
+    port = await line()
+    bot ??= startBot(port, (said) => {
+      log.push(said)
+      if (process.env.LOG) console.log(said)
+    })
+    const [word, time = ''] = (await line()).split(' ')
+    assert.equal(word, 'served')
+    assert.ok(!Number.isNaN(Date.parse(time)), time)
+    server.kill('SIGKILL') // as a crash: nobody says goodbye
+    await once(server, 'close')
+  }
+  assert.ok(bot)
+  bot.kill('SIGTERM')
+  assert.deepEqual(await once(bot, 'close'), [0, null])
+  const connected = log.filter((said) => said === 'attempt 1 in 20 ms')
+  assert.ok(connected.length >= 1, 'it tells what it does')
+  assert.equal(log.at(-1), 'the bot was stopped, or told to go')
+})
+
+function startBot(port: string, tell: (line: string) => void): Child {
+  const args = ['--conditions=source', '--import', 'tsx', 'samples/bot.ts']
+  const bot = start({ PORT: port, DELAY: '20' }, ...args)
+  createInterface(bot.stdout).on('line', tell)
+  return bot
+}
+
+test('the bot goes when its server tells it to', async (t) => {
+  const server = start(
+    { PORT: '0' },
+    '-e',
+    `const server = new (require('ws').WebSocketServer)({ port: 0 })
+     server.on('listening', () => console.log(server.address().port))
+     server.on('connection', (socket) => socket.close(1000))`,
+  )
+  t.after(() => server.kill('SIGKILL'))
+  const [port] = (await once(createInterface(server.stdout), 'line')) as [string]
+  const log: string[] = []
+  const bot = startBot(port, (line) => void log.push(line))
+  t.after(() => bot.kill('SIGKILL'))
+  assert.deepEqual(await once(bot, 'close'), [0, null])
+  assert.deepEqual(log, ['the bot was stopped, or told to go'])
+})
