@@ -22,6 +22,7 @@ import type { Dial, OnWake, Receiver, Transport } from './transport.ts'
 
 const log = debug('simplewebsockets:transport')
 
+const { OPEN } = WebSocket
 const AS_TEXT = { binary: false }
 const AS_BINARY = { binary: true }
 const MOST_PONGS = 64 * 1024 // bytes waiting above which only the latest ping is answered
@@ -113,6 +114,7 @@ export class WsTransport implements Transport {
   }
 
   send(message: Data | Message): void {
+    if (this.#socket.readyState !== OPEN) return // nothing follows a close frame
     if (this.#frame(message)) return
     this.#outbox.yield()
     this.#sendByWs(message)
