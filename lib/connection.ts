@@ -478,7 +478,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
 
 /** Makes an id; a page that came without TLS has no `randomUUID`, but the bytes to make one of. */
 function newId(): string {
-  if ('randomUUID' in crypto) return crypto.randomUUID()
+  if (typeof crypto.randomUUID === 'function') return crypto.randomUUID()
   const digits = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
     byte.toString(16).padStart(2, '0'),
   )
