@@ -9,6 +9,11 @@ import { openPage } from './chromium.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
+// What tsx compiles, a function for a page among it, calls `__name` to keep functions' names.
+const PAGE = `<!doctype html>
+  <script>var __name = (named) => named</script>
+  <script src="script.js"></script>`
+
 /** Bundles a program for browsers; what it exports becomes the global `spec`. */
 export async function bundled(contents: string, options: BuildOptions = {}): Promise<string> {
   const { outputFiles = [] } = await build({
@@ -34,7 +39,7 @@ export async function serveScript(
   const http = createServer((request, response) => {
     const isScript = request.url === '/script.js'
     response.setHeader('Content-Type', isScript ? 'text/javascript' : 'text/html')
-    response.end(isScript ? script : '<!doctype html><script src="script.js"></script>')
+    response.end(isScript ? script : PAGE)
   }).listen(0, 'localhost')
   await once(http, 'listening')
   test.after(() => {
