@@ -58,6 +58,9 @@ interface Life {
   readonly url: Url
   readonly stop: AbortController
   readonly opening: Deferred<WebsocketConnection>
+  /** Lets the program's own signal stop it, from now on. */
+  readonly heed: () => void
+  readonly ignore: () => void
   readonly retries: Retries
   /** Finds out whether the peer of the connection is still there. */
   probe: () => void
@@ -150,27 +153,13 @@ export class WebsocketClient implements Target<ClientEvents> {
       return opening.promise
     }
     this.#signals.revive()
-    const life = this.#begin(network, url, opening)
-    const aborted = (): void => {
-      life.stop.abort(new Stopped(closeReason(1006, 'aborted'), signal?.reason))
-    }
-    signal?.addEventListener('abort', aborted, { once: true })
-    if (signal?.aborted) aborted()
-    const sleep = network.onWake(() => this.#woken(life))
-    life.over = this.#live(life).then((cause) => {
-      sleep()
-      signal?.removeEventListener('abort', aborted)
-      this.#end(life, cause)
-    })
-    return opening.promise
-  }
-
-  #begin(network: Network, url: Url, opening: Life['opening']): Life {
-    return (this.#life = {
+    const stop = new AbortController()
+    const life: Life = {
       network,
       url,
       opening,
-      stop: new AbortController(),
+      stop,
+      ...heeding(signal, stop),
       retries: new Retries(this.#settings.reconnect, (cause) =>
         this.#signals.failed('retry', cause, undefined),
       ),
@@ -178,7 +167,16 @@ export class WebsocketClient implements Target<ClientEvents> {
       heard: false,
       mayFollow: false,
       over: Promise.resolve(),
+    }
+    this.#life = life
+    life.heed()
+    const sleep = network.onWake(() => this.#woken(life))
+    life.over = this.#live(life).then((cause) => {
+      sleep()
+      life.ignore()
+      this.#end(life, cause)
     })
+    return opening.promise
   }
 
   /** Connects, and again, until that is of no use or is stopped; resolves with what it ended with. */
@@ -228,6 +226,7 @@ export class WebsocketClient implements Target<ClientEvents> {
     })
     const connection = new WebsocketConnection(this.#maker, transport, request, {})
     this.#connection = connection
+    life.ignore()
     life.retries.connected()
     life.probe = prober(transport, connection)
     log('connected to %s', url.host)
@@ -241,6 +240,7 @@ export class WebsocketClient implements Target<ClientEvents> {
     const life = this.#life
     this.#connection = undefined
     if (!life) return
+    life.heed()
     life.retries.lost()
     life.mayFollow = this.#isLast(life)
   }
@@ -265,6 +265,23 @@ export class WebsocketClient implements Target<ClientEvents> {
     this.#life = undefined
     if (cause instanceof Stopped) this.#signals.end(cause.reason)
     else this.#signals.end(failed ? closeReason(1006, cause.message) : cause)
+  }
+}
+
+/** A signal is listened to while there is something to stop: many connections may share one. */
+function heeding(
+  signal: AbortSignal | undefined,
+  stop: AbortController,
+): Pick<Life, 'heed' | 'ignore'> {
+  const aborted = (): void => {
+    stop.abort(new Stopped(closeReason(1006, 'aborted'), signal?.reason))
+  }
+  return {
+    heed: () => {
+      signal?.addEventListener('abort', aborted, { once: true })
+      if (signal?.aborted) aborted()
+    },
+    ignore: () => signal?.removeEventListener('abort', aborted),
   }
 }
 

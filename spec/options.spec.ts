@@ -53,6 +53,7 @@ const defaults: Record<Side, Bag> = {
     tls: undefined,
     agent: undefined,
     connectTimeout: 10_000,
+    reconnect: false,
   },
 }
 
@@ -371,6 +372,33 @@ const cases: readonly Case[] = [
     accepted: [1, 60_000],
     refused: [...noNumbers, [0, '0'], notFalse],
   },
+  {
+    name: 'reconnect',
+    of: CLIENT,
+    wanted: 'true, false, or { attempts (from 1 up, or false), delay and when (functions) }',
+    accepted: [
+      true,
+      false,
+      {},
+      { attempts: 1 },
+      { attempts: false },
+      { delay: () => 5, when: () => true },
+      { attempts: undefined, delay: undefined, when: undefined },
+    ],
+    refused: [
+      [5, '5'],
+      ['always', '"always"'],
+      [null, 'null'],
+      [[], 'an array of 0'],
+      [() => true, 'a function'],
+      [{ attempts: 0 }, 'an object'],
+      [{ attempts: 1.5 }, 'an object'],
+      [{ attempts: Infinity }, 'an object'],
+      [{ attempts: true }, 'an object'],
+      [{ delay: 1_000 }, 'an object'],
+      [{ when: null }, 'an object'],
+    ],
+  },
 ]
 
 for (const { name, of, wanted, accepted, refused } of cases) {
@@ -455,6 +483,19 @@ test('compression has no option that is nothing like those it has', () => {
     message: /^unknown option `compression\.serverNoContextTakeover`/,
   })
 })
+
+for (const [name, cure] of [
+  ['attemps', 'did you mean `reconnect.attempts`?'],
+  ['delays', 'did you mean `reconnect.delay`?'],
+  ['jitterFactor', 'there are reconnect.attempts, reconnect.delay, reconnect.when'],
+] as const) {
+  test(`reconnect has no option ${name}, and says which it has`, () => {
+    assert.throws(() => makers.client({ reconnect: { [name]: 5 } }), {
+      name: 'TypeError',
+      message: `unknown option \`reconnect.${name}\`: ${cure}`,
+    })
+  })
+}
 
 test('what is settled leaves what was given as it was', () => {
   const given = Object.freeze({ binary: true, closeTimeout: 2 ** 31 })

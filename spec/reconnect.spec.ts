@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { once as onceEmitted } from 'node:events'
+import { getEventListeners, once as onceEmitted } from 'node:events'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import {
@@ -644,6 +644,24 @@ test('a signal aborted while connected lets the connection be, and makes it the 
   cut(here)
   await once(client, 'closed')
   assert.deepEqual(story, ['connect', 'close 1006', 'closed 1006'])
+})
+
+test('a signal that many connections share is not listened to while they are open', async () => {
+  const { client } = told()
+  await using desk = new Desk(client)
+  const stop = new AbortController()
+  const listeners = (): number => getEventListeners(stop.signal, 'abort').length
+  const opening = desk.open('ws://localhost', stop.signal)
+  assert.equal(listeners(), 1)
+  await desk.answer()
+  const here = await opening
+  assert.equal(listeners(), 0)
+  const retrying = once(client, 'retry')
+  cut(here)
+  await retrying
+  assert.equal(listeners(), 1)
+  await client.close()
+  assert.equal(listeners(), 0)
 })
 
 // opening again

@@ -14,6 +14,8 @@ import {
   type Data,
   type FrameError,
   type PeerConnectError,
+  type Reconnection,
+  type Retry,
   type Room,
   type Target,
   type Unlisten,
@@ -55,6 +57,8 @@ test('the argument of a callback is inferred, for every event of a client', () =
   const client = new WebsocketClient()
   listen(client, 'connect', (value) => exactly<WebsocketConnection>()(value))
   listen(client, 'connectError', (value) => exactly<ConnectError>()(value))
+  listen(client, 'retry', (value) => exactly<Retry>()(value))
+  listen(client, 'retry', ({ cause }) => exactly<ConnectError | CloseReason>()(cause))
   listen(client, 'error', (value) => exactly<WebsocketError>()(value))
   listen(client, 'closed', (value) => exactly<CloseReason>()(value))
 })
@@ -172,6 +176,12 @@ test('options that are misspelt, or of a wrong type, are refused', () => {
     () => new WebsocketClient({ path: '/' }),
     // @ts-expect-error: strings
     () => new WebsocketClient({ headers: { count: 5 } }),
+    // @ts-expect-error: a function
+    () => new WebsocketClient({ reconnect: { delay: 1_000 } }),
+    // @ts-expect-error: a number, or false
+    () => new WebsocketClient({ reconnect: { attempts: true } }),
+    // @ts-expect-error: attempts
+    () => new WebsocketClient({ reconnect: { attempt: 5 } }),
     // @ts-expect-error: protocols
     () => new WebsocketClient({ protocol: ['chat'] }),
     // @ts-expect-error: code and description
@@ -186,6 +196,25 @@ test('options that are misspelt, or of a wrong type, are refused', () => {
   for (const slip of refused) assert.throws(slip, TypeError)
 })
 
+test('the functions of `reconnect` are typed, and answer at once', () => {
+  const client = new WebsocketClient({
+    reconnect: {
+      attempts: 5,
+      delay: (attempt) => {
+        exactly<number>()(attempt)
+        return attempt
+      },
+      when: (cause) => {
+        exactly<ConnectError | CloseReason>()(cause)
+        return 'code' in cause ? cause.code !== 1000 : cause.status !== 403
+      },
+    },
+  })
+  // @ts-expect-error: a promise decides nothing
+  const never = { when: () => Promise.resolve(true) } satisfies Reconnection
+  assert.deepEqual([client.isOpen, typeof never.when], [false, 'function'])
+})
+
 test('undefined means the default of every option', () => {
   const nothing = undefined
   const server = new WebsocketServer({
@@ -194,7 +223,8 @@ test('undefined means the default of every option', () => {
     keepaliveTimeout: nothing,
     backplane: nothing,
   })
-  const client = new WebsocketClient({ headers: nothing, connectTimeout: nothing })
+  const reconnect = { attempts: nothing, delay: nothing, when: nothing }
+  const client = new WebsocketClient({ headers: nothing, connectTimeout: nothing, reconnect })
   listen(server, 'client', () => {}, { once: nothing, signal: nothing })
   server.room('x').emit('x', { except: nothing })
   assert.equal(client.isOpen, false)

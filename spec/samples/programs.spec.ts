@@ -102,7 +102,7 @@ suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
     assert.match(client.errors, /ConnectError: .*ECONNREFUSED/)
   })
 
-  test('the bot subscribes, tells the time, and ends with its connection', async (t) => {
+  test('the bot subscribes, tells the time, and goes when its server tells it to', async (t) => {
     const server = new WebsocketServer({ path: '/feed' })
     const { port } = await server.serve(0)
     t.after(() => server.close())
@@ -115,7 +115,7 @@ suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
     connection.send('time?')
     assert.match(await hears(connection), /^\d{4}-\d\d-\d\dT[\d:.]+Z$/)
     connection.close()
-    assert.equal(await bot.line(), 'the connection has ended')
+    assert.equal(await bot.line(), 'the bot was stopped, or told to go')
     assert.deepEqual(await bot.ended, { code: 0, errors: '' })
   })
 

@@ -7,8 +7,8 @@ import { test } from 'node:test'
 import type { ConnectionOptions } from '../../lib/options/connection.ts'
 import { resolveClient } from '../../lib/options/node.ts'
 import { resolveServer } from '../../lib/options/server.ts'
-import type { Receiver, Transport } from '../../lib/transport/transport.ts'
-import { dial, makeUpgrader } from '../../lib/transport/ws.ts'
+import type { Call, Receiver, Transport } from '../../lib/transport/transport.ts'
+import { dial, makeUpgrader, onWake } from '../../lib/transport/ws.ts'
 import { transportContract, type Joined } from './contract.ts'
 
 const deaf: Receiver = {
@@ -85,3 +85,23 @@ for (const compression of [false, { threshold: 0 }]) {
     await release()
   })
 }
+
+for (const [what, change] of [
+  ['a fragment', { url: new URL('ws://localhost:1/#x') }],
+  ['a header of two lines', { headers: { a: 'b\r\nc: d' } }],
+  ['a subprotocol twice', { protocols: ['a', 'a'] }],
+] as [string, Partial<Call>][]) {
+  test(`ws: a call with ${what} can't be dialled at all, and throws`, () => {
+    const call = { url: new URL('ws://localhost:1'), protocols: [], headers: {}, ...change }
+    const told = { opened: () => assert.fail(), failed: () => assert.fail() }
+    assert.throws(() => dial({ ...call, settings: resolveClient() }, told))
+  })
+}
+
+test('Node is told of no wake, and has nothing to let go of', (t) => {
+  const timers = t.mock.method(globalThis, 'setTimeout')
+  const sleep = onWake(() => assert.fail('nobody knows'))
+  sleep()
+  sleep()
+  assert.equal(timers.mock.callCount(), 0)
+})

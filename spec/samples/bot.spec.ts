@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream'
 import { test } from 'node:test'
 
 const RESTARTS = 20
-const ROOT = join(import.meta.dirname, '..')
+const ROOT = join(import.meta.dirname, '../..')
 
 type Child = ChildProcessByStdio<null, Readable, null>
 
@@ -49,8 +49,7 @@ test(`the bot is served again after each of ${RESTARTS} restarts of its server`,
   assert.ok(bot)
   bot.kill('SIGTERM')
   assert.deepEqual(await once(bot, 'close'), [0, null])
-  const connected = log.filter((said) => said === 'attempt 1 in 20 ms')
-  assert.ok(connected.length >= 1, 'it tells what it does')
+  assert.ok(log.includes('attempt 1 in 20 ms'), 'it tells what it does')
   assert.equal(log.at(-1), 'the bot was stopped, or told to go')
 })
 
@@ -60,20 +59,3 @@ function startBot(port: string, tell: (line: string) => void): Child {
   createInterface(bot.stdout).on('line', tell)
   return bot
 }
-
-test('the bot goes when its server tells it to', async (t) => {
-  const server = start(
-    { PORT: '0' },
-    '-e',
-    `const server = new (require('ws').WebSocketServer)({ port: 0 })
-     server.on('listening', () => console.log(server.address().port))
-     server.on('connection', (socket) => socket.close(1000))`,
-  )
-  t.after(() => server.kill('SIGKILL'))
-  const [port] = (await once(createInterface(server.stdout), 'line')) as [string]
-  const log: string[] = []
-  const bot = startBot(port, (line) => void log.push(line))
-  t.after(() => bot.kill('SIGKILL'))
-  assert.deepEqual(await once(bot, 'close'), [0, null])
-  assert.deepEqual(log, ['the bot was stopped, or told to go'])
-})

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Impossible, reach, Stopped, stoppedBy, type Attempt } from '../lib/attempt.ts'
+import { ConnectError } from '../lib/errors.ts'
+import { resolveClient } from '../lib/options/node.ts'
+import { joinInMemory } from '../lib/transport/memory.ts'
+import type { Call, Caller } from '../lib/transport/transport.ts'
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+/** Is an attempt to a place that answers as `answer` does, and what became of it there. */
+function made(
+  answer: (caller: Caller, call: Call) => void,
+  more: Partial<Attempt<string>> = {},
+): { attempt: Attempt<string>; drops: () => number } {
+  let drops = 0
+  const attempt: Attempt<string> = {
+    dial: (call, caller) => {
+      answer(caller, call)
+      return () => {
+        drops++
+      }
+    },
+    url: 'ws://localhost',
+    settings: resolveClient({}),
+    signal: new AbortController().signal,
+    opened: (_, { url }) => `reached ${url.href}`,
+    ...more,
+  }
+  return { attempt, drops: () => drops }
+}
+
+const opens = ({ opened }: Caller): void => queueMicrotask(() => opened(joinInMemory()[0]))
+
+test('an attempt resolves with what is made of the transport', async () => {
+  const { attempt, drops } = made(opens)
+  assert.equal(await reach(attempt), 'reached ws://localhost/')
+  assert.equal(drops(), 0)
+})
+
+test('what opens while it dials is not dropped', async () => {
+  const { attempt, drops } = made(({ opened }) => opened(joinInMemory()[0]))
+  assert.equal(await reach(attempt), 'reached ws://localhost/')
+  assert.equal(drops(), 0)
+})
+
+test('an attempt resolves with its failure, the first one', async () => {
+  const first = new ConnectError('first')
+  const { attempt, drops } = made(({ failed }) => {
+    failed(first)
+    failed(new ConnectError('second'))
+  })
+  assert.equal(await reach(attempt), first)
+  assert.equal(drops(), 0)
+})
+
+for (const when of ['before', 'while it asks', 'while it dials', 'in its dial'] as const) {
+  test(`an attempt is given up ${when}, with the signal's reason`, async () => {
+    const stop = new AbortController()
+    const stopped = new Stopped({ code: 4000, description: 'enough' })
+    let dialled = 0
+    const answer = (): void => {
+      dialled++
+      if (when === 'in its dial') stop.abort(stopped)
+    }
+    const { attempt, drops } = made(answer, { signal: stop.signal })
+    if (when === 'before') stop.abort(stopped)
+    const outcome = reach(attempt)
+    if (when === 'while it asks') stop.abort(stopped)
+    await turn()
+    if (when === 'while it dials') stop.abort(stopped)
+    assert.equal(await outcome, stopped)
+    const reached = when.endsWith('dials') || when.endsWith('dial')
+    assert.equal(dialled, reached ? 1 : 0)
+    assert.ok(reached ? drops() >= 1 : drops() === 0)
+  })
+}
+
+test('a signal aborted once it is open drops nothing', async () => {
+  const stop = new AbortController()
+  const { attempt, drops } = made(opens, {
+    signal: stop.signal,
+    opened: () => {
+      stop.abort()
+      return 'open'
+    },
+  })
+  assert.equal(await reach(attempt), 'open')
+  assert.equal(drops(), 0)
+})
+
+test('connectTimeout covers the functions and the dialling, and drops what was dialled', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const settings = resolveClient({ connectTimeout: 1_000 })
+  for (const url of ['ws://localhost', () => new Promise<string>(() => {})]) {
+    const { attempt, drops } = made(() => {}, { settings, url })
+    const outcome = reach(attempt)
+    await turn()
+    t.mock.timers.tick(1_000)
+    const failure = await outcome
+    assert.ok(failure instanceof ConnectError)
+    assert.equal(failure.msg, 'no answer within 1000 ms')
+    assert.equal(drops(), typeof url === 'string' ? 1 : 0)
+  }
+})
+
+for (const [what, more, impossible] of [
+  ['a url that is none', { url: 'junk' }, true],
+  ['a function that gives a url that is none', { url: () => 'junk' }, false],
+  ['what can not be dialled', {}, true],
+  ['what can not be dialled, from a function', { url: () => 'ws://localhost' }, false],
+  ['it, with headers from a function', { settings: resolveClient({ headers: () => ({}) }) }, false],
+] as [string, Partial<Attempt<string>>, boolean][]) {
+  test(`${what} fails ${impossible ? 'for ever' : 'this time'}`, async () => {
+    const { attempt } = made(() => {
+      throw new SyntaxError('no')
+    }, more)
+    const failure = await reach(attempt)
+    assert.ok(failure instanceof ConnectError)
+    assert.equal(failure.name, 'ConnectError')
+    assert.equal(failure instanceof Impossible, impossible)
+  })
+}
+
+test('what stopped is known by its reason', () => {
+  const stopped = new Stopped({ code: 1006, description: 'aborted' }, new Error('too late'))
+  assert.equal(stopped.msg, 'gave up to connect: too late')
+  assert.equal(stoppedBy(AbortSignal.abort(stopped)), stopped)
+  assert.equal(stoppedBy(AbortSignal.abort()), undefined)
+  assert.equal(stoppedBy(new AbortController().signal), undefined)
+})
