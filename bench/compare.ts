@@ -24,7 +24,7 @@ export interface Plan {
 
 /** How long a case is measured: long enough to tell, or quickly. */
 export function plan(quick: boolean): Plan {
-  return quick ? { rounds: 3, turns: 1, warmUp: 300 } : { rounds: 5, turns: 4, warmUp: 700 }
+  return quick ? { rounds: 3, turns: 2, warmUp: 600 } : { rounds: 5, turns: 4, warmUp: 700 }
 }
 
 /** A contestant, and what keeps it busy. */

@@ -14,7 +14,7 @@ export interface Setting {
   readonly entries: readonly Entry[]
   /** Whether it must be over soon. */
   readonly quick: boolean
-  /** Whether each contestant writes a profile to the working directory when it ends. */
+  /** Whether each contestant writes a profile to bench/profiles when it ends. */
   readonly profile: boolean
 }
 
@@ -75,7 +75,7 @@ export class Lineup {
   }
 }
 
-/** Makes Node write a profile. */
+/** Makes Node write profiles, one a thread: the one with `.0.` in its name is the server's. */
 export function profiling(name: string): string[] {
-  return ['--cpu-prof', `--cpu-prof-name=${name}.cpuprofile`]
+  return ['--cpu-prof', `--cpu-prof-dir=bench/profiles/${name}`]
 }

@@ -45,17 +45,14 @@ const rules: readonly Rule[] = [
  *
  * @throws PeerConnectError 400 for a path that can't be read, 404 for one that isn't served.
  */
-export function received(
-  source: Omit<RequestSource, 'params'>,
-  { path: pattern }: ServerSettings,
-): RequestDetails {
+export function received(source: RequestSource, { path: pattern }: ServerSettings): RequestDetails {
   const path = pathOf(source.url)
   if (path === undefined) throw new PeerConnectError('the path makes no sense', { status: 400 })
   const params = pattern === undefined ? undefined : matchPath(pattern, path)
   if (pattern !== undefined && !params) {
     throw new PeerConnectError(`nothing is served at ${path}`, { status: 404 })
   }
-  return new RequestDetails({ ...source, params })
+  return new RequestDetails(source, params)
 }
 
 /**

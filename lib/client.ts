@@ -224,7 +224,7 @@ export class WebsocketClient implements Target<ClientEvents> {
       rawHeaders: dialledHeaders(url, headers, protocols),
       remoteAddress: url.hostname,
     })
-    const connection = new WebsocketConnection(this.#maker, transport, request, {})
+    const connection = new WebsocketConnection(this.#maker, transport, request)
     this.#connection = connection
     life.ignore()
     life.retries.connected()

@@ -47,6 +47,17 @@ export interface Counts {
   dropped: number
 }
 
+/** How a connection closes. */
+interface Closing {
+  /** Why: what whoever closed first said. */
+  readonly reason: CloseReason
+  /** Whether it was closed from this side. */
+  here: boolean
+  timer?: NodeJS.Timeout
+  /** Settles once the wire has closed. */
+  ended?: Deferred<CloseReason>
+}
+
 /** Cuts a connection off, as a failing network would. */
 export const CUT: unique symbol = Symbol('cut')
 
@@ -148,26 +159,19 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     }
   }
 
-  /** Which end this is. */
-  readonly side: 'server' | 'client'
   /** The request that opened it: as received on a server, as dialled on a client. */
   readonly request: RequestDetails
-  /** What `authorize` returned. */
-  readonly context: Context
   /** false: it may send and receive, but `emit` and `broadcast` skip it. */
   valid = true
 
   readonly #inside: Signals<ConnectionEvents> & Receiver & Watched
   readonly #maker: Maker<Context>
   readonly #transport: Transport
+  #context: Context | undefined
   #id: string | undefined
   #state = OPEN
-  #reason: CloseReason | undefined
-  #shutHere = false
-  #ending: Deferred<CloseReason> | undefined
-  #timer: NodeJS.Timeout | undefined
+  #closing: Closing | undefined
   #pings: Pings | undefined
-  #latency: number | undefined
   #paused = false
   #full = false
 
@@ -176,11 +180,10 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     maker: Maker<Context>,
     transport: Transport,
     request: RequestDetails,
-    context: Context,
+    context?: Context,
   ) {
-    this.side = maker.side
     this.request = request
-    this.context = context
+    this.#context = context
     this.#maker = maker
     this.#transport = transport
     this.#inside = new WebsocketConnection.#Inside(this)
@@ -191,6 +194,16 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   /** @hidden */
   get [SIGNALS](): Signals<ConnectionEvents> {
     return this.#inside
+  }
+
+  /** Which end this is. */
+  get side(): 'server' | 'client' {
+    return this.#maker.side
+  }
+
+  /** What `authorize` returned; without one, an empty object. */
+  get context(): Context {
+    return (this.#context ??= {} as Context) // which is then what its type says
   }
 
   /** A name that nobody can guess. */
@@ -215,7 +228,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
 
   /** Milliseconds of the last round trip that a ping measured; the keepalive's count too. */
   get latency(): number | undefined {
-    return this.#latency
+    return this.#pings?.latency
   }
 
   /**
@@ -278,9 +291,11 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
    * @throws RangeError for a code that may not be sent, RFC 6455 §7.4; nothing is changed then.
    */
   close(code = 1000, description = ''): Promise<CloseReason> {
-    this.#shut(sendableReason(code, description))
-    if (this.#state >= CLOSED) return Promise.resolve(this.#reason ?? named(1006))
-    return (this.#ending ??= deferred()).promise
+    const reason = sendableReason(code, description)
+    this.#shut(reason)
+    const closing = this.#close(reason)
+    if (this.#state >= CLOSED) return Promise.resolve(closing.reason)
+    return (closing.ended ??= deferred()).promise
   }
 
   /** Closes with 1000 at the end of an `await using` block. */
@@ -399,16 +414,13 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
 
   #ponged(payload: Uint8Array): void {
     const answered = this.#pings?.answer(payload)
-    if (answered) this.#latency = answered.latency
     this.#flow()
-    if (!answered?.own) this.#inside.emit('pong', this.#readable(payload))
+    if (answered !== 'keepalive') this.#inside.emit('pong', this.#readable(payload))
   }
 
   #giveUp(): void {
-    if (this.#state === OPEN) {
-      const peer = this.side === 'client' ? 'server' : 'client'
-      this.#reason = { code: 1006, description: `could not ping the ${peer}.` }
-    }
+    const peer = this.side === 'client' ? 'server' : 'client'
+    this.#close({ code: 1006, description: `could not ping the ${peer}.` })
     this.#transport.cut()
   }
 
@@ -416,19 +428,19 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   #shut(reason: CloseReason): void {
     if (this.#state !== OPEN) return
     this.#state = CLOSING
-    this.#reason ??= reason
-    this.#shutHere = true
+    const closing = this.#close(reason)
+    closing.here = true
     this.#flow()
     this.#transport.close(reason)
-    this.#cutLater()
+    this.#cutLater(closing)
   }
 
   #peerClosing(reason: CloseReason): void {
     if (this.#state !== OPEN) return
     this.#state = CLOSING
-    this.#reason ??= named(reason.code, reason.description)
+    const closing = this.#close(named(reason.code, reason.description))
     this.#flow()
-    this.#cutLater()
+    this.#cutLater(closing)
   }
 
   #invalid(reason: CloseReason, cause?: unknown): void {
@@ -438,14 +450,19 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     if (!this.#inside.report(error)) log('%s: %d %s', this.id, error.code, error.message)
   }
 
-  #cutLater(): void {
-    this.#timer = setTimeout(() => this.#transport.cut(), this.#maker.settings.closeTimeout)
+  /** Is how it closes: for this reason, unless it had one before. */
+  #close(reason: CloseReason): Closing {
+    return (this.#closing ??= { reason, here: false })
+  }
+
+  #cutLater(closing: Closing): void {
+    closing.timer = setTimeout(() => this.#transport.cut(), this.#maker.settings.closeTimeout)
   }
 
   /** The transport has ended; the `close` event comes after the messages that still wait. */
   #closed({ code, description }: CloseReason): void {
-    clearTimeout(this.#timer)
-    const reason = (this.#reason ??= named(code, description))
+    const closing = this.#close(named(code, description))
+    clearTimeout(closing.timer)
     const signals = this.#inside
     this.#state = CLOSING
     this.#maker.keepalive?.delete(signals)
@@ -453,20 +470,20 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     this.#state = CLOSED
     this.#pings?.reject(this.#closedError())
     // Who closes without listening has no more use for what waits.
-    if (signals.waiting === 0 || (this.#shutHere && !signals.listens('message'))) this.#end()
-    else this.#timer = setTimeout(() => this.#end(), this.#maker.settings.closeTimeout)
-    this.#ending?.resolve(reason)
+    if (signals.waiting === 0 || (closing.here && !signals.listens('message'))) this.#end()
+    else closing.timer = setTimeout(() => this.#end(), this.#maker.settings.closeTimeout)
+    closing.ended?.resolve(closing.reason)
   }
 
   #end(): void {
     if (this.#state === ENDED) return
-    clearTimeout(this.#timer)
     this.#state = ENDED
-    this.#inside.end(this.#reason)
+    clearTimeout(this.#closing?.timer)
+    this.#inside.end(this.#closing?.reason)
   }
 
   #closedError(): ClosedError {
-    const { code, description } = this.#reason ?? named(1006)
+    const { code, description } = this.#closing?.reason ?? named(1006)
     const text = `the connection has closed: ${code} ${description}`
     return new ClosedError(text, { code, target: this })
   }

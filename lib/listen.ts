@@ -1,7 +1,8 @@
 import { unexpected, WebsocketError } from './errors.ts'
 import { checkNames } from './options/rules.ts'
 import { deferred, handled, isPromise, type Deferred } from './promises.ts'
-import { SIGNALS, type Attachment, type Callback, type Signals, type Target } from './signals.ts'
+import type { Taker } from './inbox.ts'
+import { SIGNALS, type Callback, type Signals, type Target } from './signals.ts'
 
 /** How to listen. */
 export interface ListenOptions {
@@ -84,20 +85,23 @@ export function once<Events extends object, Name extends keyof Events>(
     reject(signal.reason)
     return promise
   }
-  const aborted = (): void => finish(() => reject(signal?.reason))
   let pending = true
   const finish = (settle: () => void): undefined => {
     if (!pending) return
     pending = false
-    attachment.detach()
+    signals.detach(event, taker)
     signal?.removeEventListener('abort', aborted)
     signals.wait(event, -1)
     settle()
   }
-  const attachment = signals.attach<Events[Name]>(event, {
+  const aborted = (): void => finish(() => reject(signal?.reason))
+  const taker: Taker<Events[Name]> = {
+    position: 0,
+    busy: false,
     take: (value) => finish(() => resolve(value)),
     ended: () => finish(() => reject(signals.closedError())),
-  })
+  }
+  signals.attach(event, taker)
   signals.wait(event, 1)
   signal?.addEventListener('abort', aborted, { once: true })
   return promise
@@ -129,57 +133,111 @@ function callEach<Events extends object, Name extends keyof Events>(
   options: ListenOptions = {},
 ): Unlisten {
   checkOptions(options, ['once', 'signal'])
-  const { once: single = false, signal } = options
-  let attachment: Attachment | undefined
-  const stop = (): void => {
-    attachment?.detach()
-    attachment = undefined
-    signal?.removeEventListener('abort', stop)
-  }
-  const unlisten = Object.assign(stop, { [Symbol.dispose]: stop })
-  if (signal?.aborted) return unlisten
-  attachment = signals.attach<Events[Name]>(event, {
-    take: (value) => {
-      if (!attachment) return undefined
-      if (single) stop()
-      try {
-        const result = callback(value)
-        if (!isPromise(result)) return undefined
-        // Any thenable, however it keeps its promises, becomes a promise that never rejects.
-        return Promise.resolve(result).then(undefined, (cause: unknown) =>
-          signals.failed(event, cause, value),
-        )
-      } catch (cause) {
-        signals.failed(event, cause, value)
-        return undefined
-      }
-    },
-    ended: () => {
-      // A target that never begins again has no more use for the signal, which may outlive it.
-      if (signals.over) signal?.removeEventListener('abort', stop)
-    },
-    stays: true,
-  })
-  signal?.addEventListener('abort', stop, { once: true })
+  const listener = new Listener(signals, event, callback, options)
+  const unlisten = (): void => listener.stop()
+  makeDisposable(unlisten)
   return unlisten
+}
+
+// Inherited, since there is one such function a listener: a property of its own would cost each.
+const unlistenPrototype = {
+  __proto__: Function.prototype,
+  [Symbol.dispose](this: Unlisten): void {
+    this()
+  },
+}
+
+function makeDisposable(stop: () => void): asserts stop is Unlisten {
+  Object.setPrototypeOf(stop, unlistenPrototype)
+}
+
+/** Calls back for each value of an event. */
+class Listener<Events extends object, Value> implements Taker<Value> {
+  readonly stays = true
+  position = 0
+  busy = false
+  readonly #signals: Signals<Events>
+  readonly #event: keyof Events
+  readonly #callback: Callback<Value>
+  readonly #once: boolean
+  readonly #signal: AbortSignal | undefined
+  #stopped = false
+
+  constructor(
+    signals: Signals<Events>,
+    event: keyof Events,
+    callback: Callback<Value>,
+    { once: single = false, signal }: ListenOptions,
+  ) {
+    this.#signals = signals
+    this.#event = event
+    this.#callback = callback
+    this.#once = single
+    this.#signal = signal
+    this.#stopped = signal?.aborted === true
+    if (this.#stopped) return
+    signals.attach(event, this)
+    signal?.addEventListener('abort', this, { once: true })
+  }
+
+  take(value: Value): PromiseLike<unknown> | undefined {
+    if (this.#stopped) return undefined
+    if (this.#once) this.stop()
+    try {
+      const callback = this.#callback // not a method of this object
+      const result = callback(value)
+      if (!isPromise(result)) return undefined
+      // Any thenable, however it keeps its promises, becomes a promise that never rejects.
+      return Promise.resolve(result).then(undefined, (cause: unknown) =>
+        this.#signals.failed(this.#event, cause, value),
+      )
+    } catch (cause) {
+      this.#signals.failed(this.#event, cause, value)
+      return undefined
+    }
+  }
+
+  /** A target that never begins again has no more use for the signal, which may outlive it. */
+  ended(): void {
+    if (this.#signals.over) this.#signal?.removeEventListener('abort', this)
+  }
+
+  /** Is what an aborted signal calls. */
+  handleEvent(): void {
+    this.stop()
+  }
+
+  stop(): void {
+    if (this.#stopped) return
+    this.#stopped = true
+    this.#signals.detach(this.#event, this)
+    this.#signal?.removeEventListener('abort', this)
+  }
 }
 
 /** The values of an event, one `next` at a time. */
 class Loop<Events extends object, Value> implements AsyncIterableIterator<Value> {
-  readonly #attachment: Attachment
+  readonly #signals: Signals<Events>
+  readonly #event: keyof Events
   readonly #signal: AbortSignal | undefined
+  readonly #taker: Taker<Value>
   readonly #values: Value[] = []
   readonly #asked: Deferred<IteratorResult<Value>>[] = []
   #ended = false
   #error: WebsocketError | undefined
 
-  constructor(signals: Signals<Events>, event: PropertyKey, signal: AbortSignal | undefined) {
+  constructor(signals: Signals<Events>, event: keyof Events, signal: AbortSignal | undefined) {
+    this.#signals = signals
+    this.#event = event
     this.#signal = signal
-    this.#attachment = signals.attach<Value>(event, {
+    this.#taker = {
       pull: true,
-      take: (value) => this.#take(value, event),
+      position: 0,
+      busy: true,
+      take: (value) => this.#take(value),
       ended: () => this.#end(),
-    })
+    }
+    signals.attach(event, this.#taker)
     if (signal?.aborted) this.#stop()
     else signal?.addEventListener('abort', this.#stop, { once: true })
   }
@@ -198,7 +256,7 @@ class Loop<Events extends object, Value> implements AsyncIterableIterator<Value>
       asked.resolve({ done: true, value: undefined })
     } else {
       this.#asked.push(asked)
-      this.#attachment.resume()
+      this.#signals.resume(this.#event, this.#taker)
     }
     return asked.promise
   }
@@ -212,18 +270,18 @@ class Loop<Events extends object, Value> implements AsyncIterableIterator<Value>
     return this
   }
 
-  #take(value: Value, event: PropertyKey): undefined {
+  #take(value: Value): undefined {
     if (this.#ended) return // left while this value is given to everybody
     const asked = this.#asked.shift()
     if (asked) {
       asked.resolve({ done: false, value })
-      if (this.#asked.length > 0) this.#attachment.resume()
+      if (this.#asked.length > 0) this.#signals.resume(this.#event, this.#taker)
       return
     }
     this.#values.push(value)
     if (this.#values.length <= MOST_WAITING) return
     this.#error = new WebsocketError(
-      `a loop over \`${String(event)}\` has ${MOST_WAITING} values waiting: it is too slow`,
+      `a loop over \`${String(this.#event)}\` has ${MOST_WAITING} values waiting: it is too slow`,
     )
     this.#end()
   }
@@ -237,7 +295,7 @@ class Loop<Events extends object, Value> implements AsyncIterableIterator<Value>
   #end(): void {
     if (this.#ended) return
     this.#ended = true
-    this.#attachment.detach()
+    this.#signals.detach(this.#event, this.#taker)
     this.#signal?.removeEventListener('abort', this.#stop)
     for (const asked of this.#asked.splice(0)) asked.resolve({ done: true, value: undefined })
   }

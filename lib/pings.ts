@@ -20,6 +20,9 @@ export function pingPayload(data: Data): Uint8Array {
 
 /** The pings of one connection that wait for their pong, in the order they went out. */
 export class Pings {
+  /** Milliseconds of the last round trip. */
+  latency: number | undefined
+
   #waiting: Ping[] = []
 
   /** Tells whether somebody waits for a round trip. */
@@ -39,16 +42,18 @@ export class Pings {
   }
 
   /**
-   * Settles the ping that a pong answers and all earlier ones, RFC 6455 §5.5.3: its round trip, and
-   * whether it was the keepalive's; undefined for a pong that answers none.
+   * Settles the ping that a pong answers and all earlier ones, RFC 6455 §5.5.3, and tells whose it
+   * was; undefined for a pong that answers none.
    */
-  answer(payload: Uint8Array): { latency: number; own: boolean } | undefined {
+  answer(payload: Uint8Array): 'asked' | 'keepalive' | undefined {
     const index = this.#waiting.findIndex((ping) => equal(ping.payload, payload))
     const answered = this.#waiting.splice(0, index + 1)
     const now = performance.now()
     for (const { asked, sentAt } of answered) asked?.resolve(now - sentAt)
     const last = answered.at(-1)
-    return last && { latency: now - last.sentAt, own: last.asked === undefined }
+    if (!last) return undefined
+    this.latency = now - last.sentAt
+    return last.asked ? 'asked' : 'keepalive'
   }
 
   /** Rejects all that wait. */

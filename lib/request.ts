@@ -8,8 +8,6 @@ export interface RequestSource {
   readonly rawHeaders: readonly string[]
   /** Where the peer is. */
   readonly remoteAddress: string
-  /** The params of the path. */
-  readonly params?: ReadonlyMap<string, string> | undefined
 }
 
 /** A name and a password. */
@@ -19,6 +17,8 @@ export interface Credentials {
   /** What stood behind it, further colons included. */
   readonly password: string
 }
+
+const SEPARATOR = '\0' // in no name and no value, RFC 9110 §5.5
 
 // What Phoenix's clients put before their token when it travels as a subprotocol.
 const PHOENIX_BEARER = 'base64url.bearer.phx.'
@@ -30,19 +30,26 @@ const PHOENIX_BEARER = 'base64url.bearer.phx.'
  * without a prototype, so `__proto__` is just a name.
  */
 export class RequestDetails {
-  readonly #source: RequestSource
+  /** The target as it came: path and query; on a client, the whole url. */
+  readonly url: string
+  /** The peer's address; behind a trusted proxy, the one that the proxy saw. */
+  readonly remoteAddress: string
+
+  readonly #params: ReadonlyMap<string, string> | undefined
+  #rawHeaders: readonly string[] | string
   #headers: Readonly<Record<string, string>> | undefined
   #queries: URLSearchParams | undefined
   #cookies: ReadonlyMap<string, string> | undefined
 
   /** @internal */
-  constructor(source: RequestSource) {
-    this.#source = source
-  }
-
-  /** The target as it came: path and query; on a client, the whole url. */
-  get url(): string {
-    return this.#source.url
+  constructor(
+    { url, rawHeaders, remoteAddress }: RequestSource,
+    params?: ReadonlyMap<string, string>,
+  ) {
+    this.url = url
+    this.remoteAddress = remoteAddress
+    this.#rawHeaders = rawHeaders
+    this.#params = params
   }
 
   /** The path as it came, without the query. */
@@ -52,12 +59,12 @@ export class RequestDetails {
 
   /** What stood for each `:param` of the server's path, decoded. */
   get params(): Readonly<Record<string, string>> {
-    return Object.assign(bare(), Object.fromEntries(this.#source.params ?? []))
+    return Object.assign(bare(), Object.fromEntries(this.#params ?? []))
   }
 
   /** The headers, names in lower case; one that came twice is joined by a comma (cookies: `; `). */
   get headers(): Readonly<Record<string, string>> {
-    return (this.#headers ??= gathered(this.#source.rawHeaders))
+    return (this.#headers ??= gathered(this.#raw))
   }
 
   /**
@@ -68,13 +75,29 @@ export class RequestDetails {
   header(name: string): string | undefined {
     if (this.#headers) return this.#headers[name]
     let found: string | undefined
-    const { rawHeaders } = this.#source
+    const rawHeaders = this.#raw
     for (let index = 0; index < rawHeaders.length; index += 2) {
       if (rawHeaders[index]?.toLowerCase() !== name) continue
       const value = rawHeaders[index + 1] ?? ''
       found = found === undefined ? value : `${found}, ${value}`
     }
     return found
+  }
+
+  /**
+   * Keeps the headers as one text: it is for as long as the connection lives, and they are many.
+   *
+   * @internal
+   */
+  pack(): void {
+    this.#rawHeaders = this.#raw.join(SEPARATOR)
+    this.#headers = undefined
+  }
+
+  get #raw(): readonly string[] {
+    return typeof this.#rawHeaders === 'string'
+      ? this.#rawHeaders.split(SEPARATOR)
+      : this.#rawHeaders
   }
 
   /** What stood behind the `?`, in order, doubles included. */
@@ -86,11 +109,6 @@ export class RequestDetails {
   /** The cookies, decoded; of two with one name the first counts, RFC 6265 §5.4. */
   get cookies(): ReadonlyMap<string, string> {
     return (this.#cookies ??= cookiesOf(this.headers.cookie ?? ''))
-  }
-
-  /** The peer's address; behind a trusted proxy, the one that the proxy saw. */
-  get remoteAddress(): string {
-    return this.#source.remoteAddress
   }
 
   /** The subprotocols that were offered, in order. */

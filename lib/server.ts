@@ -86,7 +86,7 @@ export interface CloseOptions {
 
 /** Somebody at the door. */
 export interface Visit {
-  readonly source: Omit<RequestSource, 'params'>
+  readonly source: RequestSource
   /** Calls back when they leave before they are in, until the returned function is called. */
   readonly watch: (left: () => void) => () => void
   /** Checks how they knock; throws a `PeerConnectError`. */
@@ -301,8 +301,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
         fromAddress: this.#addresses.get(request.remoteAddress) ?? 0,
       }
       judge(knock)
-      // Nobody to ask: in at once. An empty context is what its type says then.
-      if (!authorize) return this.#enter(visit, request, {} as Context)
+      if (!authorize) return this.#enter(visit, request, undefined) // nobody to ask: in at once
       return this.#ask(authorize, visit, knock).catch((cause: unknown) => {
         this.#refuse(visit, cause)
         return undefined
@@ -338,8 +337,13 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     }
   }
 
-  #enter(visit: Visit, request: RequestDetails, context: Context): WebsocketConnection<Context> {
+  #enter(
+    visit: Visit,
+    request: RequestDetails,
+    context: Context | undefined,
+  ): WebsocketConnection<Context> {
     const transport = visit.enter(request, this.#settings.protocols)
+    request.pack()
     const connection = new WebsocketConnection(this.#maker, transport, request, context)
     this.#count(request, 1)
     if (log.enabled) log('%s connected from %s', connection.id, request.remoteAddress)
@@ -398,7 +402,11 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       },
       check: () => checkHandshake(request),
       watch: (left) => watch(tcp, left),
-      enter: () => this.#upgrade(request, tcp, head),
+      enter: () => {
+        const transport = this.#upgrade(request, tcp, head)
+        tcp.off('error', destroy) // from here on it is the transport's
+        return transport
+      },
       refuse: (error) => refuse(tcp, error),
     }
     void this[WELCOME](visit)

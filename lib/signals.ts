@@ -27,13 +27,6 @@ export interface Plan<Events> {
   readonly held?: keyof Events
 }
 
-/** A listener in its place. */
-export interface Attachment {
-  readonly detach: () => void
-  /** Asks for the next held value, where the taker pulls. */
-  readonly resume: () => void
-}
-
 /** Hears of errors. */
 export interface Hearer {
   /** Tells whether anybody listened. */
@@ -53,7 +46,8 @@ export class Signals<Events extends object> implements Hearer {
   readonly #plan: Plan<Events>
   #emitter: Emitter<Handlers> | undefined
   #inbox: Inbox<Events[keyof Events]> | undefined
-  #endings: Set<() => void> | undefined
+  /** Who listens to what isn't held, with what mitt calls. */
+  #takers: Map<Taker<never>, (value: unknown) => void> | undefined
   #end: { readonly value: unknown } | undefined
 
   constructor(plan: Plan<Events>) {
@@ -117,22 +111,22 @@ export class Signals<Events extends object> implements Hearer {
 
   /** Gives a held value to its listeners; tells whether all took it at once, or it is kept for some. */
   put(value: Events[keyof Events], size: number): boolean {
-    return this.#held().put(value, size)
+    return this.#held<Events[keyof Events]>().put(value, size)
   }
 
   /** Emits the event that ends the target; then its waits and loops end. */
   end(value: unknown): void {
     if (this.#end) return
     this.#end = { value }
-    const endings = [...(this.#endings ?? [])] // a wait that begins in a listener may be for another life
+    const takers = this.#listening() // a wait that begins in a listener may be for another life
     if (this.#plan.end !== undefined) this.#emitter?.emit(String(this.#plan.end), value)
-    for (const ended of endings) ended()
+    for (const taker of takers) taker.ended()
     this.#inbox?.end()
   }
 
   /** Ends waits and loops. */
   endWaits(): void {
-    for (const ended of [...(this.#endings ?? [])]) ended()
+    for (const taker of this.#listening()) taker.ended()
   }
 
   /** Makes a target that has ended begin again, with the callbacks it has. */
@@ -141,24 +135,40 @@ export class Signals<Events extends object> implements Hearer {
   }
 
   /** Puts a listener in its place. */
-  attach<Value>(event: PropertyKey, taker: Taker<Value>): Attachment {
-    if (event === this.#plan.held) return this.#attachHeld(taker)
-    if (this.over || (this.#end && !taker.stays)) return this.#attachEnded(event, taker)
-    const emitter = (this.#emitter ??= makeEmitter())
-    const name = String(event)
-    const take = taker.take as (value: unknown) => void
-    const endings = (this.#endings ??= new Set())
-    emitter.on(name, take)
-    endings.add(taker.ended)
-    this.changed()
-    return {
-      resume: () => {},
-      detach: () => {
-        emitter.off(name, take)
-        endings.delete(taker.ended)
-        this.changed()
-      },
+  attach<Value>(event: PropertyKey, taker: Taker<Value>): void {
+    if (event === this.#plan.held) {
+      this.#held<Value>().add(taker)
+      return
     }
+    const takers = (this.#takers ??= new Map())
+    if (this.over || (this.#end && !taker.stays)) {
+      takers.set(taker, ignore)
+      queueMicrotask(() => this.#tellEnded(event, taker))
+      return
+    }
+    const take = (value: unknown): void => void taker.take(value as Value)
+    this.#emitter ??= makeEmitter()
+    this.#emitter.on(String(event), take)
+    takers.set(taker, take)
+    this.changed()
+  }
+
+  /** Removes a listener; twice is harmless. */
+  detach<Value>(event: PropertyKey, taker: Taker<Value>): void {
+    if (event === this.#plan.held) {
+      this.#held<Value>().remove(taker)
+      return
+    }
+    const take = this.#takers?.get(taker)
+    if (!take) return
+    this.#takers?.delete(taker)
+    this.#emitter?.off(String(event), take)
+    this.changed()
+  }
+
+  /** Lets a listener have its next value, where values are held. */
+  resume<Value>(event: PropertyKey, taker: Taker<Value>): void {
+    if (event === this.#plan.held) this.#held<Value>().resume(taker)
   }
 
   /** Counts a `once` in, or out; one for the end itself doesn't need to be read for. */
@@ -185,33 +195,26 @@ export class Signals<Events extends object> implements Hearer {
     return own.emit('error', error) || this.parent?.report(error) === true
   }
 
-  #held(): Inbox<Events[keyof Events]> {
-    if (!this.#inbox) {
-      this.#inbox = new Inbox(() => this.changed())
-      if (this.#end) this.#inbox.end()
-    }
-    return this.#inbox
+  #listening(): Taker<never>[] {
+    return [...(this.#takers?.keys() ?? [])]
   }
 
-  #attachHeld<Value>(taker: Taker<Value>): Attachment {
-    const inbox = this.#held() as unknown as Inbox<Value>
-    const place = inbox.add(taker)
-    return { resume: place.resume, detach: () => inbox.remove(place) }
+  /** Is the inbox, of the values that the plan says. */
+  #held<Value>(): Inbox<Value> {
+    if (!this.#inbox) {
+      this.#inbox = new Inbox(this)
+      if (this.#end) this.#inbox.end()
+    }
+    return this.#inbox as unknown as Inbox<Value>
   }
 
   /** On an ended target its end sticks; nothing else comes. */
-  #attachEnded<Value>(event: PropertyKey, taker: Taker<Value>): Attachment {
-    let attached = true
-    const value = this.#end?.value as Value
-    queueMicrotask(() => {
-      if (attached && event === this.#plan.end) void taker.take(value)
-      if (attached) taker.ended()
-    })
-    return {
-      resume: () => {},
-      detach: () => {
-        attached = false
-      },
-    }
+  #tellEnded<Value>(event: PropertyKey, taker: Taker<Value>): void {
+    if (!this.#takers?.has(taker)) return // detached meanwhile
+    if (event === this.#plan.end) void taker.take(this.#end?.value as Value)
+    this.#takers.delete(taker)
+    taker.ended()
   }
 }
+
+function ignore(): void {}

@@ -40,8 +40,8 @@ export function pair(
   const server = loneMaker('server', resolveServer(options.server))
   const client = loneMaker('client', resolveClient(options.client))
   return [
-    new WebsocketConnection(server, one, request, options.context ?? {}),
-    new WebsocketConnection(client, other, request, {}),
+    new WebsocketConnection(server, one, request, options.context),
+    new WebsocketConnection(client, other, request),
   ]
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Inbox, type Place, type Taker } from '../lib/inbox.ts'
+import { Inbox, type Taker } from '../lib/inbox.ts'
 import { deferred } from '../lib/promises.ts'
 
 const ENDED = '(ended)'
@@ -11,27 +11,30 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 /** An inbox, and how often it said that what waits has changed. */
 function make(): { inbox: Inbox<string>; changes: { count: number } } {
   const changes = { count: 0 }
-  return { inbox: new Inbox(() => changes.count++), changes }
+  return { inbox: new Inbox({ changed: () => changes.count++ }), changes }
 }
 
-type Then = (value: string, place: Place<string>) => PromiseLike<unknown> | undefined
+type Then = (value: string, taker: Taker<string>) => PromiseLike<unknown> | undefined
 
 /** Adds a taker that notes what it takes, and then does something. */
 function note(
   inbox: Inbox<string>,
   then: Then = () => undefined,
   how: Pick<Taker<string>, 'pull'> = {},
-): { taken: string[]; place: Place<string> } {
+): { taken: string[]; taker: Taker<string> } {
   const taken: string[] = []
-  const place: Place<string> = inbox.add({
+  const taker: Taker<string> = {
     ...how,
+    position: 0,
+    busy: false,
     take: (value) => {
       taken.push(value)
-      return then(value, place)
+      return then(value, taker)
     },
     ended: () => taken.push(ENDED),
-  })
-  return { taken, place }
+  }
+  inbox.add(taker)
+  return { taken, taker }
 }
 
 /** Adds a taker that works on every value until it is told to go on. */
@@ -66,9 +69,9 @@ test('values wait for the first taker, in order', async () => {
 test('an inbox is heard while it has a taker', () => {
   const { inbox } = make()
   assert.equal(inbox.heard, false)
-  const { place } = note(inbox)
+  const { taker } = note(inbox)
   assert.equal(inbox.heard, true)
-  inbox.remove(place)
+  inbox.remove(taker)
   assert.equal(inbox.heard, false)
 })
 
@@ -148,15 +151,15 @@ test('a taker that comes later begins with the oldest value that waits', async (
 test('values wait between two takers that each take one', async () => {
   const { inbox } = make()
   put(inbox, 'one', 'two')
-  const first = note(inbox, (_, place) => {
-    inbox.remove(place)
+  const first = note(inbox, (_, taker) => {
+    inbox.remove(taker)
   })
   await turn()
   put(inbox, 'three')
   assert.deepEqual(first.taken, ['one'])
   assert.equal(inbox.waiting, 2)
-  const second = note(inbox, (_, place) => {
-    inbox.remove(place)
+  const second = note(inbox, (_, taker) => {
+    inbox.remove(taker)
   })
   await turn()
   assert.deepEqual(second.taken, ['two'])
@@ -191,9 +194,9 @@ test('a taker that hands over to another loses nothing, however far the others a
   const { inbox } = make()
   let heir: ReturnType<typeof note> | undefined
   const first = deferred<undefined>()
-  const late = note(inbox, (value, place) => {
+  const late = note(inbox, (value, taker) => {
     if (value === 'one') return first.promise
-    inbox.remove(place)
+    inbox.remove(taker)
     heir = note(inbox)
   })
   const quick = note(inbox)
@@ -210,8 +213,8 @@ test('a taker that hands over to another loses nothing, however far the others a
 
 test('a taker may remove itself, and the others go on', () => {
   const { inbox } = make()
-  const one = note(inbox, (_, place) => {
-    inbox.remove(place)
+  const one = note(inbox, (_, taker) => {
+    inbox.remove(taker)
   })
   const other = note(inbox)
   put(inbox, 'one', 'two')
@@ -222,7 +225,7 @@ test('a taker may remove itself, and the others go on', () => {
 test('a taker may remove another, which then takes nothing more', async () => {
   const { inbox } = make()
   note(inbox, () => {
-    inbox.remove(second.place)
+    inbox.remove(second.taker)
   })
   const second = note(inbox)
   put(inbox, 'one', 'two')
@@ -235,7 +238,7 @@ test('what only a removed taker still had to take waits for the next one', async
   const { inbox } = make()
   const late = slow(inbox)
   put(inbox, 'one', 'two')
-  inbox.remove(late.place)
+  inbox.remove(late.taker)
   assert.equal(inbox.waiting, 1)
   await late.goOn()
   assert.deepEqual(late.taken, ['one'])
@@ -250,25 +253,25 @@ test('what others have taken is let go with the slow one', () => {
   note(inbox)
   put(inbox, 'one', 'two', 'three')
   assert.equal(inbox.waiting, 2)
-  inbox.remove(late.place)
+  inbox.remove(late.taker)
   assert.equal(inbox.waiting, 0)
   assert.equal(inbox.bytes, 0)
 })
 
 test('removing a taker twice is harmless', () => {
   const { inbox, changes } = make()
-  const { place } = note(inbox)
-  inbox.remove(place)
+  const { taker } = note(inbox)
+  inbox.remove(taker)
   const before = changes.count
-  inbox.remove(place)
+  inbox.remove(taker)
   assert.equal(changes.count, before)
 })
 
 test('a taker that is removed before its first value gets none', async () => {
   const { inbox } = make()
   put(inbox, 'one')
-  const { taken, place } = note(inbox)
-  inbox.remove(place)
+  const { taken, taker } = note(inbox)
+  inbox.remove(taker)
   await turn()
   assert.deepEqual(taken, [])
   assert.equal(inbox.waiting, 1)
@@ -293,13 +296,13 @@ test('a value put inside a taker comes after the one in hand, for all', async ()
 test('a taker that pulls takes a value only after a resume', async () => {
   const { inbox } = make()
   put(inbox, 'one', 'two')
-  const { taken, place } = note(inbox, undefined, { pull: true })
+  const { taken, taker } = note(inbox, undefined, { pull: true })
   await turn()
   assert.deepEqual(taken, [])
-  place.resume()
+  inbox.resume(taker)
   assert.deepEqual(taken, ['one'])
-  place.resume()
-  place.resume()
+  inbox.resume(taker)
+  inbox.resume(taker)
   assert.deepEqual(taken, ['one', 'two'])
   put(inbox, 'three', 'four') // it has asked for one already
   assert.deepEqual(taken, ['one', 'two', 'three'])
@@ -309,15 +312,15 @@ test('a taker that pulls takes a value only after a resume', async () => {
 test('a taker that pulls may ask for more while it takes', async () => {
   const { inbox } = make()
   put(inbox, 'one', 'two')
-  const { taken, place } = note(
+  const { taken, taker } = note(
     inbox,
     (_, own) => {
-      own.resume()
+      inbox.resume(own)
     },
     { pull: true },
   )
   await turn()
-  place.resume()
+  inbox.resume(taker)
   assert.deepEqual(taken, ['one', 'two'])
   put(inbox, 'three')
   assert.deepEqual(taken, ['one', 'two', 'three'])
@@ -374,7 +377,9 @@ test('an inbox tells when what waits has changed, and not when nothing has', asy
 
 test('an inbox is empty when it tells of its last value', async () => {
   const states: string[] = []
-  const inbox = new Inbox<string>(() => states.push(`${inbox.waiting} of ${inbox.bytes}`))
+  const inbox = new Inbox<string>({
+    changed: () => states.push(`${inbox.waiting} of ${inbox.bytes}`),
+  })
   put(inbox, 'one', 'two')
   note(inbox)
   await turn()
@@ -385,11 +390,11 @@ test('thousands of values wait and are let go a few at a time, in order', async 
   const { inbox } = make()
   const values = Array.from({ length: 5_000 }, (_, index) => `value ${index}`)
   put(inbox, ...values)
-  const { taken, place } = note(inbox, undefined, { pull: true })
+  const { taken, taker } = note(inbox, undefined, { pull: true })
   await turn()
   for (let left = values.length; left > 0; left--) {
     assert.equal(inbox.waiting, left)
-    place.resume()
+    inbox.resume(taker)
   }
   assert.deepEqual(taken, values)
   assert.equal(inbox.bytes, 0)

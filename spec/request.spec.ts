@@ -39,7 +39,7 @@ for (const [url, path] of paths) {
 
 test('the params of the path are those that were found', () => {
   const params = new Map([['room', '1']])
-  const request = new RequestDetails({ url: '/', rawHeaders: [], remoteAddress: '', params })
+  const request = new RequestDetails({ url: '/', rawHeaders: [], remoteAddress: '' }, params)
   assert.equal(request.params.room, '1')
   assert.equal(request.params.constructor, undefined)
 })
@@ -50,7 +50,7 @@ test('a path without params has none', () => {
 
 test('a param called __proto__ is just a param', () => {
   const params = new Map([['__proto__', 'evil']])
-  const request = new RequestDetails({ url: '/', rawHeaders: [], remoteAddress: '', params })
+  const request = new RequestDetails({ url: '/', rawHeaders: [], remoteAddress: '' }, params)
   assert.deepEqual(Object.entries(request.params), [['__proto__', 'evil']])
   assert.equal(Object.getPrototypeOf(request.params), null)
 })
@@ -380,4 +380,17 @@ test('a client asks with its host, its own headers and what it offers', () => {
 
 test('a client that offers no subprotocol says nothing of it', () => {
   assert.deepEqual(dialledHeaders(new URL('ws://example.com/'), {}, []), ['host', 'example.com'])
+})
+
+test('packed headers are as they came', () => {
+  const rawHeaders = ['Host', 'a.example', 'X-Empty', '', 'Cookie', 'a=1', 'cookie', 'b=2']
+  const [packed, loose] = [asked('/', ...rawHeaders), asked('/', ...rawHeaders)]
+  assert.equal(packed.headers.host, 'a.example') // also where they were read before
+  packed.pack()
+  assert.deepEqual(packed.headers, loose.headers)
+  assert.equal(packed.header('x-empty'), '')
+  assert.equal(packed.cookies.get('b'), '2')
+  const none = asked('/')
+  none.pack()
+  assert.deepEqual({ ...none.headers }, {})
 })

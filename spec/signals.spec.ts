@@ -219,11 +219,12 @@ test('a wait that has failed on an ended target does not come back with it', asy
 test('stopping twice stops nobody else', () => {
   const shop = new Shop()
   const heard: string[] = []
-  const attachment = shop.attach<string>('bell', { take: () => undefined, ended: () => {} })
+  const taker = { position: 0, busy: false, take: () => undefined, ended: () => {} }
+  shop.attach<string>('bell', taker)
   listen(shop, 'bell', (sound) => void heard.push(sound))
-  attachment.detach()
-  attachment.detach()
-  attachment.resume()
+  shop.detach('bell', taker)
+  shop.detach('bell', taker)
+  shop.resume('bell', taker)
   shop.emit('bell', 'ding')
   assert.deepEqual(heard, ['ding'])
 })
@@ -231,9 +232,10 @@ test('stopping twice stops nobody else', () => {
 test('what is asked of an ended target is asked in vain', () => {
   const shop = new Shop()
   shop.end('night')
-  const attachment = shop.attach<string>('bell', { take: () => undefined, ended: () => {} })
-  attachment.resume()
-  attachment.detach()
+  const taker = { position: 0, busy: false, take: () => undefined, ended: () => {} }
+  shop.attach<string>('bell', taker)
+  shop.resume('bell', taker)
+  shop.detach('bell', taker)
 })
 
 test('a failure is an error event of its own target first', async () => {

@@ -15,11 +15,15 @@ export interface FanoutShape {
 const COMPRESSED = TEXT | 0x40
 const SYNC_TAIL = Buffer.from([0, 0, 0xff, 0xff]) // what a deflated message leaves out, RFC 7692 §7.2.1
 
-/** The first member asks for a broadcast; once everybody has it, for the next. */
+/**
+ * The first member asks for a broadcast; once everybody has it, for the next. What a chunk completes
+ * it asks for in one write.
+ */
 export class FanoutLoad extends Load {
   readonly #members: readonly Peer[]
   readonly #caller: Peer
-  readonly #call: Buffer
+  readonly #calls: Buffer // one after the other, as many as may be under way
+  readonly #callLength: number
   readonly #inFlight: number
   /** For each broadcast under way how many have yet to hear it, in a ring. */
   readonly #waiting: Int32Array
@@ -28,16 +32,19 @@ export class FanoutLoad extends Load {
     super()
     this.#members = members
     this.#caller = caller
-    this.#call = call
+    this.#calls = Buffer.concat(Array.from({ length: inFlight }, () => call))
+    this.#callLength = call.length
     this.#inFlight = inFlight
     this.#waiting = new Int32Array(inFlight).fill(members.length)
     for (const member of members) {
       let next = 0 // where the broadcast that it hears next has its place in the ring
       member.heard = (messages) => {
+        let completed = 0
         for (let i = 0; i < messages; i++) {
-          this.#heard(next)
+          if (this.#heard(next)) completed++
           next = (next + 1) % inFlight
         }
+        this.#completed(completed)
       }
       member.lost = (error) => this.fail(error)
       member.count()
@@ -68,22 +75,26 @@ export class FanoutLoad extends Load {
   }
 
   protected override begin(): void {
-    for (let i = 0; i < this.#inFlight; i++) this.#ask()
+    this.#ask(this.#inFlight)
   }
 
-  #ask(): void {
-    this.pending++
-    this.#caller.write(this.#call)
+  #ask(broadcasts: number): void {
+    this.pending += broadcasts
+    this.#caller.write(this.#calls.subarray(0, broadcasts * this.#callLength))
   }
 
-  #heard(place: number): void {
+  /** Tells whether now everybody has heard it. */
+  #heard(place: number): boolean {
     this.done++
     const waiting = (this.#waiting[place] ?? 0) - 1
-    this.#waiting[place] = waiting
-    if (waiting > 0) return
-    this.#waiting[place] = this.#members.length
-    this.pending--
-    if (this.running) this.#ask()
+    this.#waiting[place] = waiting || this.#members.length
+    return waiting === 0
+  }
+
+  #completed(broadcasts: number): void {
+    if (broadcasts === 0) return
+    this.pending -= broadcasts
+    if (this.running) this.#ask(broadcasts)
     else this.finish()
   }
 }

@@ -56,43 +56,32 @@ class Socket extends WebSocket {
   }
 }
 
-/** What is known of a connection besides its sockets. */
-interface WsTransportOptions {
+/** What connections have in common that were made in the same way. */
+interface Terms {
+  readonly settings: ConnectionSettings
   /** How messages may be compressed for many peers at once. */
-  readonly agreement?: Agreement | undefined
+  readonly agreement: Agreement | undefined
   /** Whether messages are framed here: a client's have to be masked, which `ws` does. */
-  readonly framing?: boolean
+  readonly framing: boolean
 }
 
 /** A `ws` socket as a `Transport`. */
 export class WsTransport implements Transport {
   readonly #socket: Socket
   readonly #tcp: TcpSocket
-  readonly #settings: ConnectionSettings
-  readonly #agreement: Agreement | undefined
-  readonly #framing: boolean
-  readonly #threshold: number
+  readonly #terms: Terms
   #lazyOutbox: Outbox | undefined
   #receiver: Receiver | undefined
-  #written: (() => void) | undefined
   #badFrame: number | undefined
   #unanswered: Buffer | undefined
   #compressing = 0 // messages that `ws` has still to compress
   #notifying = false
 
-  constructor(
-    socket: Socket,
-    tcp: TcpSocket,
-    settings: ConnectionSettings,
-    { agreement, framing = false }: WsTransportOptions = {},
-  ) {
+  constructor(socket: Socket, tcp: TcpSocket, terms: Terms) {
     this.#socket = socket
     this.#tcp = tcp
-    this.#settings = settings
-    this.#agreement = agreement
-    this.#framing = framing && (agreement !== undefined || socket.extensions === '')
-    this.#threshold = thresholdOf(settings)
-    if (settings.useNagleAlgorithm) tcp.setNoDelay(false)
+    this.#terms = terms
+    if (terms.settings.useNagleAlgorithm) tcp.setNoDelay(false)
   }
 
   get protocol(): string {
@@ -122,7 +111,7 @@ export class WsTransport implements Transport {
 
   notify(): void {
     this.#notifying = this.#compressing > 0 // then it is told when `ws` is done
-    if (!this.#notifying) this.#outbox.notify((this.#written ??= () => this.#receiver?.written()))
+    if (!this.#notifying) this.#outbox.notify(() => this.#receiver?.written())
   }
 
   ping(payload: Uint8Array): void {
@@ -160,7 +149,7 @@ export class WsTransport implements Transport {
   }
 
   message(data: Buffer, isBinary: boolean): void {
-    const whole = isBinary || this.#settings.binary ? plain(data) : data.toString()
+    const whole = isBinary || this.#terms.settings.binary ? plain(data) : data.toString()
     this.#receiver?.message(whole, data.length)
   }
 
@@ -180,7 +169,7 @@ export class WsTransport implements Transport {
       return
     }
     const description = error.message.replace(/^Invalid WebSocket frame: /, '')
-    const tooBig = messageTooBig(this.#settings.maxReceivedMessageSize)
+    const tooBig = messageTooBig(this.#terms.settings.maxReceivedMessageSize)
     this.#receiver?.invalid(code === tooBig.code ? tooBig : { code, description }, error)
     this.#socket.closeNow(code) // where the connection was closing already, `ws` ends the TCP
   }
@@ -195,7 +184,7 @@ export class WsTransport implements Transport {
 
   /** Looks at every frame before `ws` does, where frames have a limit. */
   #scan(): void {
-    const { maxReceivedFrameSize: most } = this.#settings
+    const { maxReceivedFrameSize: most } = this.#terms.settings
     if (most === false) return
     const description = `frame size exceeds maximum of ${most} Bytes.`
     const scanner = new FrameScanner(most, () => {
@@ -206,14 +195,16 @@ export class WsTransport implements Transport {
 
   /** Frames a message here, unless that is left to `ws`, or would overtake what `ws` compresses. */
   #frame(message: Data | Message): boolean {
-    const { fragmentationThreshold: most } = this.#settings
-    if (!this.#framing || this.#compressing > 0) return false
+    const { framing, agreement, settings } = this.#terms
+    const { fragmentationThreshold: most } = settings
+    if (!framing || this.#compressing > 0) return false
     if (most !== false && mostBytes(message) > most) return false
-    if (this.#agreement && mostBytes(message) >= this.#threshold) {
+    const threshold = thresholdOf(settings)
+    if (agreement && mostBytes(message) >= threshold) {
       const { length } = toBytes(message)
       if (length > MOST_DEFLATED) return false
-      if (length >= this.#threshold) {
-        this.#deflate(message, this.#agreement)
+      if (length >= threshold) {
+        this.#deflate(message, agreement)
         return true
       }
     }
@@ -224,7 +215,7 @@ export class WsTransport implements Transport {
   }
 
   #deflate(message: Data | Message, agreement: Agreement): void {
-    const { compression } = this.#settings
+    const { compression } = this.#terms.settings
     const first = COMPRESSED | (isText(message) ? TEXT : BINARY)
     const make = (): Uint8Array => deflated(toBytes(message), agreement, compression)
     if (message instanceof Message) {
@@ -237,7 +228,7 @@ export class WsTransport implements Transport {
 
   /** Lets `ws` frame a message: masked, in fragments, or compressed beside the event loop. */
   #sendByWs(message: Data | Message): void {
-    const { fragmentationThreshold: most } = this.#settings
+    const { fragmentationThreshold: most } = this.#terms.settings
     const text = isText(message)
     const sent = this.#socket.extensions === '' ? undefined : this.#compressed()
     if (most === false || mostBytes(message) <= most) {
@@ -317,16 +308,25 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
   })
   const outcomes: (WebSocket | Error)[] = [] // `ws` answers in the same turn, if the peer is there
   server.on('wsClientError', (error) => void outcomes.push(error))
-  let agreed: Agreement | undefined
-  if (settings.compression !== false) {
-    server.on('headers', (headers) => (agreed = agreement(headers)))
+  const plain: Terms = { settings, agreement: undefined, framing: true }
+  const extended: Terms = { ...plain, framing: false } // only `ws` knows how
+  const agreements = new Map<number, Terms>()
+  const termsOf = (headers: readonly string[]): Terms => {
+    const agreed = agreement(headers)
+    if (!agreed) return extended
+    const { windowBits } = agreed
+    const terms = agreements.get(windowBits) ?? { ...plain, agreement: agreed }
+    agreements.set(windowBits, terms)
+    return terms
   }
+  let answered: readonly string[] = []
+  if (settings.compression !== false) server.on('headers', (headers) => (answered = headers))
   return (request, tcp, head) => {
     server.handleUpgrade(request, tcp, head, (socket) => void outcomes.push(socket))
     const outcome = outcomes.pop()
     if (outcome instanceof Socket) {
-      const known = { agreement: agreed, framing: true }
-      return new WsTransport(outcome, request.socket, settings, known)
+      const terms = outcome.extensions === '' ? plain : termsOf(answered)
+      return new WsTransport(outcome, request.socket, terms)
     }
     throw outcome instanceof Error
       ? new PeerConnectError(outcome.message, { status: 400 })
@@ -336,10 +336,12 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
 
 /** Reaches for a server with `ws`, which throws for what it can't dial. */
 export const dial: Dial = (call, { opened, failed }) => {
-  const { agent, tls } = call.settings
+  const { settings } = call
+  const { agent, tls } = settings
+  const terms: Terms = { settings, agreement: undefined, framing: false }
   const socket = new Socket(call.url, [...call.protocols], {
     ...tls,
-    ...shared(call.settings),
+    ...shared(settings),
     headers: { ...call.headers },
     ...(agent && { agent }),
   })
@@ -364,7 +366,7 @@ export const dial: Dial = (call, { opened, failed }) => {
       done = true
       if (!tcp) return
       socket.removeAllListeners()
-      opened(new WsTransport(socket, tcp, call.settings))
+      opened(new WsTransport(socket, tcp, terms))
     })
   return giveUp
 }

@@ -484,3 +484,25 @@ test('a socket that fails harms no other of the same turn', limited, async () =>
   await expectBytes(others, framed('here'))
   assert.equal(outbox.size, 0)
 })
+
+test(
+  'what many are sent in a turn is the same for all, and what few get besides is theirs',
+  limited,
+  async () => {
+    await using one = await Wires.lay()
+    await using two = await Wires.lay()
+    await using three = await Wires.lay()
+    const outboxes = [one, two, three].map(({ near }) => new Outbox(near))
+    const [news, more] = [frameOf(TEXT, Buffer.from('news')), frameOf(TEXT, Buffer.from('more'))]
+    for (const outbox of outboxes) outbox.frame(news)
+    outboxes[2]?.text('for you')
+    for (const outbox of outboxes) outbox.frame(more)
+    const [both, aside] = [Buffer.concat([news, more]), framed('for you')]
+    await expectBytes(one, both)
+    await expectBytes(two, both)
+    await expectBytes(three, Buffer.concat([news, aside, more]))
+
+    for (const outbox of outboxes) outbox.frame(more)
+    for (const wires of [one, two, three]) await expectBytes(wires, Buffer.from(more))
+  },
+)
