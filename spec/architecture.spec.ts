@@ -30,6 +30,7 @@ const rows: readonly (readonly string[])[] = [
   [
     'transport/transport',
     'transport/deflate',
+    'transport/hidden',
     'admission',
     'upgrades',
     'pings',

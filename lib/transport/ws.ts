@@ -16,7 +16,8 @@ import {
   thresholdOf,
   type Agreement,
 } from './deflate.ts'
-import { BINARY, frameOf, Outbox, TEXT } from './outbox.ts'
+import { HiddenTcp } from './hidden.ts'
+import { BINARY, frameOf, Outbox, TEXT, type Tcp } from './outbox.ts'
 import { FrameScanner } from './scanner.ts'
 import type { Dial, OnWake, Receiver, Transport } from './transport.ts'
 
@@ -28,6 +29,12 @@ const AS_BINARY = { binary: true }
 const MOST_PONGS = 64 * 1024 // bytes waiting above which only the latest ping is answered
 const MOST_BODY = 4 * 1024 // bytes kept of what a server says instead of 101
 const BODY_TIMEOUT = 1_000
+
+// What there is to say where the bytes of TCP don't come by here, as in Bun.
+const UNSEEN: CloseReason = {
+  code: 1011,
+  description: 'this runtime hides its frames: leave `maxReceivedFrameSize` out',
+}
 
 /** A `ws` socket that asks its transport before it answers the peer's close frame, or a bad frame. */
 class Socket extends WebSocket {
@@ -68,7 +75,7 @@ interface Terms {
 /** A `ws` socket as a `Transport`. */
 export class WsTransport implements Transport {
   readonly #socket: Socket
-  readonly #tcp: TcpSocket
+  readonly #tcp: Tcp
   readonly #terms: Terms
   #lazyOutbox: Outbox | undefined
   #receiver: Receiver | undefined
@@ -76,8 +83,9 @@ export class WsTransport implements Transport {
   #unanswered: Buffer | undefined
   #compressing = 0 // messages that `ws` has still to compress
   #notifying = false
+  #heard = 0 // bytes of messages, pings and pongs, for a runtime that doesn't count those of TCP
 
-  constructor(socket: Socket, tcp: TcpSocket, terms: Terms) {
+  constructor(socket: Socket, tcp: Tcp, terms: Terms) {
     this.#socket = socket
     this.#tcp = tcp
     this.#terms = terms
@@ -93,7 +101,7 @@ export class WsTransport implements Transport {
   }
 
   get bytesReceived(): number {
-    return this.#tcp.bytesRead
+    return this.#tcp.bytesRead || this.#heard
   }
 
   start(receiver: Receiver): void {
@@ -149,16 +157,19 @@ export class WsTransport implements Transport {
   }
 
   message(data: Buffer, isBinary: boolean): void {
+    this.#heard += 1 + data.length
     const whole = isBinary || this.#terms.settings.binary ? plain(data) : data.toString()
     this.#receiver?.message(whole, data.length)
   }
 
   pinged(payload: Buffer): void {
+    this.#heard++
     this.#answer(payload)
     this.#receiver?.ping(plain(payload))
   }
 
   ponged(payload: Buffer): void {
+    this.#heard++
     this.#receiver?.pong(plain(payload))
   }
 
@@ -187,6 +198,10 @@ export class WsTransport implements Transport {
     const { maxReceivedFrameSize: most } = this.#terms.settings
     if (most === false) return
     const description = `frame size exceeds maximum of ${most} Bytes.`
+    if (this.#tcp.bytesRead === 0) {
+      queueMicrotask(() => this.#receiver?.invalid(UNSEEN, undefined))
+      return
+    }
     const scanner = new FrameScanner(most, () => {
       this.#receiver?.invalid({ code: 1008, description }, undefined)
     })
@@ -364,9 +379,8 @@ export const dial: Dial = (call, { opened, failed }) => {
     })
     .on('open', () => {
       done = true
-      if (!tcp) return
       socket.removeAllListeners()
-      opened(new WsTransport(socket, tcp, terms))
+      opened(new WsTransport(socket, tcp ?? new HiddenTcp(socket), terms))
     })
   return giveUp
 }
