@@ -1,5 +1,5 @@
 // Tries one thing after the other with server.mjs, and prints what became of each as JSON.
-import { ConnectError, once, WebsocketClient } from 'simplewebsockets'
+import { ConnectError, listen, once, WebsocketClient } from 'simplewebsockets'
 
 const TIME = 3_000
 const [url] = process.argv.slice(2)
@@ -40,8 +40,7 @@ async function answers(connection, message) {
   return answer
 }
 
-await attempt('text', async () =>
-  differs(await answers(await open('a'), 'grüße 😀'), 'grüße 😀'))
+await attempt('text', async () => differs(await answers(await open('a'), 'grüße 😀'), 'grüße 😀'))
 
 await attempt('binary', async () => {
   const bytes = await answers(await open('a'), Uint8Array.of(0, 1, 255))
@@ -66,7 +65,8 @@ await attempt('a thousand messages in order', async () => {
 })
 
 await attempt('a message of 3 MiB', async () =>
-  differs((await answers(await open('a'), 'x'.repeat(3 << 20))).length, 3 << 20))
+  differs((await answers(await open('a'), 'x'.repeat(3 << 20))).length, 3 << 20),
+)
 
 await attempt('closing with 3001', async () => {
   const { code, description } = await (await open('a')).close(3001, 'enough')
@@ -88,10 +88,12 @@ await attempt('1009 for a message too big', async () => {
 })
 
 await attempt('a subprotocol', async () =>
-  differs((await open('a', { protocols: ['v0', 'v1'] })).protocol, 'v1'))
+  differs((await open('a', { protocols: ['v0', 'v1'] })).protocol, 'v1'),
+)
 
 await attempt('headers', async () =>
-  differs(await answers(await open('a', { headers: { 'x-who': 'me' } }), 'header x-who'), 'me'))
+  differs(await answers(await open('a', { headers: { 'x-who': 'me' } }), 'header x-who'), 'me'),
+)
 
 await attempt('a refusal is a ConnectError', async () => {
   const error = await open('refused').catch((cause) => cause)
@@ -99,7 +101,8 @@ await attempt('a refusal is a ConnectError', async () => {
 })
 
 await attempt('… with the status', async () =>
-  differs((await open('refused').catch((cause) => cause)).status, 401))
+  differs((await open('refused').catch((cause) => cause)).status, 401),
+)
 
 await attempt('emit, and broadcast', async () => {
   const [one, other] = [await open('a'), await open('b')]
@@ -117,7 +120,8 @@ await attempt('compression', async () => {
 })
 
 await attempt('a ping from the client', async () =>
-  differs(typeof (await (await open('a')).ping('hello')), 'number'))
+  differs(typeof (await (await open('a')).ping('hello')), 'number'),
+)
 
 await attempt('… of which the server hears', async () => {
   const connection = await open('a')
@@ -127,7 +131,8 @@ await attempt('… of which the server hears', async () => {
 })
 
 await attempt('a ping from the server', async () =>
-  differs(await answers(await open('a'), 'ping'), 'number'))
+  differs(await answers(await open('a'), 'ping'), 'number'),
+)
 
 await attempt('fragments', async () => {
   const connection = await open('a', { fragmentationThreshold: 100 })
@@ -137,14 +142,20 @@ await attempt('fragments', async () => {
 await attempt('a silence that both ends keep alive through', async () => {
   const connection = await open('a', { keepaliveTimeout: 200 })
   await new Promise((resolve) => setTimeout(resolve, 1_500))
-  return differs(await answers(connection, 'still here'), 'still here')
+  const echoed = new Promise((resolve) => {
+    listen(connection, 'message', (message) => message === 'still here' && resolve(message))
+  })
+  connection.send('still here')
+  return differs(await echoed, 'still here')
 })
 
 await attempt('`drain`, after much was sent', async () => {
   const connection = await open('a')
-  const more = connection.send(new Uint8Array(3 << 20))
+  listen(connection, 'message', () => {})
+  let sent = 0
+  while (connection.send(new Uint8Array(1 << 20))) if (++sent === 14) return 'it takes all there is'
   await once(connection, 'drain')
-  return differs([more, connection.bufferedAmount], [false, 0])
+  return differs(connection.bufferedAmount, 0)
 })
 
 await attempt('`maxReceivedFrameSize`', async () => {
