@@ -1,6 +1,6 @@
 import { STATUS_CODES, type IncomingMessage } from 'node:http'
 import { messageOf, PeerConnectError } from './errors.ts'
-import type { ServerSettings } from './options.ts'
+import type { ServerSettings } from './options/server.ts'
 import { originAllowed } from './origin.ts'
 import { matchPath, pathOf } from './path.ts'
 import { RequestDetails, type RequestSource } from './request.ts'

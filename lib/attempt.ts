@@ -1,6 +1,7 @@
 import type { CloseReason } from './close.ts'
 import { ConnectError, messageOf, unexpected } from './errors.ts'
-import { areHeaders, areProtocols, type Asked, type ClientSettings } from './options.ts'
+import { areHeaders, areProtocols, type Asked } from './options/asked.ts'
+import type { ClientSettings } from './options/client.ts'
 import { deferred } from './promises.ts'
 import type { Call, Caller, Dial, Transport } from './transport/transport.ts'
 

@@ -1,9 +1,9 @@
-import debug from 'debug'
+import debug from '#debug'
 import { closeTexts, messageTooBig, sendableReason, type CloseReason } from './close.ts'
 import { ClosedError, FrameError, WebsocketError, type CallbackError } from './errors.ts'
 import type { Keepalive, Watched } from './keepalive.ts'
 import { DELIVER, mostBytes, toBytes, toData, toText, type Data, type Message } from './message.ts'
-import type { ConnectionSettings } from './options.ts'
+import type { ConnectionSettings } from './options/connection.ts'
 import { pingPayload, Pings } from './pings.ts'
 import { deferred, handled, type Deferred } from './promises.ts'
 import type { RequestDetails } from './request.ts'
@@ -208,7 +208,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
 
   /** A name that nobody can guess. */
   get id(): string {
-    return (this.#id ??= crypto.randomUUID())
+    return (this.#id ??= newId())
   }
 
   /** The subprotocol agreed on, or nothing. */
@@ -406,10 +406,10 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   }
 
   #sendPing(payload: Uint8Array, asked: Deferred<number> | undefined): void {
+    this.#transport.ping(payload) // which may throw
     this.#pings ??= new Pings()
     this.#pings.add(payload, asked)
     this.#flow()
-    this.#transport.ping(payload)
   }
 
   #ponged(payload: Uint8Array): void {
@@ -491,6 +491,15 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   #readable(payload: Uint8Array): Data {
     return this.#maker.settings.binary ? payload : toText(payload)
   }
+}
+
+/** Makes an id; a page that came without TLS has no `randomUUID`, but the bytes to make one of. */
+function newId(): string {
+  if (typeof crypto.randomUUID === 'function') return crypto.randomUUID()
+  const digits = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
+    byte.toString(16).padStart(2, '0'),
+  )
+  return digits.join('')
 }
 
 function named(code: number, description = ''): CloseReason {

@@ -8,7 +8,7 @@ import {
 import { createServer as createTlsServer, type Server as HttpsServer } from 'node:https'
 import type { Duplex } from 'node:stream'
 import { PeerConnectError } from './errors.ts'
-import type { ServerSettings } from './options.ts'
+import type { ServerSettings } from './options/server.ts'
 import { matchPath, pathOf } from './path.ts'
 
 /** An http server, with or without TLS. */

@@ -17,15 +17,11 @@ export {
 export type { AnyHttpServer } from './http.ts'
 export { listen, once, type ListenOptions, type Unlisten } from './listen.ts'
 export type { Data } from './message.ts'
-export type {
-  Asked,
-  ClientOptions,
-  Compression,
-  ConnectionOptions,
-  Reconnection,
-  ServerOptions,
-  Verdict,
-} from './options.ts'
+export type { Asked } from './options/asked.ts'
+export type { ClientOptions, Reconnection } from './options/client.ts'
+export type { ConnectionOptions } from './options/connection.ts'
+export type { ServerOptions, Verdict } from './options/server.ts'
+export type { Compression } from './options/wire.ts'
 export { RequestDetails, type Credentials } from './request.ts'
 export type { Retry } from './retries.ts'
 export { Room, type RoomEvents, type RoomMember } from './room.ts'

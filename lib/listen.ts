@@ -1,5 +1,5 @@
 import { unexpected, WebsocketError } from './errors.ts'
-import { checkNames } from './options.ts'
+import { checkNames } from './options/rules.ts'
 import { deferred, handled, isPromise, type Deferred } from './promises.ts'
 import type { Taker } from './inbox.ts'
 import { SIGNALS, type Callback, type Signals, type Target } from './signals.ts'

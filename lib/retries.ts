@@ -1,7 +1,7 @@
 import { askedDelay, backoff, isWorthRetry } from './backoff.ts'
 import type { CloseReason } from './close.ts'
 import { unexpected, type ConnectError } from './errors.ts'
-import type { Reconnection } from './options.ts'
+import type { Reconnection } from './options/client.ts'
 import { deferred } from './promises.ts'
 
 /** What a client is about to do after it could not connect, or its connection was lost. */

@@ -2,7 +2,7 @@ import type { Backplane } from './backplane.ts'
 import { maySend, sendableReason } from './close.ts'
 import { unexpected, WebsocketError } from './errors.ts'
 import { DELIVER, Message, toBytes, toData, toText, type Data } from './message.ts'
-import { checkNames } from './options.ts'
+import { checkNames } from './options/rules.ts'
 import { isPromise } from './promises.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
 

@@ -12,7 +12,7 @@ import {
   received,
   type Knock,
 } from '../lib/admission.ts'
-import { resolveServer } from '../lib/options.ts'
+import { resolveServer } from '../lib/options/server.ts'
 import { RawPeer, type Shake } from './rawpeer.ts'
 
 /** Is somebody at the door of a server with such options. */

@@ -17,17 +17,23 @@ const rows: readonly (readonly string[])[] = [
     'promises',
     'origin',
     'backplane',
+    'debug',
     'transport/frame',
     'transport/pongs',
     'transport/parts',
   ],
-  ['message', 'request', 'options', 'backoff', 'http'],
+  ['message', 'request', 'backoff', 'options/rules'],
+  ['options/asked', 'transport/outbox'],
+  ['options/wire'],
+  ['options/connection'],
+  ['options/server', 'options/client'],
+  ['options/node', 'options/browser', 'http'],
   [
     'transport/transport',
     'transport/deflate',
     'transport/scanner',
-    'transport/outbox',
     'transport/reader',
+    'transport/hidden',
     'admission',
     'upgrades',
     'pings',
@@ -35,15 +41,21 @@ const rows: readonly (readonly string[])[] = [
     'keepalive',
     'retries',
   ],
-  ['transport/ws', 'transport/memory', 'signals', 'attempt'],
+  ['transport/ws', 'transport/browser', 'transport/memory', 'signals', 'attempt'],
   ['transport/lane'],
   ['listen'],
   ['connection', 'room'],
   ['server', 'client'],
   ['testing'],
-  ['index'],
+  ['index', 'browser'],
 ]
-const arrows: readonly string[] = ['options → request', 'http → options']
+
+/** What stands behind a name that begins with #, in Node and in a browser. */
+const behind: Readonly<Record<string, readonly [node: string, browser: string]>> = {
+  '#debug': ['debug', 'debug'],
+  '#options': ['options/node', 'options/browser'],
+  '#transport': ['transport/lane', 'transport/browser'],
+}
 
 interface Import {
   readonly from: string
@@ -73,9 +85,9 @@ test('every file has its place', () => {
 
 test('an arrow only points down', () => {
   const wrong = imports
-    .map(({ from, to }) => ({ from, to: to === '#transport' ? 'transport/lane' : to }))
+    .flatMap(({ from, to }) => (behind[to] ?? [to]).map((each) => ({ from, to: each })))
     .filter(({ to }) => files.includes(to))
-    .filter(({ from, to }) => rowOf(to) >= rowOf(from) && !arrows.includes(`${from} → ${to}`))
+    .filter(({ from, to }) => rowOf(to) >= rowOf(from))
   assert.deepEqual(wrong, [])
 })
 
@@ -86,20 +98,55 @@ test('mitt is known to signals.ts alone, and ws to its transports', () => {
   assert.deepEqual(users('ws').sort(), ['transport/lane', 'transport/parts', 'transport/ws'])
 })
 
-test('what a client stands on needs nothing of Node, save types', () => {
-  const reached = new Set(['client'])
+/** What a file imports in a browser, and what that imports, and so on; types are gone by then. */
+function reachedInBrowser(door: string): Import[] {
+  const reached = new Set([door])
+  const found: Import[] = []
   for (const file of reached) {
-    for (const { from, to } of imports) if (from === file && files.includes(to)) reached.add(to)
+    for (const { from, to, typeOnly } of imports) {
+      if (from !== file || typeOnly) continue
+      const actual = behind[to]?.[1] ?? to
+      found.push({ from, to: actual, typeOnly })
+      if (files.includes(actual)) reached.add(actual)
+    }
   }
-  const needs = imports.filter(
-    ({ from, to, typeOnly }) => reached.has(from) && to.startsWith('node:') && !typeOnly,
+  return found
+}
+
+test('a browser gets nothing of Node, nothing of ws, and nothing that only a server needs', () => {
+  const reached = reachedInBrowser('browser')
+  const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
+  assert.deepEqual([...packages], ['mitt'])
+  const served = reached.filter(({ to }) =>
+    /^(server|room|backplane|http|origin|options\/(server|node|wire)|transport\/(ws|lane|memory))$/.test(
+      to,
+    ),
   )
-  assert.deepEqual(needs, [])
-  assert.ok(!reached.has('server') && !reached.has('transport/ws'))
+  assert.deepEqual(served, [])
+})
+
+test('what has two sides has the same names on both', () => {
+  const package_ = JSON.parse(readFileSync(join(LIB, '../package.json'), 'utf8')) as {
+    imports: Record<string, unknown>
+  }
+  assert.deepEqual(Object.keys(package_.imports), Object.keys(behind))
+})
+
+test('what a browser can import it finds in Node, too', () => {
+  const names = (file: string): string[] =>
+    [...readFileSync(join(LIB, `${file}.ts`), 'utf8').matchAll(/\{([^}]*)\}/g)].flatMap(
+      ([, list = '']) => list.split(',').map((name) => name.replace(/\btype\b/, '').trim()),
+    )
+  const there = names('index')
+  assert.deepEqual(
+    names('browser').filter((name) => !there.includes(name)),
+    [],
+  )
 })
 
 test('nothing is imported but what the package depends on', () => {
   const packages = new Set(imports.map(({ to }) => to).filter((to) => /^[a-z]+$/.test(to)))
   for (const file of files) packages.delete(file)
+  packages.add('debug') // behind #debug, in Node
   assert.deepEqual([...packages].sort(), ['debug', 'mitt', 'ws'])
 })

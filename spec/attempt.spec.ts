@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Impossible, reach, Stopped, stoppedBy, type Attempt } from '../lib/attempt.ts'
 import { ConnectError } from '../lib/errors.ts'
-import { resolveClient } from '../lib/options.ts'
+import { resolveClient } from '../lib/options/node.ts'
 import { joinInMemory } from '../lib/transport/memory.ts'
 import type { Call, Caller } from '../lib/transport/transport.ts'
 

@@ -4,7 +4,7 @@ import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { test } from 'node:test'
 import { listen, PeerConnectError, WebsocketServer, type ServerOptions } from 'simplewebsockets'
 import { answer, boundTo, listening, makeHttp, refuse, stop } from '../lib/http.ts'
-import { resolveServer } from '../lib/options.ts'
+import { resolveServer } from '../lib/options/server.ts'
 import { handshake, RawPeer, type Answer, type Shake } from './rawpeer.ts'
 
 /** Says something to a server, and gives its answer, of which nothing may be left over. */

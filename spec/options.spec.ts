@@ -1,13 +1,10 @@
 import assert from 'node:assert/strict'
 import { Agent } from 'node:http'
 import { test } from 'node:test'
-import {
-  areHeaders,
-  areProtocols,
-  checkNames,
-  resolveClient,
-  resolveServer,
-} from '../lib/options.ts'
+import { areHeaders, areProtocols } from '../lib/options/asked.ts'
+import { resolveClient } from '../lib/options/node.ts'
+import { checkNames } from '../lib/options/rules.ts'
+import { resolveServer } from '../lib/options/server.ts'
 
 /** What callers in plain JavaScript may pass. */
 type Bag = Record<string, unknown>

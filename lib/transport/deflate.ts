@@ -1,5 +1,6 @@
 import { constants, deflateRawSync } from 'node:zlib'
-import type { Compression, ConnectionSettings } from '../options.ts'
+import type { ConnectionSettings } from '../options/connection.ts'
+import type { Compression } from '../options/wire.ts'
 
 /** What both ends agreed on for what a server sends, RFC 7692 §7.1. */
 export interface Agreement {

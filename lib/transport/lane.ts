@@ -2,11 +2,12 @@ import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Socket as TcpSocket } from 'node:net'
 import debug from 'debug'
-import { Receiver as FrameReceiver, subprotocol } from 'ws'
+import * as ws from 'ws'
 import { messageTooBig, type CloseReason } from '../close.ts'
 import { PeerConnectError } from '../errors.ts'
 import { plain, toBytes, type Data, type Message } from '../message.ts'
-import type { ConnectionSettings, ServerSettings } from '../options.ts'
+import type { ConnectionSettings } from '../options/connection.ts'
+import type { ServerSettings } from '../options/server.ts'
 import { CLOSE, PING, PONG } from './frame.ts'
 import { Outbox } from './outbox.ts'
 import { hasParts } from './parts.ts'
@@ -43,7 +44,7 @@ export class LaneTransport implements Transport, Reading {
   readonly #terms: Terms
   readonly #reader = new Reader(this)
   #receiver: Receiver | undefined
-  #frames: FrameReceiver | undefined
+  #frames: ws.Receiver | undefined
   #lazyOutbox: Outbox | undefined
   #pongs: Pongs | undefined
   #sentClose = false
@@ -159,9 +160,9 @@ export class LaneTransport implements Transport, Reading {
     return (this.#lazyOutbox ??= new Outbox(this.#tcp, !this.masked))
   }
 
-  #makeFrames(): FrameReceiver {
+  #makeFrames(): ws.Receiver {
     const options = { isServer: this.masked, maxPayload: this.most, maxFragments: MOST_FRAGMENTS }
-    return new FrameReceiver(options)
+    return new ws.Receiver(options)
       .on('message', (data, isBinary) => {
         this.message(isBinary ? plain(data) : data.toString(), data.length)
       })
@@ -281,7 +282,7 @@ function checked(
   const offer = headers['sec-websocket-protocol']
   if (offer === undefined) return { key, protocol: '' }
   try {
-    const offered = [...subprotocol.parse(offer)]
+    const offered = [...ws.subprotocol.parse(offer)]
     return { key, protocol: offered.find((name) => settings.protocols.includes(name)) ?? '' }
   } catch {
     throw new PeerConnectError('Invalid Sec-WebSocket-Protocol header', { status: 400 })
@@ -298,7 +299,7 @@ function proofOf(key: string): string {
 /** Reaches for a server. */
 export const dial: Dial = dialBy((opened) => {
   const { socket, tcp, settings, release } = opened
-  if (!fits(settings) || socket.extensions !== '') return adoptByWs(opened)
+  if (!tcp || !fits(settings) || socket.extensions !== '') return adoptByWs(opened)
   release()
   return new LaneTransport(tcp, socket.protocol, { settings, side: 'client' })
 })

@@ -1,4 +1,4 @@
-import type { Socket as TcpSocket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { Message, type Data } from '../message.ts'
 import { BINARY, drawMask, FIN, mask, TEXT } from './frame.ts'
 
@@ -18,6 +18,13 @@ let latest: Outbox | undefined // whose frames are the last ones in the slab
 
 let gathering: Outbox[] = [] // those who have something to send when this turn ends
 
+/** What is needed of a TCP socket. */
+export interface Tcp extends Duplex {
+  /** Bytes received; 0 for ever where the runtime doesn't count them. */
+  readonly bytesRead: number
+  setNoDelay(noDelay?: boolean): unknown
+}
+
 /**
  * Gathers what one connection sends in a turn of the event loop, so that it leaves in one write.
  *
@@ -27,7 +34,7 @@ export class Outbox {
   /** Bytes gathered and not yet given to the TCP socket. */
   size = 0
 
-  readonly #tcp: TcpSocket
+  readonly #tcp: Tcp
   readonly #masked: boolean
   #pieces: Uint8Array[] | undefined
   #start = 0 // of those frames at the end of the slab that are ours
@@ -37,7 +44,7 @@ export class Outbox {
   #written: (() => void) | undefined
 
   /** Makes one for a TCP socket; a client masks what it frames, RFC 6455 §5.1. */
-  constructor(tcp: TcpSocket, masked = false) {
+  constructor(tcp: Tcp, masked = false) {
     this.#tcp = tcp
     this.#masked = masked
   }

@@ -1,15 +1,15 @@
-import type { Socket as TcpSocket } from 'node:net'
+import type { Duplex } from 'node:stream'
 
 const MOST_WAITING = 64 * 1024 // bytes; above it only the latest ping is answered
 
 /** Answers pings; while the peer doesn't read the pongs only the latest, RFC 6455 §5.5.3. */
 export class Pongs {
-  readonly #tcp: TcpSocket
+  readonly #tcp: Duplex
   readonly #pong: (payload: Uint8Array) => void
   #unanswered: Uint8Array | undefined
 
   /** Makes one that sends with a function. */
-  constructor(tcp: TcpSocket, pong: (payload: Uint8Array) => void) {
+  constructor(tcp: Duplex, pong: (payload: Uint8Array) => void) {
     this.#tcp = tcp
     this.#pong = pong
   }

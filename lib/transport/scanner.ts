@@ -1,6 +1,6 @@
-import type { Socket as TcpSocket } from 'node:net'
 import type { CloseReason } from '../close.ts'
-import type { ConnectionSettings } from '../options.ts'
+import type { ConnectionSettings } from '../options/connection.ts'
+import type { Tcp } from './outbox.ts'
 
 /**
  * Reads the headers of the frames in a stream of bytes, RFC 6455 §5.2, and tells of one that is
@@ -38,13 +38,23 @@ export class FrameScanner {
   }
 }
 
+// What there is to say where the bytes of TCP don't come by here, as in Bun.
+const UNSEEN: CloseReason = {
+  code: 1011,
+  description: 'this runtime hides its frames: leave `maxReceivedFrameSize` out',
+}
+
 /** Looks at every frame before anybody else does, where frames have a limit. */
 export function scanFrames(
-  tcp: TcpSocket,
+  tcp: Tcp,
   { maxReceivedFrameSize: most }: ConnectionSettings,
   invalid: (reason: CloseReason) => void,
 ): void {
   if (most === false) return
+  if (tcp.bytesRead === 0) {
+    queueMicrotask(() => invalid(UNSEEN))
+    return
+  }
   const description = `frame size exceeds maximum of ${most} Bytes.`
   const scanner = new FrameScanner(most, () => invalid({ code: 1008, description }))
   tcp.prependListener('data', (chunk: Buffer) => scanner.scan(chunk))

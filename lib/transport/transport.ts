@@ -1,7 +1,7 @@
 import type { CloseReason } from '../close.ts'
 import type { ConnectError } from '../errors.ts'
 import type { Data, Message } from '../message.ts'
-import type { ClientSettings } from '../options.ts'
+import type { ClientSettings } from '../options/client.ts'
 
 /** What a transport tells the connection above it. */
 export interface Receiver {

@@ -6,7 +6,8 @@ import { WebSocket, WebSocketServer, type PerMessageDeflateOptions } from 'ws'
 import { messageTooBig, type CloseReason } from '../close.ts'
 import { ConnectError, PeerConnectError } from '../errors.ts'
 import { Message, mostBytes, plain, toBytes, type Data } from '../message.ts'
-import type { ConnectionSettings, ServerSettings } from '../options.ts'
+import type { ConnectionSettings } from '../options/connection.ts'
+import type { ServerSettings } from '../options/server.ts'
 import {
   agreement,
   COMPRESSED,
@@ -16,13 +17,15 @@ import {
   type Agreement,
 } from './deflate.ts'
 import { BINARY, TEXT } from './frame.ts'
-import { frameOf, Outbox } from './outbox.ts'
+import { HiddenTcp } from './hidden.ts'
+import { frameOf, Outbox, type Tcp } from './outbox.ts'
 import { Pongs } from './pongs.ts'
 import { scanFrames } from './scanner.ts'
 import type { Dial, OnWake, Receiver, Transport } from './transport.ts'
 
 const log = debug('simplewebsockets:transport')
 
+const { OPEN } = WebSocket
 const AS_TEXT = { binary: false }
 const AS_BINARY = { binary: true }
 const MOST_BODY = 4 * 1024 // bytes kept of what a server says instead of 101
@@ -67,7 +70,7 @@ interface Terms {
 /** A `ws` socket as a `Transport`. */
 export class WsTransport implements Transport {
   readonly #socket: Socket
-  readonly #tcp: TcpSocket
+  readonly #tcp: Tcp
   readonly #terms: Terms
   #lazyOutbox: Outbox | undefined
   #receiver: Receiver | undefined
@@ -75,8 +78,9 @@ export class WsTransport implements Transport {
   #pongs: Pongs | undefined
   #compressing = 0 // messages that `ws` has still to compress
   #notifying = false
+  #heard = 0 // bytes of messages, pings and pongs, for a runtime that doesn't count those of TCP
 
-  constructor(socket: Socket, tcp: TcpSocket, terms: Terms) {
+  constructor(socket: Socket, tcp: Tcp, terms: Terms) {
     this.#socket = socket
     this.#tcp = tcp
     this.#terms = terms
@@ -92,7 +96,7 @@ export class WsTransport implements Transport {
   }
 
   get bytesReceived(): number {
-    return this.#tcp.bytesRead
+    return this.#tcp.bytesRead || this.#heard
   }
 
   start(receiver: Receiver): void {
@@ -102,6 +106,7 @@ export class WsTransport implements Transport {
   }
 
   send(message: Data | Message): void {
+    if (this.#socket.readyState !== OPEN) return // nothing follows a close frame
     if (this.#frame(message)) return
     this.#outbox.yield()
     this.#sendByWs(message)
@@ -147,11 +152,13 @@ export class WsTransport implements Transport {
   }
 
   message(data: Buffer, isBinary: boolean): void {
+    this.#heard += 1 + data.length
     const whole = isBinary || this.#terms.settings.binary ? plain(data) : data.toString()
     this.#receiver?.message(whole, data.length)
   }
 
   pinged(payload: Buffer): void {
+    this.#heard++
     this.#pongs ??= new Pongs(this.#tcp, (latest) => {
       this.#outbox.yield()
       this.#socket.pong(latest)
@@ -161,6 +168,7 @@ export class WsTransport implements Transport {
   }
 
   ponged(payload: Buffer): void {
+    this.#heard++
     this.#receiver?.pong(plain(payload))
   }
 
@@ -301,7 +309,8 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
 /** A connection that `ws` has opened as a client. */
 export interface Opened {
   readonly socket: Socket
-  readonly tcp: TcpSocket
+  /** Nothing where the runtime keeps its own to itself. */
+  readonly tcp: TcpSocket | undefined
   readonly settings: ConnectionSettings
   /** Takes what `ws` listens to off the TCP socket. */
   readonly release: () => void
@@ -338,7 +347,6 @@ export function dialBy(adopt: (opened: Opened) => Transport): Dial {
       })
       .on('open', () => {
         done = true
-        if (!tcp) return
         socket.removeAllListeners()
         opened(adopt({ socket, tcp, settings, release }))
       })
@@ -346,8 +354,9 @@ export function dialBy(adopt: (opened: Opened) => Transport): Dial {
   }
 }
 
-/** Makes what removes the listeners that a TCP socket gets from now on. */
-function releaser(tcp: TcpSocket): () => void {
+/** Makes what removes the listeners that a TCP socket gets from now on; Bun doesn't tell of its own. */
+function releaser(tcp: TcpSocket | undefined): () => void {
+  if (!tcp) return () => {}
   const before = ['data', 'end', 'close', 'error'].map(
     (event) => [event, new Set(tcp.listeners(event))] as const,
   )
@@ -365,7 +374,8 @@ export const dial: Dial = dialBy(adoptByWs)
 
 /** Leaves a connection to `ws`. */
 export function adoptByWs({ socket, tcp, settings }: Opened): Transport {
-  return new WsTransport(socket, tcp, { settings, agreement: undefined, framing: false })
+  const terms: Terms = { settings, agreement: undefined, framing: false }
+  return new WsTransport(socket, tcp ?? new HiddenTcp(socket), terms)
 }
 
 /** Calls back never: a process is told nothing of the network, and finds out by trying. */

@@ -155,7 +155,7 @@ function changed(now, retryAt) {
     typing.clear()
     if (!inside) return notReached()
     countDown(retryAt)
-    countdown = setInterval(() => countDown(retryAt), 1_000)
+    if (retryAt !== undefined) countdown = setInterval(() => countDown(retryAt), 1_000)
   }
 }
 
@@ -168,8 +168,13 @@ function notReached() {
 }
 
 function countDown(retryAt) {
-  const seconds = Math.max(1, Math.round((retryAt - Date.now()) / 1_000))
-  $('banner-text').textContent = `Trying again in ${seconds} s.`
+  if (retryAt === undefined) {
+    $('banner-text').textContent = 'The chat let go of it.'
+    return
+  }
+  const seconds = Math.ceil((retryAt - Date.now()) / 1_000)
+  $('banner-text').textContent =
+    seconds > 0 ? `Trying again in ${seconds} s.` : 'Trying to reach the chat…'
 }
 
 $('retry').addEventListener('click', () => line?.retry())

@@ -2,6 +2,8 @@ import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
 import { makeChat } from './chat.ts'
 
 /** A chat that runs. */
@@ -15,10 +17,6 @@ const FILES = new Map([
   ['/', 'page.html'],
   ['/page.css', 'page.css'],
   ['/page.js', 'page.js'],
-  ['/line.js', 'line.js'],
-  ['/log.js', 'log.js'],
-  ['/memory.js', 'memory.js'],
-  ['/typing.js', 'typing.js'],
   ['/icon.svg', 'icon.svg'],
 ])
 
@@ -73,7 +71,7 @@ async function servePage(
   const pages = new Map<string, Answer>()
   for (const [path, file] of FILES) {
     const type = TYPES.get(file.slice(file.lastIndexOf('.') + 1)) ?? ''
-    pages.set(path, { status: 200, type, body: await readFile(new URL(file, import.meta.url)) })
+    pages.set(path, { status: 200, type, body: await contentOf(new URL(file, import.meta.url)) })
   }
   const answer = ({ method = '', url = '/' }: IncomingMessage): Answer => {
     // Not `new URL`: it throws for what a peer may well ask for.
@@ -91,6 +89,19 @@ async function servePage(
     if (status === 426) response.setHeader('Upgrade', 'websocket')
     response.writeHead(status, { ...HEADERS, 'Content-Type': type }).end(body)
   }
+}
+
+/** Is a file as it is; a script with all that it imports, for a browser can't look for packages. */
+async function contentOf(file: URL): Promise<string | Buffer> {
+  if (!file.pathname.endsWith('.js')) return readFile(file)
+  const { outputFiles } = await build({
+    entryPoints: [fileURLToPath(file)],
+    bundle: true,
+    write: false,
+    format: 'esm',
+    conditions: ['source'],
+  })
+  return outputFiles[0]?.text ?? ''
 }
 
 function plain(status: number, text: string): Answer {

@@ -406,10 +406,6 @@ suite('the page', () => {
     ['/?from=a-link', /^text\/html/],
     ['/page.css', /^text\/css/],
     ['/page.js', /^text\/javascript/],
-    ['/line.js', /^text\/javascript/],
-    ['/log.js', /^text\/javascript/],
-    ['/memory.js', /^text\/javascript/],
-    ['/typing.js', /^text\/javascript/],
     ['/icon.svg', /^image\/svg/],
   ]
   test('is served with what it needs, and may load nothing from anywhere else', async (t) => {
@@ -431,6 +427,7 @@ suite('the page', () => {
     ['POST', '/', 405],
     ['GET', '/chat', 426],
     ['GET', '/server.ts', 404],
+    ['GET', '/line.js', 404],
     ['GET', '/../chat.ts', 404],
     ['GET', '//', 404],
     ['GET', '/%', 404],
@@ -467,6 +464,14 @@ function start(t: TestContext, environment: Record<string, string>): Program {
   )
   t.after(() => program.kill('SIGKILL'))
   return program
+}
+
+/** Starts the program, and reads the port from what it says. */
+async function run(t: TestContext, wanted: string): Promise<{ program: Program; port: string }> {
+  const program = start(t, { PORT: wanted })
+  const [said] = (await onceOf(program.stdout, 'data')) as [Buffer]
+  const [, port = ''] = /^Chat: http:\/\/localhost:(\d+) /.exec(String(said)) ?? []
+  return { program, port }
 }
 
 suite('the program', () => {
@@ -594,6 +599,50 @@ suite('in a browser', () => {
     await ada.getByRole('button', { name: 'Send' }).click()
     await ada.locator('.said.own', { hasText: 'after' }).waitFor()
     await ada.locator('.said.own', { hasText: 'before' }).waitFor()
+  })
+
+  test('two tabs talk on after each crash of their server', async (t) => {
+    const browser = await openChromium(t)
+    if (!browser) return
+    let { program, port } = await run(t, '0')
+    const ada = await openPage(browser, [])
+    const grace = await openPage(browser, [])
+    await sitDown(ada, Number(port), 'Ada', 'lobby')
+    await sitDown(grace, Number(port), 'Grace', 'lobby')
+    for (const words of ['one', 'two', 'three']) {
+      await say(ada, words)
+      await grace.locator('.said:not(.own)', { hasText: words }).waitFor()
+      const ended = onceOf(program, 'exit')
+      program.kill('SIGKILL')
+      await ended
+      for (const page of [ada, grace]) {
+        await page.getByText('Connection lost.').waitFor()
+        await page.locator('#state', { hasText: 'Offline' }).waitFor()
+      }
+      ;({ program, port } = await run(t, port))
+      for (const page of [ada, grace]) {
+        await page.locator('#state', { hasText: 'Connected' }).waitFor()
+        await page.getByText('2 people are here').waitFor()
+      }
+    }
+    await say(grace, 'and on we talk')
+    await ada.locator('.said:not(.own)', { hasText: 'and on we talk' }).waitFor()
+    assert.equal(await ada.locator('.said.own .bubble').count(), 3)
+  })
+
+  test('a tab need not wait for the next try', async (t) => {
+    const browser = await openChromium(t)
+    if (!browser) return
+    const { port, close } = await chatFor(t)
+    const ada = await openPage(browser, [])
+    await ada.addInitScript('Math.random = () => 1') // the longest waits
+    await sitDown(ada, port, 'Ada', 'lobby')
+    await close()
+    await ada.getByText('Trying again in 4 s.').waitFor()
+    const again = await startChat(port)
+    t.after(again.close)
+    await ada.getByRole('button', { name: 'Try now' }).click()
+    await ada.getByText('You are back').waitFor()
   })
 
   test('a door that nobody opens says what is wrong', async (t) => {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { constants, deflateRawSync, inflateRawSync } from 'node:zlib'
-import { resolveServer, type Compression } from '../../lib/options.ts'
+import { resolveServer } from '../../lib/options/server.ts'
+import type { Compression } from '../../lib/options/wire.ts'
 import { agreement, deflated, MOST_DEFLATED, thresholdOf } from '../../lib/transport/deflate.ts'
 
 const TAIL = Buffer.from([0, 0, 0xff, 0xff]) // RFC 7692 §7.2.2

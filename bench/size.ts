@@ -1,0 +1,43 @@
+// Prints what a browser has to load for a client: minified and gzipped, and which part takes how much.
+// Run: npm run size
+import { fileURLToPath } from 'node:url'
+import { gzipSync } from 'node:zlib'
+import { build } from 'esbuild'
+
+const MOST = 12_500 // bytes, gzipped: more than this is to be somebody's decision
+
+const { outputFiles, metafile } = await build({
+  stdin: {
+    contents: `import { listen, WebsocketClient } from 'simplewebsockets'
+      globalThis.spoken = [listen, WebsocketClient]`,
+    resolveDir: fileURLToPath(new URL('..', import.meta.url)),
+  },
+  bundle: true,
+  minify: true,
+  write: false,
+  metafile: true,
+  platform: 'browser',
+  conditions: ['source'],
+  format: 'esm',
+  target: 'es2022',
+})
+
+const whole = outputFiles[0]?.contents ?? new Uint8Array(0)
+const zipped = gzipSync(whole, { level: 9 }).length
+const [output] = Object.values(metafile.outputs)
+const parts = Object.entries(output?.inputs ?? {})
+  .map(([file, { bytesInOutput }]) => ({ file, bytes: bytesInOutput }))
+  .filter(({ file }) => file !== '<stdin>')
+  .sort((one, other) => other.bytes - one.bytes)
+
+const row = (name: string, bytes: number, share: number): void =>
+  console.log(name.padEnd(36), String(bytes).padStart(8), String(Math.round(share)).padStart(8))
+
+console.log(''.padEnd(36), 'minified'.padStart(8), 'gzipped'.padStart(8))
+for (const { file, bytes } of parts) row(file, bytes, (bytes / whole.length) * zipped) // its share
+row('all', whole.length, zipped)
+
+if (zipped > MOST) {
+  console.error(`more than ${MOST} bytes gzipped`)
+  process.exitCode = 1
+}

@@ -1,0 +1,8 @@
+import { clientRules, type ClientOptions, type ClientSettings } from './client.ts'
+import { settle } from './rules.ts'
+import { dialRules } from './wire.ts'
+
+/** Settles a client's options. */
+export function resolveClient(given?: ClientOptions): ClientSettings {
+  return settle({ ...clientRules, ...dialRules }, given)
+}

@@ -1,0 +1,98 @@
+import type { TlsOptions } from 'node:tls'
+import type { Backplane } from '../backplane.ts'
+import { isOriginPattern } from '../origin.ts'
+import { isPathPattern } from '../path.ts'
+import type { RequestDetails } from '../request.ts'
+import { areProtocols } from './asked.ts'
+import { connectionRules, type ConnectionOptions } from './connection.ts'
+import {
+  count,
+  isFunction,
+  isList,
+  isObject,
+  isWhole,
+  milliseconds,
+  optional,
+  orFalse,
+  settle,
+  type Rule,
+  type Settled,
+} from './rules.ts'
+import { wireRules } from './wire.ts'
+
+/** Is what `authorize` may answer: a context, or true for none; the others refuse with 401. */
+export type Verdict<Context> = Context | boolean | null | undefined
+
+/** Is what a `WebsocketServer` lets you choose. */
+export interface ServerOptions<Context extends {} = {}> extends ConnectionOptions {
+  /** The path to serve, with `:params`; any other gets 404. Default: every path. */
+  path?: string | undefined
+  /** The subprotocols it speaks; the first one that the client offers is chosen. Default: none. */
+  protocols?: readonly string[] | undefined
+  /**
+   * The origins whose pages may connect: 'https://example.com', '*.example.com', 'null', or
+   * '*' for all. A page of the server's own host always may, and so may what sends no origin.
+   * Default: none.
+   */
+  origins?: readonly string[] | '*' | undefined
+  /**
+   * Decides who is let in, before the upgrade: its context becomes `connection.context`.
+   *
+   * A lookup that finds nobody (false, null, undefined) refuses with 401. Throw a `PeerConnectError`
+   * to choose another status; any other throw refuses with 500. Default: everybody.
+   */
+  authorize?:
+    ((request: RequestDetails) => Verdict<Context> | Promise<Verdict<Context>>) | undefined
+  /** What Node's `https.createServer` takes: makes `serve` speak wss. Default: none. */
+  tls?: TlsOptions | undefined
+  /** true, or how many proxies stand before it: addresses come from X-Forwarded-For. Default: false. */
+  trustProxy?: boolean | number | undefined
+  /** What carries messages to other nodes. Default: none. */
+  backplane?: Backplane | undefined
+  /** Milliseconds from a peer's first byte until it must have been let in. Default: 10_000. */
+  handshakeTimeout?: number | undefined
+  /** How many connections there may be; more get 503. Default: false. */
+  maxConnections?: number | false | undefined
+  /** How many connections one address may have; more get 429. Default: false. */
+  maxConnectionsPerAddress?: number | false | undefined
+}
+
+const serverRules = {
+  ...connectionRules,
+  ...wireRules,
+  path: optional<string>('a path like /chat/:room', isPathPattern),
+  protocols: {
+    fallback: [],
+    wanted: 'an array of different subprotocol names',
+    accepts: areProtocols,
+  } as Rule<readonly string[]>,
+  origins: {
+    fallback: [],
+    wanted: `'*', or an array of origins like https://example.com, *.example.com or null`,
+    accepts: (value) => value === '*' || (isList(value) && value.every(isOriginPattern)),
+  } as Rule<readonly string[] | '*'>,
+  authorize: optional<NonNullable<ServerOptions['authorize']>>('a function', isFunction),
+  tls: optional<TlsOptions>('an object with cert and key', isObject),
+  trustProxy: {
+    fallback: false,
+    wanted: 'true, false, or how many proxies there are',
+    accepts: (value) => typeof value === 'boolean' || isWhole(value, 0),
+  } as Rule<boolean | number>,
+  backplane: optional<Backplane>(
+    'an object with publish, subscribe and close',
+    (value) =>
+      isObject(value) &&
+      ['publish', 'subscribe', 'close'].every((name) => isFunction(Reflect.get(value, name))),
+  ),
+  handshakeTimeout: milliseconds(10_000, 1),
+  maxConnections: orFalse(count(), false),
+  maxConnectionsPerAddress: orFalse(count(), false),
+}
+
+/** Every option of a server, settled. */
+export type ServerSettings = Settled<typeof serverRules>
+
+/** Settles a server's options. */
+export function resolveServer<Context extends {}>(given?: ServerOptions<Context>): ServerSettings {
+  return settle(serverRules, given)
+}
