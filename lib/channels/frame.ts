@@ -138,7 +138,7 @@ export interface Serializer {
   /** What a client adds to its query, so that the server knows the dialect. */
   readonly query: Readonly<Record<string, string>>
   /** Tells whether a request with that path and this query asks for the dialect. */
-  matches(query: URLSearchParams): boolean
+  readonly matches: (query: URLSearchParams) => boolean
   /** The subprotocol that a server answers with when it was offered; undefined: it has none. */
   readonly protocol: string | undefined
   /** The subprotocols that a client offers to hand over a token; undefined: no token travels so. */

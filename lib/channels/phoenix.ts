@@ -19,8 +19,15 @@ interface Words {
   readonly payload: unknown
 }
 
-/** Puts the words of a frame together as a text; its payload is JSON already. */
-type Compose = (joinRef: Ref, ref: Ref, topic: string, event: string, payload: string) => string
+/** What a frame of text will say. */
+interface Saying {
+  readonly joinRef: Ref
+  readonly ref: Ref
+  readonly topic: string
+  readonly event: string
+  /** JSON already. */
+  readonly payload: string
+}
 
 const JOIN = 'phx_join'
 const LEAVE = 'phx_leave'
@@ -55,7 +62,7 @@ export const phoenix: Serializer = {
     },
     encode(frame) {
       const bytes = bytesIn(frame)
-      return bytes ? serverBytes(frame, bytes) : serverText(frame, composeArray)
+      return bytes ? serverBytes(frame, bytes) : arrayText(serverSaying(frame))
     },
   },
   client: {
@@ -64,10 +71,10 @@ export const phoenix: Serializer = {
     },
     encode(frame) {
       const bytes = bytesIn(frame)
-      return bytes ? clientBytes(frame, bytes) : clientText(frame, composeArray)
+      return bytes ? clientBytes(frame, bytes) : arrayText(clientSaying(frame))
     },
   },
-  ...described('2.0.0'),
+  ...described('2.0.0', /^2\.0\.\d+$/),
 }
 
 /**
@@ -78,17 +85,19 @@ export const phoenixV1: Serializer = {
   name: 'Phoenix 1.0.0',
   server: {
     decode: (data) => clientFrame(objectWords(data)),
-    encode: (frame) => (bytesIn(frame) ? undefined : serverText(frame, composeAnswer)),
+    encode: (frame) => (bytesIn(frame) ? undefined : answerText(serverSaying(frame))),
   },
   client: {
     decode: (data) => serverFrame(objectWords(data)),
-    encode: (frame) => (bytesIn(frame) ? undefined : clientText(frame, composeRequest)),
+    encode: (frame) => (bytesIn(frame) ? undefined : requestText(clientSaying(frame))),
   },
-  ...described('1.0.0'),
+  ...described('1.0.0', /^1\.0\.\d+$/),
 }
 
-function described(version: string): Omit<Serializer, 'name' | 'server' | 'client'> {
-  const versions = new RegExp(`^${version.slice(0, 1)}\\.0\\.(?:0|[1-9]\\d*)$`)
+function described(
+  version: string,
+  versions: RegExp,
+): Omit<Serializer, 'name' | 'server' | 'client'> {
   return {
     path: '/websocket',
     query: { vsn: version },
@@ -172,11 +181,12 @@ function clientFrame(words: Words): ClientFrame {
 }
 
 // A server's names are as long as it likes: whoever gets them asked for its topics.
-function serverFrame({ topic, event, payload, ...refs }: Words): ServerFrame {
+function serverFrame(words: Words): ServerFrame {
+  const { topic, event, payload } = words
   if (typeof topic !== 'string') throw malformed('expected `topic` to be a string')
   if (typeof event !== 'string') throw malformed('expected `event` to be a string')
-  const joinRef = checkRef(refs.joinRef, 'join_ref')
-  const ref = checkRef(refs.ref, 'ref')
+  const joinRef = checkRef(words.joinRef, 'join_ref')
+  const ref = checkRef(words.ref, 'ref')
   if (event === REPLY) return replyFrame(topic, joinRef, ref, payload)
   // In version 1 the ref alone tells which membership is meant.
   if (event === ERROR) return { kind: 'error', topic, joinRef: joinRef ?? ref, payload }
@@ -197,18 +207,16 @@ function bytesIn(frame: Frame): Uint8Array | undefined {
   return 'payload' in frame && frame.payload instanceof Uint8Array ? frame.payload : undefined
 }
 
-function clientText(frame: ClientFrame, compose: Compose): string {
-  if (frame.kind === 'heartbeat') return compose(null, frame.ref, SELF, HEARTBEAT, '{}')
-  const { topic, joinRef, ref } = frame
-  if (frame.kind === 'leave') return compose(joinRef, ref, topic, LEAVE, '{}')
+function clientSaying(frame: ClientFrame): Saying {
+  const { ref } = frame
+  if (frame.kind === 'heartbeat') {
+    return { joinRef: null, ref, topic: SELF, event: HEARTBEAT, payload: '{}' }
+  }
+  const { topic, joinRef } = frame
+  if (frame.kind === 'leave') return { joinRef, ref, topic, event: LEAVE, payload: '{}' }
   const event = eventOf(frame)
-  return compose(
-    joinRef,
-    ref,
-    topic,
-    event,
-    writeJson(frame.payload, `the payload of \`${event}\``),
-  )
+  const payload = writeJson(frame.payload, `the payload of \`${event}\``)
+  return { joinRef, ref, topic, event, payload }
 }
 
 // An event of bytes needs both refs: in a binary frame an empty one isn't null.
@@ -219,26 +227,26 @@ function clientBytes(frame: ClientFrame, data: Uint8Array): Uint8Array | undefin
   return writeBinary(PUSH_KIND, [joinRef, ref, topic, eventOf(frame)], data)
 }
 
-function serverText(frame: ServerFrame, compose: Compose): string | undefined {
-  switch (frame.kind) {
-    case 'push':
-      return compose(frame.joinRef, frame.ref, frame.topic, eventOf(frame), pushed(frame))
-    case 'reply': {
-      const response = writeJson(frame.payload, `the reply on \`${frame.topic}\``)
-      const payload = `{"status":${JSON.stringify(frame.status)},"response":${response}}`
-      return compose(frame.joinRef, frame.ref, frame.topic, REPLY, payload)
-    }
-    case 'error': {
-      const payload = writeJson(frame.payload, `the error on \`${frame.topic}\``)
-      return compose(frame.joinRef, frame.joinRef, frame.topic, ERROR, payload)
-    }
-    case 'close':
-      return compose(frame.joinRef, frame.joinRef, frame.topic, CLOSE, '{}')
-    case 'heartbeatReply':
-      return compose(null, frame.ref, SELF, REPLY, ALIVE)
-    case 'ping':
-      return undefined
+function serverSaying(frame: ServerFrame): Saying | undefined {
+  if (frame.kind === 'ping') return undefined
+  if (frame.kind === 'heartbeatReply') {
+    return { joinRef: null, ref: frame.ref, topic: SELF, event: REPLY, payload: ALIVE }
   }
+  const { topic, joinRef } = frame
+  if (frame.kind === 'close') return { joinRef, ref: joinRef, topic, event: CLOSE, payload: '{}' }
+  if (frame.kind === 'error') {
+    const payload = writeObject(frame.payload, `the error on \`${topic}\``)
+    return { joinRef, ref: joinRef, topic, event: ERROR, payload }
+  }
+  const { ref } = frame
+  if (frame.kind === 'push') {
+    const event = eventOf(frame)
+    const payload = writeObject(frame.payload, `the payload of \`${event}\``)
+    return { joinRef, ref, topic, event, payload }
+  }
+  const response = writeJson(frame.payload, `the reply on \`${topic}\``)
+  const payload = `{"status":${quoted(frame.status)},"response":${response}}`
+  return { joinRef, ref, topic, event: REPLY, payload }
 }
 
 function serverBytes(frame: ServerFrame, data: Uint8Array): Uint8Array | undefined {
@@ -251,11 +259,11 @@ function serverBytes(frame: ServerFrame, data: Uint8Array): Uint8Array | undefin
   return writeBinary(REPLY_KIND, [frame.joinRef, frame.ref, frame.topic, frame.status], data)
 }
 
-// phoenix.js looks into what a server pushes, and fails at null.
-function pushed({ event, payload }: PushFrame): string {
-  const text = writeJson(payload, `the payload of \`${event}\``)
+// phoenix.js looks into what a server tells, and fails at null.
+function writeObject(value: unknown, what: string): string {
+  const text = writeJson(value, what)
   if (text !== 'null') return text
-  throw new TypeError(`expected the payload of \`${event}\` to be an object, got null`)
+  throw new TypeError(`expected ${what} to be an object, got null`)
 }
 
 // What an application passes on from one client to others must not end their memberships.
@@ -266,31 +274,27 @@ function eventOf(frame: JoinFrame | PushFrame): string {
   throw new TypeError(`expected an event of your own, got \`${event}\`, which is one of Phoenix's`)
 }
 
-const quoted = JSON.stringify as (text: Ref) => string // never undefined for these
-
-function composeArray(
-  joinRef: Ref,
-  ref: Ref,
-  topic: string,
-  event: string,
-  payload: string,
-): string {
-  const [name, what] = [quoted(topic), quoted(event)]
-  return `[${quoted(joinRef)},${quoted(ref)},${name},${what},${payload}]`
+function arrayText(saying: Saying | undefined): string | undefined {
+  if (!saying) return undefined
+  const { joinRef, ref, topic, event, payload } = saying
+  return `[${quoted(joinRef)},${quoted(ref)},${quoted(topic)},${quoted(event)},${payload}]`
 }
 
-function composeAnswer(_: Ref, ref: Ref, topic: string, event: string, payload: string): string {
-  const [name, what] = [quoted(topic), quoted(event)]
-  return `{"topic":${name},"event":${what},"payload":${payload},"ref":${quoted(ref)}}`
+function answerText(saying: Saying | undefined): string | undefined {
+  return saying && `{${namedWords(saying)}}`
 }
 
-function composeRequest(
-  joinRef: Ref,
-  ref: Ref,
-  topic: string,
-  event: string,
-  payload: string,
-): string {
-  const answer = composeAnswer(joinRef, ref, topic, event, payload)
-  return joinRef === null ? answer : `${answer.slice(0, -1)},"join_ref":${quoted(joinRef)}}`
+// A server says in its ref whose end it tells of: it must know the join_ref.
+function requestText(saying: Saying): string {
+  const { joinRef } = saying
+  const rest = joinRef === null ? '' : `,"join_ref":${quoted(joinRef)}`
+  return `{${namedWords(saying)}${rest}}`
+}
+
+function namedWords({ topic, event, payload, ref }: Saying): string {
+  return `"topic":${quoted(topic)},"event":${quoted(event)},"payload":${payload},"ref":${quoted(ref)}`
+}
+
+function quoted(text: Ref): string {
+  return JSON.stringify(text)
 }
