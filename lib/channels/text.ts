@@ -97,9 +97,10 @@ function stringified(value: unknown, what: string): string | undefined {
 }
 
 // Read from the text, so that nobody meets what is too deep: JSON.parse of some engines, or whoever
-// walks through its result, recurses. A level takes two characters: a short text can't be deep.
+// walks through its result, recurses. Few texts have to be read for it.
 function nestsTooDeep(text: string): boolean {
-  if (text.length <= 2 * MOST_DEPTH) return false
+  // A level takes two characters, and one of them is a bracket that opens.
+  if (text.length <= 2 * MOST_DEPTH || !opensMoreThan(text, MOST_DEPTH)) return false
   let depth = 0
   for (let index = 0; index < text.length; index++) {
     const unit = text.charCodeAt(index)
@@ -109,6 +110,19 @@ function nestsTooDeep(text: string): boolean {
     if (depth > MOST_DEPTH) return true
   }
   return false
+}
+
+// Those in strings count, too: then the text is read, and that's all.
+function opensMoreThan(text: string, most: number): boolean {
+  let count = 0
+  for (const bracket of ['[', '{']) {
+    let at = text.indexOf(bracket)
+    while (at >= 0 && count <= most) {
+      count += 1
+      at = text.indexOf(bracket, at + 1)
+    }
+  }
+  return count > most
 }
 
 function endOfString(text: string, start: number): number {
