@@ -19,8 +19,9 @@ const rows: readonly (readonly string[])[] = [
     'backplane',
     'transport/scanner',
     'transport/outbox',
+    'channels/frame',
   ],
-  ['message', 'request', 'options', 'http'],
+  ['message', 'request', 'options', 'http', 'channels/text'],
   [
     'transport/transport',
     'transport/deflate',
@@ -29,8 +30,9 @@ const rows: readonly (readonly string[])[] = [
     'pings',
     'inbox',
     'keepalive',
+    'channels/binary',
   ],
-  ['transport/ws', 'transport/memory', 'signals'],
+  ['transport/ws', 'transport/memory', 'signals', 'channels/phoenix', 'channels/amber'],
   ['listen'],
   ['connection', 'room'],
   ['server', 'client'],
@@ -80,8 +82,15 @@ test('mitt is known to signals.ts alone, and ws to transport/ws.ts', () => {
   assert.deepEqual(users('ws'), ['transport/ws'])
 })
 
+test('the words of Phoenix are known to channels/phoenix.ts alone', () => {
+  const speakers = files.filter((file) =>
+    readFileSync(join(LIB, `${file}.ts`), 'utf8').includes('phx_'),
+  )
+  assert.deepEqual(speakers, ['channels/phoenix'])
+})
+
 test('what a client stands on needs nothing of Node, save types', () => {
-  const reached = new Set(['client'])
+  const reached = new Set(['client', 'channels/phoenix', 'channels/amber'])
   for (const file of reached) {
     for (const { from, to } of imports) if (from === file && files.includes(to)) reached.add(to)
   }
