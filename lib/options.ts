@@ -108,14 +108,16 @@ export interface ClientOptions extends ConnectionOptions {
   connectTimeout?: number | undefined
 }
 
-interface Rule<Value> {
+/** What an option may be. */
+export interface Rule<Value> {
   readonly fallback: Value
   readonly wanted: string
   readonly accepts: (value: unknown) => boolean
   readonly most?: number
 }
 
-type Resolved<Rules> = {
+/** The options of some rules, settled. */
+export type Resolved<Rules> = {
   readonly [Name in keyof Rules]: Rules[Name] extends Rule<infer Value> ? Value : never
 }
 
@@ -136,14 +138,16 @@ const bytes = (fallback: number): Rule<number> => ({
   accepts: (value) => isWhole(value, 1),
 })
 
-const milliseconds = (fallback: number, from: 0 | 1): Rule<number> => ({
+/** Is the rule of a duration. */
+export const milliseconds = (fallback: number, from: 0 | 1): Rule<number> => ({
   fallback,
   wanted: `milliseconds from ${from} up`,
   accepts: (value) => typeof value === 'number' && Number.isFinite(value) && value >= from,
   most: LONGEST_TIMER,
 })
 
-const count = (): Rule<number> => ({
+/** Is the rule of a count. */
+export const count = (): Rule<number> => ({
   fallback: 1,
   wanted: 'a whole number from 1 up',
   accepts: (value) => isWhole(value, 1),
@@ -155,7 +159,8 @@ const flag = (): Rule<boolean> => ({
   accepts: (value) => typeof value === 'boolean',
 })
 
-function orFalse<Value>(rule: Rule<Value>, fallback: Value | false): Rule<Value | false> {
+/** Is a rule that may be disabled. */
+export function orFalse<Value>(rule: Rule<Value>, fallback: Value | false): Rule<Value | false> {
   return {
     ...rule,
     fallback,
@@ -311,7 +316,7 @@ export function checkNames(given: object, known: readonly string[], inside = '')
  *
  * @throws TypeError for an unknown name, with the nearest one, and for a value that can't be.
  */
-function resolve<Rules extends object>(rules: Rules, given: object = {}): Resolved<Rules> {
+export function resolve<Rules extends object>(rules: Rules, given: object = {}): Resolved<Rules> {
   if (!isObject(given) || isList(given)) throw unexpected('the options', 'an object', given)
   const known = new Map<string, Rule<unknown>>(Object.entries(rules))
   const settled = new Map([...known].map(([name, rule]) => [name, rule.fallback]))

@@ -21,7 +21,7 @@ const rows: readonly (readonly string[])[] = [
     'transport/outbox',
     'channels/frame',
   ],
-  ['message', 'request', 'options', 'http', 'channels/text'],
+  ['message', 'request', 'options', 'http', 'channels/text', 'channels/contract'],
   [
     'transport/transport',
     'transport/deflate',
@@ -31,13 +31,24 @@ const rows: readonly (readonly string[])[] = [
     'inbox',
     'keepalive',
     'channels/binary',
+    'channels/broadcast',
   ],
-  ['transport/ws', 'transport/memory', 'signals', 'channels/phoenix', 'channels/amber'],
-  ['listen'],
+  [
+    'transport/ws',
+    'transport/memory',
+    'signals',
+    'channels/phoenix',
+    'channels/amber',
+    'channels/mail',
+  ],
+  ['listen', 'channels/received', 'channels/options'],
   ['connection', 'room'],
-  ['server', 'client'],
-  ['testing'],
-  ['index'],
+  ['server', 'client', 'channels/channel'],
+  ['testing', 'channels/topic'],
+  ['index', 'channels/membership'],
+  ['channels/peer'],
+  ['channels/server'],
+  ['channels/index'],
 ]
 const arrows: readonly string[] = ['options → request', 'http → options']
 
