@@ -39,6 +39,11 @@ export interface Hall<Context extends {}> {
 const UNMATCHED = { reason: 'unmatched topic' }
 const TOO_MANY = { reason: 'too many channels joined' }
 
+/** Is what the members of a topic are called on the backplane, beside the rooms of its server. */
+export function roomOf(topic: string): string {
+  return `topic:${topic}`
+}
+
 /** A client of a channel server: its connection, its dialect, its channels. */
 export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Context> {
   waits = 0
@@ -160,20 +165,20 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
   }
 
   entered(channel: ServerChannel<Context>): void {
-    this.#hall.rooms.state(channel.topic).add(channel)
+    this.#hall.rooms.state(roomOf(channel.topic)).add(channel)
   }
 
   gone(channel: ServerChannel<Context>): void {
     const { topic } = channel
     if (this.#channels.get(topic) === channel) this.#channels.delete(topic)
-    const state = this.#hall.rooms.state(topic)
+    const state = this.#hall.rooms.state(roomOf(topic))
     if (state.members.has(channel)) state.delete(channel)
   }
 
   broadcast(from: ServerChannel<Context>, event: string, payload: unknown): void {
     const { rooms, serializer } = this.#hall
     const { topic } = from
-    rooms.emit(topic, broadcastOf(serializer, { topic, event, payload }), from)
+    rooms.emit(roomOf(topic), broadcastOf(serializer, { topic, event, payload }), from)
   }
 
   #join(frame: JoinFrame): void {

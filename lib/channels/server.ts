@@ -13,7 +13,7 @@ import {
   type ChannelServerOptions,
   type ChannelServerSettings,
 } from './options.ts'
-import { Peer, type Hall } from './peer.ts'
+import { Peer, roomOf, type Hall } from './peer.ts'
 import { phoenix } from './phoenix.ts'
 import { checkPattern, Topic } from './topic.ts'
 
@@ -167,7 +167,8 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
   }
 
   emit(topic: string, event: string, payload: unknown): void {
-    this.rooms.emit(topic, broadcastOf(this.serializer, { topic, event, payload }), undefined)
+    const message = broadcastOf(this.serializer, { topic, event, payload })
+    this.rooms.emit(roomOf(topic), message, undefined)
   }
 
   topicOf(name: string): Topic<Loose, Loose, Context> | undefined {
