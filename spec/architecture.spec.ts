@@ -21,7 +21,7 @@ const rows: readonly (readonly string[])[] = [
     'transport/outbox',
     'channels/frame',
   ],
-  ['message', 'request', 'options', 'http', 'channels/text', 'channels/contract'],
+  ['message', 'request', 'options', 'http', 'channels/text'],
   [
     'transport/transport',
     'transport/deflate',
@@ -32,6 +32,7 @@ const rows: readonly (readonly string[])[] = [
     'keepalive',
     'channels/binary',
     'channels/broadcast',
+    'channels/contract',
   ],
   [
     'transport/ws',

@@ -1,3 +1,5 @@
+import { unexpected } from '../errors.ts'
+import { checkNames } from '../options.ts'
 import { isPromise } from '../promises.ts'
 
 /** Is any schema that follows Standard Schema, version 1 (https://standardschema.dev): zod, valibot, arktype. */
@@ -57,6 +59,18 @@ export interface Invalid {
 export type Verdict = { readonly value: unknown } | { readonly refusal: Invalid }
 
 const MOST_ISSUES = 20 // a peer chooses how many there are
+
+/** Throws a TypeError for what isn't a contract. */
+export function checkContract(contract: Contract): void {
+  checkNames(contract, ['in', 'out', 'join'])
+  const { in: received = {}, out: sent = {}, join } = contract
+  const schemas = Object.entries({ ...received, ...sent })
+  if (join !== undefined) schemas.push(['join', join])
+  for (const [name, schema] of schemas) {
+    if (typeof schema?.['~standard']?.validate === 'function') continue
+    throw unexpected(`the schema of \`${name}\``, 'one that follows Standard Schema', schema)
+  }
+}
 
 /** Judges a payload; throws, or rejects, with whatever the schema throws. */
 export function judged(schema: StandardSchema, payload: unknown): Verdict | PromiseLike<Verdict> {

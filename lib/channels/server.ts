@@ -6,7 +6,13 @@ import { BUILD, type Floor, type Ground, type Guest, type WebsocketServer } from
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from '../signals.ts'
 import { arrived, broadcastOf } from './broadcast.ts'
 import type { Loose } from './channel.ts'
-import type { Contract, Input, Output, StandardSchema } from './contract.ts'
+import {
+  checkContract,
+  type Contract,
+  type Input,
+  type Output,
+  type StandardSchema,
+} from './contract.ts'
 import type { ServerChannel } from './membership.ts'
 import {
   resolveChannels,
@@ -98,6 +104,7 @@ export class ChannelServer<Context extends {} = {}> implements Target<ChannelSer
   ): Topic<Outputs<Terms['in']>, Inputs<Terms['out']>, Context, Joined<Terms['join']>>
   topic(pattern: string, contract?: Contract): Topic<Loose, Loose, Context> {
     checkPattern(pattern)
+    if (contract !== undefined) checkContract(contract)
     const topic = new Topic<Loose, Loose, Context>(pattern, contract, this.#signals)
     this.#floor.declare(topic)
     return topic
