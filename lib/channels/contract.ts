@@ -17,20 +17,46 @@ export interface StandardSchemaProps<Input = unknown, Output = Input> {
   /** Judges a value. */
   readonly validate: (value: unknown) => Judgement<Output> | Promise<Judgement<Output>>
   /** Nothing at run time: what it takes and gives, for the compiler. */
-  readonly types?: { readonly input: Input; readonly output: Output } | undefined
+  readonly types?: SchemaTypes<Input, Output> | undefined
 }
 
-/** What a schema says of a value: the value it makes of it, or what is wrong. */
-export type Judgement<Output> =
-  | { readonly value: Output; readonly issues?: undefined }
-  | { readonly issues: readonly SchemaIssue[] }
+/** What a schema takes and gives. */
+export interface SchemaTypes<Input = unknown, Output = Input> {
+  /** What it takes. */
+  readonly input: Input
+  /** What it gives. */
+  readonly output: Output
+}
+
+/** A value that a schema lets pass. */
+export interface Passed<Output> {
+  /** What it makes of it. */
+  readonly value: Output
+  /** Nothing is wrong. */
+  readonly issues?: undefined
+}
+
+/** A value that a schema doesn't let pass. */
+export interface Failed {
+  /** What is wrong. */
+  readonly issues: readonly SchemaIssue[]
+}
+
+/** Is what a schema says of a value. */
+export type Judgement<Output> = Passed<Output> | Failed
 
 /** What is wrong with a value. */
 export interface SchemaIssue {
   /** In words for humans. */
   readonly message: string
   /** Where in the value. */
-  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
+  readonly path?: readonly (PropertyKey | PathSegment)[] | undefined
+}
+
+/** A step on the way into a value. */
+export interface PathSegment {
+  /** The name, or the index. */
+  readonly key: PropertyKey
 }
 
 /** What the members of a topic and its server say to each other: a schema for each event. */

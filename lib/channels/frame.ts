@@ -3,10 +3,13 @@ export type Ref = string | null
 
 /** A client asks to be a member of a topic. */
 export interface JoinFrame {
+  /** What it is. */
   readonly kind: 'join'
+  /** What it is about. */
   readonly topic: string
   /** What the client calls the membership it asks for; on every later frame of it. */
   readonly joinRef: Ref
+  /** What the client numbers it with, and an answer to it. */
   readonly ref: Ref
   /** Any JSON value, or bytes; `{}` where there is none. */
   readonly payload: unknown
@@ -14,9 +17,13 @@ export interface JoinFrame {
 
 /** A client's membership of a topic ends, as it wishes. */
 export interface LeaveFrame {
+  /** What it is. */
   readonly kind: 'leave'
+  /** What it is about. */
   readonly topic: string
+  /** What the client calls the membership; null: whichever it has. */
   readonly joinRef: Ref
+  /** What the client numbers it with, and an answer to it. */
   readonly ref: Ref
 }
 
@@ -27,10 +34,15 @@ export interface LeaveFrame {
  * joinRef is a broadcast, whose encoding serves every member.
  */
 export interface PushFrame {
+  /** What it is. */
   readonly kind: 'push'
+  /** What it is about. */
   readonly topic: string
+  /** What its sender calls it. */
   readonly event: string
+  /** What the client calls the membership; null: whichever it has. */
   readonly joinRef: Ref
+  /** What the client numbers it with, and an answer to it. */
   readonly ref: Ref
   /** Any JSON value, or bytes. */
   readonly payload: unknown
@@ -38,9 +50,13 @@ export interface PushFrame {
 
 /** A server answers a join, a leave or a push: what is answered is known by its ref. */
 export interface ReplyFrame {
+  /** What it is. */
   readonly kind: 'reply'
+  /** What it is about. */
   readonly topic: string
+  /** What the client calls the membership; null: whichever it has. */
   readonly joinRef: Ref
+  /** What the client numbers it with, and an answer to it. */
   readonly ref: Ref
   /** `ok`, `error`, or a word of the application's own. */
   readonly status: string
@@ -50,7 +66,9 @@ export interface ReplyFrame {
 
 /** A membership crashed in the server: the client may join again. */
 export interface ErrorFrame {
+  /** What it is. */
   readonly kind: 'error'
+  /** What it is about. */
   readonly topic: string
   /** The membership that is meant; null: whichever the client has. */
   readonly joinRef: Ref
@@ -60,7 +78,9 @@ export interface ErrorFrame {
 
 /** A membership is over: the client doesn't join again by itself. */
 export interface CloseFrame {
+  /** What it is. */
   readonly kind: 'close'
+  /** What it is about. */
   readonly topic: string
   /** The membership that is meant; null: whichever the client has. */
   readonly joinRef: Ref
@@ -68,18 +88,23 @@ export interface CloseFrame {
 
 /** A client asks whether the server is there. */
 export interface HeartbeatFrame {
+  /** What it is. */
   readonly kind: 'heartbeat'
+  /** What the client numbers it with, and an answer to it. */
   readonly ref: Ref
 }
 
 /** A server answers that it is there. */
 export interface HeartbeatReplyFrame {
+  /** What it is. */
   readonly kind: 'heartbeatReply'
+  /** What the client numbers it with, and an answer to it. */
   readonly ref: Ref
 }
 
 /** A server says unasked that it is there. */
 export interface PingFrame {
+  /** What it is. */
   readonly kind: 'ping'
 }
 

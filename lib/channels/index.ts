@@ -8,14 +8,35 @@ export {
 } from './channel.ts'
 export type {
   Contract,
+  Failed,
   Input,
   Judgement,
   Output,
+  Passed,
+  PathSegment,
   SchemaIssue,
+  SchemaTypes,
   StandardSchema,
   StandardSchemaProps,
 } from './contract.ts'
-export type { Codec, Frame, Serializer } from './frame.ts'
+export type {
+  ClientFrame,
+  CloseFrame,
+  Codec,
+  ErrorFrame,
+  Frame,
+  HeartbeatFrame,
+  HeartbeatReplyFrame,
+  JoinFrame,
+  LeaveFrame,
+  PingFrame,
+  PushFrame,
+  Ref,
+  ReplyFrame,
+  Serializer,
+  ServerFrame,
+  SignsOfLife,
+} from './frame.ts'
 export type { ChannelServerOptions } from './options.ts'
 export { phoenix, phoenixV1 } from './phoenix.ts'
 export type { Message } from './received.ts'

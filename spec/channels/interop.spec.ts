@@ -45,6 +45,7 @@ async function stage(
         transport: WebSocket,
         rejoinAfterMs: () => 20,
         reconnectAfterMs: () => 20,
+        timeout: 3_000,
         ...own,
       })
       socket.connect()
