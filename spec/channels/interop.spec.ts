@@ -16,11 +16,11 @@ interface Stage {
   readonly server: WebsocketServer
   readonly channels: ChannelServer
   /** A socket of the version under test, connected; it goes with the test. */
-  socket(options?: {
+  readonly socket: (options?: {
     authToken?: string
     params?: object
     heartbeatIntervalMs?: number
-  }): PhoenixSocket
+  }) => PhoenixSocket
 }
 
 /** Starts a server on a port of its own, mounted at /socket. */
@@ -56,7 +56,7 @@ async function stage(
 }
 
 /** Is how a join, a leave or a push is answered. */
-function answered(push: PhoenixPush): Promise<[status: string, response: any]> {
+function answered(push: PhoenixPush): Promise<[status: string, response: unknown]> {
   return new Promise((resolve) => {
     for (const status of ['ok', 'error', 'timeout', 'later']) {
       push.receive(status, (response: unknown) => resolve([status, response]))
@@ -76,7 +76,7 @@ function secondTime(push: PhoenixPush): Promise<void> {
 }
 
 /** Is the next event of that name. */
-function heard(channel: PhoenixChannel, event: string): Promise<any> {
+function heard(channel: PhoenixChannel, event: string): Promise<unknown> {
   return new Promise((resolve) => channel.on(event, resolve))
 }
 

@@ -14,7 +14,7 @@ interface PhoenixSerializer {
 
 /** Receives what is answered. */
 interface PhoenixPush {
-  receive(status: string, callback: (response: any) => void): this
+  receive(status: string, callback: (response: unknown) => void): this
 }
 
 interface PhoenixChannel {
@@ -23,7 +23,7 @@ interface PhoenixChannel {
   join(timeout?: number): PhoenixPush
   leave(timeout?: number): PhoenixPush
   push(event: string, payload: unknown, timeout?: number): PhoenixPush
-  on(event: string, callback: (payload: any) => void): number
+  on(event: string, callback: (payload: unknown) => void): number
   onClose(callback: () => void): void
   onError(callback: (reason: unknown) => void): void
 }

@@ -24,7 +24,10 @@ async function connectRaw(port: number, shake: Shake): Promise<Answer> {
   return answer
 }
 
-function serve(options?: ChannelServerOptions, serverOptions?: ServerOptions) {
+function serve(
+  options?: ChannelServerOptions,
+  serverOptions?: ServerOptions,
+): { server: WebsocketServer; channels: ChannelServer } {
   const server = new WebsocketServer({ path: '/socket', ...serverOptions })
   const channels = new ChannelServer(server, options)
   return { server, channels }

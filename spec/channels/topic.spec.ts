@@ -9,10 +9,19 @@ import {
 import { cut } from 'simplewebsockets/testing'
 import { AMBER, PHOENIX, PHOENIX_1, Raw, reply } from './raw.ts'
 
-function serve(options?: ChannelServerOptions) {
+function serve(options?: ChannelServerOptions): {
+  server: WebsocketServer
+  channels: ChannelServer
+} {
   const server = new WebsocketServer()
   const channels = new ChannelServer(server, options)
   return { server, channels }
+}
+
+/** Is the next value of a loop that goes on. */
+async function next<Value>(loop: AsyncIterator<Value, unknown>): Promise<Value> {
+  const step = await loop.next()
+  return step.done === true ? assert.fail('it has ended') : step.value
 }
 
 const patterns: [pattern: string, topic: string, fits: boolean][] = [
@@ -232,14 +241,14 @@ test('a second join while the first is under way refuses the first', async () =>
   const { server, channels } = serve()
   const requests = listen(channels.topic('*'), 'join')
   const client = await (await Raw.enter(server)).join('a', '1')
-  const first = (await requests.next()).value
+  const first = await next(requests)
   first.accept()
   await client.ask(['2', '2', 'a', 'phx_join', {}])
-  const second = (await requests.next()).value
+  const second = await next(requests)
   assert.deepEqual(await client.ask(['3', '3', 'a', 'phx_join', {}]), [
     reply(['2', '2'], 'a', 'error', { reason: 'replaced' }),
   ])
-  const third = (await requests.next()).value
+  const third = await next(requests)
   third.accept()
   second.accept()
   assert.deepEqual(await client.heard(), [
