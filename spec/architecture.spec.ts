@@ -45,7 +45,7 @@ const rows: readonly (readonly string[])[] = [
   ['listen', 'channels/received', 'channels/options'],
   ['connection', 'room'],
   ['server', 'client', 'channels/channel'],
-  ['testing', 'channels/topic'],
+  ['testing', 'channels/topic', 'channels/hearing'],
   ['index', 'channels/membership'],
   ['channels/peer'],
   ['channels/server'],

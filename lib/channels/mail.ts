@@ -4,7 +4,7 @@ import { Inbox, type Taker } from '../inbox.ts'
 export const EVERY: unique symbol = Symbol('every')
 
 /** An event by its name, or all of them. */
-export type Heard = string | typeof EVERY
+export type Mailed = string | typeof EVERY
 
 /** What waits in a mail. */
 export interface Letter {
@@ -60,7 +60,7 @@ export class Mail<Value extends Letter> {
   }
 
   /** Adds a listener. */
-  add(heard: Heard, taker: Taker<Value>): void {
+  add(heard: Mailed, taker: Taker<Value>): void {
     const inbox = heard === EVERY ? this.#everyInbox() : this.#namedInbox(heard)
     if (!inbox.heard) this.#gather(heard, inbox)
     inbox.add(taker)
@@ -68,7 +68,7 @@ export class Mail<Value extends Letter> {
   }
 
   /** Removes a listener; what only it still had to take waits for the next one. */
-  remove(heard: Heard, taker: Taker<Value>): void {
+  remove(heard: Mailed, taker: Taker<Value>): void {
     const inbox = heard === EVERY ? this.#every : this.#named?.get(heard)
     if (!inbox) return
     inbox.remove(taker)
@@ -79,7 +79,7 @@ export class Mail<Value extends Letter> {
   }
 
   /** Lets a listener have its next letter. */
-  resume(heard: Heard, taker: Taker<Value>): void {
+  resume(heard: Mailed, taker: Taker<Value>): void {
     const inbox = heard === EVERY ? this.#every : this.#named?.get(heard)
     if (inbox) inbox.resume(taker)
   }
@@ -116,7 +116,7 @@ export class Mail<Value extends Letter> {
   }
 
   /** Brings what waits for want of a listener to the first one who hears of it. */
-  #gather(heard: Heard, inbox: Inbox<Value>): void {
+  #gather(heard: Mailed, inbox: Inbox<Value>): void {
     if (heard !== EVERY) {
       const every = this.#every
       if (!every || every.heard || every.waiting === 0) return

@@ -6,12 +6,13 @@ import { DELIVER, type Data, type Message as Prepared } from '../message.ts'
 import { checkNames } from '../options.ts'
 import { handled, isPromise } from '../promises.ts'
 import type { RoomMember } from '../room.ts'
-import { SIGNALS, Signals, type Hearer, type Target } from '../signals.ts'
+import { SIGNALS, type Hearer, type Signals, type Target } from '../signals.ts'
 import { Broadcast } from './broadcast.ts'
-import { Channel, CHANNEL, type ChannelEvents, type ChannelState, type Loose } from './channel.ts'
+import { Channel, type ChannelEvents, type ChannelState, type Loose } from './channel.ts'
 import { judged, type StandardSchema, type Verdict } from './contract.ts'
 import type { JoinFrame, PushFrame, Ref, ServerFrame } from './frame.ts'
-import { EVERY, Mail, type Heard, type Tally } from './mail.ts'
+import { ChannelSignals, Messages, type Heard } from './hearing.ts'
+import { Mail, type Mailed, type Tally } from './mail.ts'
 import { Received, type Answerer, type Message } from './received.ts'
 import { Joining, type JoinRequest, type LeaveReason, type Topic } from './topic.ts'
 
@@ -82,110 +83,10 @@ class Request<Context extends {}>
   }
 }
 
-/** Who listens to a channel itself. */
-class ChannelSignals<Context extends {}> extends Signals<ChannelEvents> {
-  readonly #channel: ServerChannel<Context>
-
-  constructor(channel: ServerChannel<Context>) {
-    super(CHANNEL)
-    this.#channel = channel
-  }
-
-  override get parent(): Hearer {
-    return this.#channel.host.hearer
-  }
-
-  override get owner(): ServerChannel<Context> {
-    return this.#channel
-  }
-
-  override closedError(): ClosedError {
-    return this.#channel.closedError()
-  }
-
-  override attach<Value>(event: PropertyKey, taker: Taker<Value>): void {
-    if (event === 'message') this.#channel.attach(EVERY, taker)
-    else super.attach(event, taker)
-  }
-
-  override detach<Value>(event: PropertyKey, taker: Taker<Value>): void {
-    if (event === 'message') this.#channel.detach(EVERY, taker)
-    else super.detach(event, taker)
-  }
-
-  override resume<Value>(event: PropertyKey, taker: Taker<Value>): void {
-    if (event === 'message') this.#channel.resume(EVERY, taker)
-  }
-
-  override wait(event: PropertyKey, step: 1 | -1): void {
-    if (event !== 'close') this.#channel.host.wait(step)
-  }
-
-  override failed(event: PropertyKey, cause: unknown, value: unknown): void {
-    // A connection that closes while a listener waits for something on it is no failure.
-    if (cause instanceof ClosedError && cause.target === this.#channel.connection) return
-    super.failed(event, cause, value)
-    this.#channel.crash()
-  }
-}
-
-/** Who listens to what the peer pushes, by its name. */
-class MessageSignals<Context extends {}> extends Signals<Record<string, Message>> {
-  readonly #channel: ServerChannel<Context>
-
-  constructor(channel: ServerChannel<Context>) {
-    super({ kind: 'channel', events: [] })
-    this.#channel = channel
-  }
-
-  /** A peer names its events as it likes. */
-  override check(event: PropertyKey): void {
-    if (typeof event !== 'string') throw new TypeError('expected the name of an event')
-  }
-
-  override closedError(): ClosedError {
-    return this.#channel.closedError()
-  }
-
-  override attach<Value>(event: PropertyKey, taker: Taker<Value>): void {
-    this.#channel.attach(String(event), taker)
-  }
-
-  override detach<Value>(event: PropertyKey, taker: Taker<Value>): void {
-    this.#channel.detach(String(event), taker)
-  }
-
-  override resume<Value>(event: PropertyKey, taker: Taker<Value>): void {
-    this.#channel.resume(String(event), taker)
-  }
-
-  override wait(_: PropertyKey, step: 1 | -1): void {
-    this.#channel.host.wait(step)
-  }
-
-  override failed(event: PropertyKey, cause: unknown, value: unknown): void {
-    // A peer's event of that name isn't the channel's own, whose failing listeners are only printed.
-    this.#channel[SIGNALS].failed(event === 'error' ? 'message' : event, cause, value)
-  }
-}
-
-/** What is listened to for what the peer pushes. */
-class Messages<Context extends {}> implements Target<Record<string, Message>> {
-  readonly #signals: MessageSignals<Context>
-
-  constructor(channel: ServerChannel<Context>) {
-    this.#signals = new MessageSignals(channel)
-  }
-
-  get [SIGNALS](): Signals<Record<string, Message>> {
-    return this.#signals
-  }
-}
-
 /** One membership of one topic, on the server that has it. */
 export class ServerChannel<Context extends {} = {}>
   extends Channel<Loose, Loose, Context>
-  implements RoomMember, Answerer, Tally
+  implements RoomMember, Answerer, Tally, Heard
 {
   readonly topic: string
   readonly #host: Host<Context>
@@ -193,8 +94,8 @@ export class ServerChannel<Context extends {} = {}>
   readonly #joinRef: Ref
   #state: ChannelState = 'joining'
   #pending: Pending | undefined
-  #signals: ChannelSignals<Context> | undefined
-  #messages: Messages<Context> | undefined
+  #signals: ChannelSignals | undefined
+  #messages: Messages | undefined
   #mail: Mail<Received> | undefined
   #checking: Promise<void> | undefined
   #count = 0
@@ -223,8 +124,8 @@ export class ServerChannel<Context extends {} = {}>
     return this.#signals
   }
 
-  get host(): Host<Context> {
-    return this.#host
+  get hearer(): Hearer {
+    return this.#host.hearer
   }
 
   get state(): ChannelState {
@@ -395,19 +296,23 @@ export class ServerChannel<Context extends {} = {}>
     if (this.#why && this.#mail?.waiting === 0) this.#isOver()
   }
 
-  attach<Value>(heard: Heard, taker: Taker<Value>): void {
+  attach<Value>(heard: Mailed, taker: Taker<Value>): void {
     this.#mail ??= new Mail(this)
     if (this.#why) this.#mail.end()
     // Whoever listens to this takes messages, as the events of a channel say.
     this.#mail.add(heard, taker as unknown as Taker<Received>)
   }
 
-  detach<Value>(heard: Heard, taker: Taker<Value>): void {
+  detach<Value>(heard: Mailed, taker: Taker<Value>): void {
     this.#mail?.remove(heard, taker as unknown as Taker<Received>)
   }
 
-  resume<Value>(heard: Heard, taker: Taker<Value>): void {
+  resume<Value>(heard: Mailed, taker: Taker<Value>): void {
     this.#mail?.resume(heard, taker as unknown as Taker<Received>)
+  }
+
+  wait(step: 1 | -1): void {
+    this.#host.wait(step)
   }
 
   closedError(): ClosedError {
