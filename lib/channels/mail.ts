@@ -63,8 +63,8 @@ export class Mail<Value extends Letter> {
   add(heard: Mailed, taker: Taker<Value>): void {
     const inbox = heard === EVERY ? this.#everyInbox() : this.#namedInbox(heard)
     if (!inbox.heard) this.#gather(heard, inbox)
+    if (!inbox.heard && this.#ended) inbox.end()
     inbox.add(taker)
-    if (this.#ended) inbox.end()
   }
 
   /** Removes a listener; what only it still had to take waits for the next one. */
