@@ -1,8 +1,8 @@
 import { STATUS_CODES, type IncomingMessage } from 'node:http'
-import { messageOf, PeerConnectError } from './errors.ts'
+import { messageOf, PeerConnectError, type Denial } from './errors.ts'
 import type { ServerSettings } from './options/server.ts'
 import { originAllowed } from './origin.ts'
-import { matchPath, pathOf } from './path.ts'
+import { findPath, pathOf, type Place } from './path.ts'
 import { RequestDetails, type RequestSource } from './request.ts'
 
 /** Somebody at the door, and what they are judged by. */
@@ -13,6 +13,8 @@ export interface Knock {
   readonly connections: number
   /** How many of them come from the same address. */
   readonly fromAddress: number
+  /** What is answered to whom `authorize` doesn't know. */
+  readonly denial: Denial
 }
 
 /** Lets in, or throws a `PeerConnectError` with the status of the answer. */
@@ -40,19 +42,24 @@ const rules: readonly Rule[] = [
   },
 ]
 
+/** A request, and which ending its path has. */
+interface Received {
+  readonly request: RequestDetails
+  readonly ending: string
+}
+
 /**
  * Is the details of a request for a server.
  *
  * @throws PeerConnectError 400 for a path that can't be read, 404 for one that isn't served.
  */
-export function received(source: RequestSource, { path: pattern }: ServerSettings): RequestDetails {
+export function received(source: RequestSource, place: Place): Received {
   const path = pathOf(source.url)
   if (path === undefined) throw new PeerConnectError('the path makes no sense', { status: 400 })
-  const params = pattern === undefined ? undefined : matchPath(pattern, path)
-  if (pattern !== undefined && !params) {
-    throw new PeerConnectError(`nothing is served at ${path}`, { status: 404 })
-  }
-  return new RequestDetails(source, params)
+  const spot = findPath(place, path)
+  if (!spot) throw new PeerConnectError(`nothing is served at ${path}`, { status: 404 })
+  const params = place.path === undefined ? undefined : spot.params
+  return { request: new RequestDetails(source, params), ending: spot.ending }
 }
 
 /**
@@ -70,12 +77,12 @@ export function judge(knock: Knock): void {
  */
 export async function authorized(
   authorize: NonNullable<ServerSettings['authorize']>,
-  { request, settings: { handshakeTimeout } }: Knock,
+  { request, denial, settings: { handshakeTimeout } }: Knock,
 ): Promise<{}> {
   const verdict = await within(handshakeTimeout, judged(authorize, request))
   if (verdict === true) return {}
   if (typeof verdict === 'object' && verdict !== null) return verdict
-  throw new PeerConnectError('not authorized', { status: 401 })
+  throw new PeerConnectError('not authorized', denial)
 }
 
 async function judged(

@@ -47,6 +47,27 @@ export interface Counts {
   dropped: number
 }
 
+/** Reads a connection's messages as they come, in place of the listeners of `message`. */
+export interface Reader {
+  /** How many `once` are pending that need reading to go on. */
+  readonly waits: number
+  /** How many messages wait for a slow listener. */
+  readonly waiting: number
+  /** The bytes of all messages that wait. */
+  readonly waitingBytes: number
+  /** Tells what to do about messages that nobody listens to. */
+  readonly unheardOf: string
+  /** Takes a message; throws a `FrameError` for what the connection has to close for. */
+  read(data: Data, size: number): void
+  /** Hears that the peer has pinged. */
+  pinged(): void
+  /** Hears that the connection has ended. */
+  ended(reason: CloseReason): void
+}
+
+/** Names the method that gives a connection its reader, before its first message. */
+export const READ: unique symbol = Symbol('read')
+
 /** How a connection closes. */
 interface Closing {
   /** Why: what whoever closed first said. */
@@ -106,6 +127,12 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
       this.#connection.#flow()
     }
 
+    override check(event: PropertyKey): void {
+      super.check(event)
+      if (event !== 'message' || !this.#connection.#reader) return
+      throw new TypeError('the messages of this connection are for its channels: listen to those')
+    }
+
     override unheard(): void {
       this.#connection.#shut(named(1011))
     }
@@ -119,6 +146,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     }
 
     ping(payload: Uint8Array): void {
+      this.#connection.#reader?.pinged()
       if (this.listens('ping')) this.emit('ping', this.#connection.#readable(payload))
     }
 
@@ -172,6 +200,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   #state = OPEN
   #closing: Closing | undefined
   #pings: Pings | undefined
+  #reader: Reader | undefined
   #paused = false
   #full = false
 
@@ -304,8 +333,13 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   }
 
   /** @internal */
-  [DELIVER](message: Message): boolean {
+  [DELIVER](message: Data | Message): boolean {
     return this.#send(message)
+  }
+
+  /** @internal */
+  [READ](reader: Reader): void {
+    this.#reader = reader
   }
 
   /** @internal */
@@ -369,6 +403,9 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
       this.#invalid(messageTooBig(most))
     } else if (signals.waitingBytes > most) {
       this.#maker.counts.dropped++ // the connection closes for it already
+    } else if (this.#reader) {
+      this.#maker.counts.received++
+      this.#handOn(this.#reader, data, size)
     } else {
       this.#maker.counts.received++
       const taken = signals.put(this.#maker.settings.binary ? toBytes(data) : data, size)
@@ -377,10 +414,28 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     }
   }
 
+  #handOn(reader: Reader, data: Data, size: number): void {
+    try {
+      reader.read(data, size)
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error
+      this.#invalid({ code: error.code, description: error.message }, error.cause)
+    }
+    if (reader.waitingBytes <= this.#maker.settings.maxReceivedMessageSize) return
+    this.#invalid({
+      code: 1008,
+      description: reader.waiting > 0 ? this.#slow() : reader.unheardOf,
+    })
+  }
+
   #unheardOf(): string {
     return this.#inside.listens('message')
-      ? `more than ${this.#maker.settings.maxReceivedMessageSize} bytes wait for a slow listener`
+      ? this.#slow()
       : 'listen to `message`, even with an empty callback'
+  }
+
+  #slow(): string {
+    return `more than ${this.#maker.settings.maxReceivedMessageSize} bytes wait for a slow listener`
   }
 
   /** Pauses reading while too much waits for a slow listener, unless somebody needs it to go on. */
@@ -396,13 +451,15 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
 
   #backlogged(): boolean {
     const signals = this.#inside
-    if (signals.waiting === 0 || !signals.listens('message')) return false
+    const { waiting, waitingBytes } = this.#reader ?? signals
+    if (waiting === 0 || !(this.#reader || signals.listens('message'))) return false
     const most = this.#maker.settings.maxReceivedMessageSize / SOFT_SHARE
-    return signals.waiting > SOFT_BOUND || signals.waitingBytes > most
+    return waiting > SOFT_BOUND || waitingBytes > most
   }
 
   #mustRead(): boolean {
-    return this.#inside.waits > 0 || this.#pings?.asked === true
+    const waits = this.#inside.waits + (this.#reader?.waits ?? 0)
+    return waits > 0 || this.#pings?.asked === true
   }
 
   #sendPing(payload: Uint8Array, asked: Deferred<number> | undefined): void {
@@ -467,6 +524,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     this.#state = CLOSING
     this.#maker.keepalive?.delete(signals)
     this.#maker.gone(this)
+    this.#reader?.ended(closing.reason)
     this.#state = CLOSED
     this.#pings?.reject(this.#closedError())
     // Who closes without listening has no more use for what waits.

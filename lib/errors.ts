@@ -4,7 +4,8 @@
  * ├─ PeerConnectError    a peer was not let in
  * ├─ CallbackError       a listener of yours failed
  * ├─ FrameError          an invalid or oversized message
- * └─ ClosedError         something was asked of what has closed
+ * ├─ ClosedError         something was asked of what has closed
+ * └─ ChannelError        a join or a push was refused, or not answered
  */
 
 /** What an error is made with, besides its message. */
@@ -73,6 +74,14 @@ export class ConnectError extends WebsocketError {
   }
 }
 
+/** What a peer is answered that isn't let in. */
+export interface Denial extends ErrorDetails {
+  /** The HTTP status. Default: 403. */
+  status?: number | undefined
+  /** The body. Default: the message of the error. */
+  body?: string | undefined
+}
+
 /** Tells that a peer was not let in; throw one in `authorize` to choose the answer's status. */
 export class PeerConnectError extends WebsocketError {
   static {
@@ -81,10 +90,13 @@ export class PeerConnectError extends WebsocketError {
 
   /** The HTTP status of the answer; 0 when the peer had gone before it could be answered. */
   readonly status: number
+  /** The body of the answer; undefined: the message, unless it is that of a failure of yours. */
+  readonly body: string | undefined
 
-  constructor(what?: unknown, details: ErrorDetails & { status?: number | undefined } = {}) {
+  constructor(what?: unknown, details: Denial = {}) {
     super(what, details)
     this.status = details.status ?? 403
+    this.body = details.body
   }
 }
 
@@ -145,6 +157,37 @@ export class ClosedError extends WebsocketError {
   /** What has closed. */
   get target(): object | undefined {
     return this.#target
+  }
+}
+
+/** What was refused on a channel. */
+export interface Refused extends ErrorDetails {
+  /** The topic that it was about. */
+  topic?: string | undefined
+  /** The status of the answer. */
+  status?: string | undefined
+  /** What was answered. */
+  reply?: unknown
+}
+
+/** Tells that a join or a push was refused, or not answered in time. */
+export class ChannelError extends WebsocketError {
+  static {
+    this.prototype.name = 'ChannelError'
+  }
+
+  /** The topic that it was about. */
+  readonly topic: string | undefined
+  /** The status of the answer; undefined where there was none. */
+  readonly status: string | undefined
+  /** What was answered. */
+  readonly reply: unknown
+
+  constructor(what?: unknown, details: Refused = {}) {
+    super(what, details)
+    this.topic = details.topic
+    this.status = details.status
+    this.reply = details.reply
   }
 }
 

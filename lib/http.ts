@@ -9,7 +9,7 @@ import { createServer as createTlsServer, type Server as HttpsServer } from 'nod
 import type { Duplex } from 'node:stream'
 import { PeerConnectError } from './errors.ts'
 import type { ServerSettings } from './options/server.ts'
-import { matchPath, pathOf } from './path.ts'
+import { findPath, pathOf, type Place } from './path.ts'
 
 /** An http server, with or without TLS. */
 export type AnyHttpServer = HttpServer | HttpsServer
@@ -41,7 +41,10 @@ export interface HttpEvents {
 }
 
 /** Makes an http server for nothing but upgrades. */
-export function makeHttp(settings: ServerSettings, { refused, failed }: HttpEvents): AnyHttpServer {
+export function makeHttp(
+  settings: ServerSettings & Place,
+  { refused, failed }: HttpEvents,
+): AnyHttpServer {
   const { tls, handshakeTimeout } = settings
   const options = {
     headersTimeout: handshakeTimeout,
@@ -121,7 +124,8 @@ export function refuse(tcp: Duplex, error: PeerConnectError): void {
     tcp.destroy()
     return
   }
-  answer(tcp, status, cause === undefined ? message : (STATUS_CODES[status] ?? ''))
+  const { body = cause === undefined ? message : (STATUS_CODES[status] ?? '') } = error
+  answer(tcp, status, body)
 }
 
 /** Answers a request for an upgrade with anything but 101, and hangs up. */
@@ -131,7 +135,7 @@ export function answer(tcp: Duplex, status: number, text: string): void {
     tcp.destroy()
     return
   }
-  const body = `${text}\n`
+  const body = text === '' ? '' : `${text}\n`
   tcp.once('finish', () => tcp.destroy())
   tcp.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Refused'}\r\n` +
@@ -141,13 +145,9 @@ export function answer(tcp: Duplex, status: number, text: string): void {
 }
 
 /** Answers who doesn't ask for an upgrade. */
-function answerPlain(
-  { url = '/' }: IncomingMessage,
-  response: ServerResponse,
-  { path: pattern }: ServerSettings,
-): void {
+function answerPlain({ url = '/' }: IncomingMessage, response: ServerResponse, place: Place): void {
   const path = pathOf(url)
-  const served = path !== undefined && (pattern === undefined || matchPath(pattern, path))
+  const served = path !== undefined && findPath(place, path) !== undefined
   response.setHeader('Connection', 'close').setHeader('Content-Type', 'text/plain; charset=utf-8')
   response.statusCode = served ? 426 : 404
   if (served) response.setHeader('Upgrade', 'websocket')

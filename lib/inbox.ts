@@ -108,6 +108,15 @@ export class Inbox<Value> {
     this.#owner.changed()
   }
 
+  /** Takes out what waits. */
+  drain(): Value[] {
+    const values = this.#log?.values.slice(this.#log.head) ?? []
+    this.#first += values.length
+    this.#log = undefined
+    this.bytes = 0
+    return values as Value[]
+  }
+
   /** Lets a taker have its next value. */
   resume(taker: Taker<Value>): void {
     taker.busy = false

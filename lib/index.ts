@@ -5,14 +5,17 @@ export { closeReason, closeTexts, maySend, type CloseReason } from './close.ts'
 export { WebsocketConnection, type ConnectionEvents } from './connection.ts'
 export {
   CallbackError,
+  ChannelError,
   ClosedError,
   ConnectError,
   FrameError,
   PeerConnectError,
   WebsocketError,
   type Closure,
+  type Denial,
   type ErrorDetails,
   type Refusal,
+  type Refused,
 } from './errors.ts'
 export type { AnyHttpServer } from './http.ts'
 export { listen, once, type ListenOptions, type Unlisten } from './listen.ts'

@@ -42,6 +42,40 @@ export function matchPath(pattern: string, path: string): Map<string, string> | 
   return params
 }
 
+/** Where a server is: at the paths that match its pattern, each with one of its endings behind it. */
+export interface Place {
+  /** None: every path, with each of the endings. */
+  readonly path: string | undefined
+  /** The longest one that fits counts; undefined: none. */
+  readonly endings?: readonly string[]
+}
+
+/** A path as a server sees it. */
+export interface Spot {
+  readonly ending: string
+  readonly params: ReadonlyMap<string, string>
+}
+
+/** Finds a path, as it came, in a place; undefined where it is elsewhere. */
+export function findPath({ path: pattern, endings = [''] }: Place, path: string): Spot | undefined {
+  const longestFirst = [...endings].sort((one, other) => other.length - one.length)
+  for (const ending of longestFirst) {
+    const params =
+      pattern === undefined ? endsWith(path, ending) : matchPath(below(pattern, ending), path)
+    if (params) return { ending, params }
+  }
+  return undefined
+}
+
+/** Is a pattern with an ending behind it. */
+export function below(pattern: string, ending: string): string {
+  return ending === '' ? pattern : pattern.replace(/\/$/, '') + ending
+}
+
+function endsWith(path: string, ending: string): Map<string, string> | undefined {
+  return ending === '' || path.replace(/\/$/, '').endsWith(ending) ? new Map() : undefined
+}
+
 /** Tells whether some path matches both patterns; no pattern matches every path. */
 export function pathsOverlap(one: string | undefined, other: string | undefined): boolean {
   if (one === undefined || other === undefined) return true

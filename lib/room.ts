@@ -1,7 +1,7 @@
 import type { Backplane } from './backplane.ts'
 import { maySend, sendableReason } from './close.ts'
 import { unexpected, WebsocketError } from './errors.ts'
-import { DELIVER, Message, toBytes, toData, toText, type Data } from './message.ts'
+import { DELIVER, toBytes, toData, toText, type Data, type Message } from './message.ts'
 import { checkNames } from './options/rules.ts'
 import { isPromise } from './promises.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
@@ -29,8 +29,8 @@ export interface RoomMember {
 /** What the rooms of one server share. */
 export interface House<Member> extends Hearer {
   readonly backplane: Backplane | undefined
-  /** Whether text goes out as binary. */
-  readonly binary: boolean
+  /** Prepares for many what is sent, or what came from another node; throws where it makes no sense. */
+  prepared(data: Data): Message
   /** Tells whether somebody may come in. */
   has(member: Member): boolean
   /** Is told when the backplane failed. */
@@ -145,7 +145,7 @@ export class Room<Member extends RoomMember>
    */
   emit(data: Data | number, options: { except?: RoomMember | undefined } = {}): void {
     checkNames(options, ['except'])
-    this.#rooms.emit(this.#topic, toData(data), options.except)
+    this.#rooms.emit(this.#topic, this.#rooms.house.prepared(toData(data)), options.except)
   }
 
   /**
@@ -235,8 +235,7 @@ export class Rooms<Member extends RoomMember> {
   }
 
   /** Sends to the members of a room: here first and directly, then on the other nodes. */
-  emit(topic: string, data: Data, except: unknown): void {
-    const message = new Message(this.house.binary ? toBytes(data) : data)
+  emit(topic: string, message: Message, except: unknown): void {
     this.#states.get(topic)?.deliver(message, except)
     if (this.house.backplane) this.#publish(topic, message.isText ? TEXT : BINARY, message.bytes)
   }
@@ -282,12 +281,23 @@ export class Rooms<Member extends RoomMember> {
     if (kind === CLOSE && low !== undefined && maySend(high * 256 + low)) {
       closeAll(state.members, high * 256 + low, String(text))
     } else if (kind === BINARY) {
-      state.deliver(new Message(payload))
+      this.#deliver(state, payload)
     } else if (kind === TEXT && typeof text === 'string') {
-      state.deliver(new Message(this.house.binary ? payload : text))
+      this.#deliver(state, text)
     } else {
       this.house.dropped()
     }
+  }
+
+  #deliver(state: State<Member>, data: Data): void {
+    let message: Message
+    try {
+      message = this.house.prepared(data)
+    } catch {
+      this.house.dropped()
+      return
+    }
+    state.deliver(message)
   }
 
   /** Does what may fail for reasons of the backplane's: here nobody is harmed by it. */

@@ -3,24 +3,27 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import debug from 'debug'
 import { addressOf, authorized, checkHandshake, judge, received, type Knock } from './admission.ts'
+import type { Backplane } from './backplane.ts'
 import { sendableReason } from './close.ts'
-import { WebsocketConnection, type Counts, type Maker } from './connection.ts'
+import { READ, WebsocketConnection, type Counts, type Maker, type Reader } from './connection.ts'
 import {
   ConnectError,
   PeerConnectError,
   unexpected,
   WebsocketError,
   type CallbackError,
+  type Denial,
 } from './errors.ts'
 import { boundTo, hangUp, listening, makeHttp, refuse, stop, type AnyHttpServer } from './http.ts'
 import { Keepalive } from './keepalive.ts'
-import type { Data } from './message.ts'
+import { Message, toBytes, type Data } from './message.ts'
 import { checkNames } from './options/rules.ts'
 import { resolveServer, type ServerOptions, type ServerSettings } from './options/server.ts'
+import { below, type Place } from './path.ts'
 import { deferred, handled } from './promises.ts'
 import type { RequestDetails, RequestSource } from './request.ts'
 import { Rooms, type Room } from './room.ts'
-import { SIGNALS, Signals, type Plan, type Target } from './signals.ts'
+import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
 import type { Transport } from './transport/transport.ts'
 import type { Upgrader } from './transport/ws.ts'
 import { claimUpgrades, type Door } from './upgrades.ts'
@@ -98,6 +101,39 @@ export interface Visit {
   readonly refuse: (error: PeerConnectError) => void
 }
 
+/** Somebody whom the upper floor expects, before and after they are let in. */
+export interface Guest<Context extends {}> {
+  /** What is answered when `authorize` doesn't know them. */
+  readonly denial: Denial
+  /** Takes their connection, before anybody else sees it, and reads what it receives. */
+  enter(connection: WebsocketConnection<Context>): Reader
+}
+
+/** What stands on a server: it has a say in who is let in, and reads what they send. */
+export interface Floor<Context extends {}> {
+  /** What its paths end with, behind that of the server. */
+  readonly endings: readonly string[]
+  /** The subprotocols that it answers with. */
+  readonly protocols: readonly string[]
+  /** Looks at a request that the server would let in; throws a `PeerConnectError`. */
+  admit(request: RequestDetails, ending: string): Guest<Context>
+  /** Hears that the server has closed. */
+  closed(): void
+}
+
+/** What a server lends to the floor above it. */
+export interface Ground extends Hearer {
+  readonly counts: Counts
+  readonly closeTimeout: number
+  readonly protocols: readonly string[]
+  readonly backplane: Backplane | undefined
+  /** Tells of what failed beside any connection. */
+  failed(error: WebsocketError): void
+}
+
+/** Names the method that puts a floor on a server. */
+export const BUILD: unique symbol = Symbol('build')
+
 /** Whoever was let in, at once or later; nobody, if they were not. */
 export type Welcome<Context extends {}> =
   WebsocketConnection<Context> | Promise<WebsocketConnection<Context> | undefined> | undefined
@@ -128,7 +164,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   /** Everybody who is connected to this node. */
   readonly clients: Room<WebsocketConnection<Context>>
 
-  readonly #settings: ServerSettings
+  readonly #settings: ServerSettings & Place
   readonly #signals = new ServerSignals<Context>()
   readonly #counts: Counts = { received: 0, sent: 0, dropped: 0 }
   readonly #refused = new Map<number, number>()
@@ -137,7 +173,10 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   readonly #upgrade: Upgrader
   readonly #visitors = new Set<(error: PeerConnectError) => void>()
   readonly #addresses = new Map<string, number>()
-  readonly #doors = new Map<AnyHttpServer, () => void>()
+  readonly #doors = new Map<AnyHttpServer, readonly (() => void)[]>()
+  readonly #endings: string[] = ['']
+  readonly #protocols: string[]
+  #floor: Floor<Context> | undefined
   #http: AnyHttpServer | undefined
   #serving: Promise<unknown> | undefined
   #closing: Promise<void> | undefined
@@ -146,14 +185,17 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
 
   /** @throws TypeError for an option that is unknown or can't be. */
   constructor(options?: ServerOptions<Context>) {
-    const settings = resolveServer(options)
+    const { protocols, ...rest } = resolveServer(options)
+    // Both lists grow, once, with the floor that is put on it.
+    this.#protocols = [...protocols]
+    const settings = { ...rest, protocols: this.#protocols, endings: this.#endings }
     const { keepaliveTimeout, backplane, binary } = settings
     const report = (error: WebsocketError): boolean => this.#signals.report(error)
     this.#settings = settings
     this.#upgrade = makeUpgrader(settings)
     this.#rooms = new Rooms({
       backplane,
-      binary,
+      prepared: (data) => new Message(binary ? toBytes(data) : data),
       report,
       has: (member) => this.clients.has(member),
       failed: (error) => this.#report(error),
@@ -212,7 +254,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       (address) => {
         this.#serving = undefined
         this.#address = { ...address, host }
-        this.#enterBy(http, undefined) // any other path is refused, and told of, here
+        this.#enterBy(http, [undefined]) // any other path is refused, and told of, here
         resolve(this.#address)
         log('listens on %s port %d', this.#address.address, this.#address.port)
         this.#signals.emit('listening', this.#address)
@@ -237,7 +279,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       throw unexpected('what is attached to', 'an http.Server or an https.Server', server)
     }
     if (this.#closing) throw new ConnectError('the server is closing')
-    if (!this.#doors.has(server)) this.#enterBy(server, this.#settings.path)
+    if (!this.#doors.has(server)) this.#enterBy(server, this.#paths())
     return this
   }
 
@@ -294,16 +336,18 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       if (this.#closing) throw new PeerConnectError('the server is closing', { status: 503 })
       this.#begin()
       visit.check()
-      const request = received(visit.source, this.#settings)
+      const { request, ending } = received(visit.source, this.#settings)
+      const guest = this.#floor?.admit(request, ending)
       const knock = {
         request,
         settings: this.#settings,
         connections: this.clients.size + this.#visitors.size,
         fromAddress: this.#addresses.get(request.remoteAddress) ?? 0,
+        denial: guest?.denial ?? { status: 401 },
       }
       judge(knock)
-      if (!authorize) return this.#enter(visit, request, undefined) // nobody to ask: in at once
-      return this.#ask(authorize, visit, knock).catch((cause: unknown) => {
+      if (!authorize) return this.#enter(visit, knock, guest, undefined) // nobody to ask: in at once
+      return this.#ask(authorize, visit, knock, guest).catch((cause: unknown) => {
         this.#refuse(visit, cause)
         return undefined
       })
@@ -313,11 +357,32 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     }
   }
 
+  /** @internal */
+  [BUILD](floor: Floor<Context>): Ground {
+    if (this.#floor) throw new TypeError('this server has a ChannelServer already')
+    if (this.#open) {
+      throw new TypeError('make the ChannelServer before its server serves or is attached')
+    }
+    this.#floor = floor
+    const own = [...this.#protocols]
+    this.#endings.push(...floor.endings.filter((ending) => ending !== ''))
+    this.#protocols.push(...floor.protocols.filter((name) => !own.includes(name)))
+    return {
+      counts: this.#counts,
+      closeTimeout: this.#settings.closeTimeout,
+      protocols: own,
+      backplane: this.#settings.backplane,
+      report: (error) => this.#signals.report(error),
+      failed: (error) => this.#report(error),
+    }
+  }
+
   /** Lets `authorize` decide, while the peer may leave and the server may close. */
   async #ask(
     authorize: NonNullable<ServerSettings['authorize']>,
     visit: Visit,
     knock: Knock,
+    guest: Guest<Context> | undefined,
   ): Promise<WebsocketConnection<Context>> {
     const { promise: turnedAway, reject: turnAway } = deferred<never>()
     const unwatch = visit.watch(() => {
@@ -330,7 +395,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       const asked = authorized(authorize, knock)
       const context = (await Promise.race([asked, handled(turnedAway)])) as Context
       unwatch()
-      return this.#enter(visit, knock.request, context)
+      return this.#enter(visit, knock, guest, context)
     } finally {
       unwatch()
       this.#visitors.delete(turnAway)
@@ -340,12 +405,14 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
 
   #enter(
     visit: Visit,
-    request: RequestDetails,
+    { request }: Knock,
+    guest: Guest<Context> | undefined,
     context: Context | undefined,
   ): WebsocketConnection<Context> {
     const transport = visit.enter(request, this.#settings.protocols)
     request.pack()
     const connection = new WebsocketConnection(this.#maker, transport, request, context)
+    if (guest) connection[READ](guest.enter(connection))
     this.#count(request, 1)
     if (log.enabled) log('%s connected from %s', connection.id, request.remoteAddress)
     this.clients.add(connection)
@@ -364,10 +431,22 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     if (!this.#signals.report(error)) log('%s: %O', error.message, error.cause)
   }
 
-  #enterBy(http: AnyHttpServer, path: string | undefined): void {
+  #enterBy(http: AnyHttpServer, paths: readonly (string | undefined)[]): void {
     const enter: Door['enter'] = (request, tcp, head) => this.#knocked(request, tcp, head)
-    this.#doors.set(http, claimUpgrades(http, { path, enter }))
+    const releases: (() => void)[] = []
+    try {
+      for (const path of paths) releases.push(claimUpgrades(http, { path, enter }))
+    } catch (error) {
+      for (const release of releases) release()
+      throw error
+    }
+    this.#doors.set(http, releases)
     this.#begin()
+  }
+
+  #paths(): readonly (string | undefined)[] {
+    const { path } = this.#settings
+    return path === undefined ? [undefined] : this.#endings.map((ending) => below(path, ending))
   }
 
   #begin(): void {
@@ -422,7 +501,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     this.#open = false
     const http = this.#http
     const address = http ? this.#address : boundTo([...this.#doors.keys()][0])
-    for (const release of this.#doors.values()) release()
+    for (const releases of this.#doors.values()) for (const release of releases) release()
     this.#doors.clear()
     const refusal = new PeerConnectError('the server is closing', { status: 503 })
     for (const turnAway of this.#visitors) turnAway(refusal)
@@ -432,6 +511,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     await stopped
     this.#http = this.#closing = undefined
     this.#rooms.end()
+    this.#floor?.closed()
     log('has closed')
     this.#signals.end(address)
   }

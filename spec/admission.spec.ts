@@ -26,7 +26,9 @@ function knock(
     rawHeaders: Object.entries(headers).flat(),
     remoteAddress: '127.0.0.1',
   })
-  return { request, settings: resolveServer(options), connections: 0, fromAddress: 0, ...counts }
+  const settings = resolveServer(options)
+  const denial = { status: 401 }
+  return { request, settings, denial, connections: 0, fromAddress: 0, ...counts }
 }
 
 /** Lets somebody in as a server does: by the rules first, and then by `authorize`. */
@@ -116,7 +118,8 @@ for (const [target, path, params] of [
 ] as const) {
   test(`a request for ${target} is received where ${path ?? 'everything'} is served`, () => {
     const source = { url: target, rawHeaders: [], remoteAddress: '' }
-    assert.deepEqual({ ...received(source, resolveServer({ path })).params }, params)
+    const { request } = received(source, resolveServer({ path }))
+    assert.deepEqual({ ...request.params }, params)
   })
 }
 

@@ -21,8 +21,9 @@ const rows: readonly (readonly string[])[] = [
     'transport/frame',
     'transport/pongs',
     'transport/parts',
+    'channels/frame',
   ],
-  ['message', 'request', 'backoff', 'options/rules'],
+  ['message', 'request', 'backoff', 'options/rules', 'channels/text'],
   ['options/asked', 'transport/outbox'],
   ['options/wire'],
   ['options/connection'],
@@ -40,14 +41,29 @@ const rows: readonly (readonly string[])[] = [
     'inbox',
     'keepalive',
     'retries',
+    'channels/binary',
+    'channels/broadcast',
+    'channels/contract',
   ],
-  ['transport/ws', 'transport/browser', 'transport/memory', 'signals', 'attempt'],
+  [
+    'transport/ws',
+    'transport/browser',
+    'transport/memory',
+    'signals',
+    'attempt',
+    'channels/phoenix',
+    'channels/amber',
+    'channels/mail',
+  ],
   ['transport/lane'],
-  ['listen'],
+  ['listen', 'channels/received', 'channels/options'],
   ['connection', 'room'],
-  ['server', 'client'],
-  ['testing'],
-  ['index', 'browser'],
+  ['server', 'client', 'channels/channel'],
+  ['testing', 'channels/topic', 'channels/hearing'],
+  ['index', 'browser', 'channels/membership'],
+  ['channels/peer'],
+  ['channels/server'],
+  ['channels/index'],
 ]
 
 /** What stands behind a name that begins with #, in Node and in a browser. */
@@ -96,6 +112,13 @@ test('mitt is known to signals.ts alone, and ws to its transports', () => {
     imports.filter(({ to }) => to === name).map(({ from }) => from)
   assert.deepEqual(users('mitt'), ['signals'])
   assert.deepEqual(users('ws').sort(), ['transport/lane', 'transport/parts', 'transport/ws'])
+})
+
+test('the words of Phoenix are known to channels/phoenix.ts alone', () => {
+  const speakers = files.filter((file) =>
+    readFileSync(join(LIB, `${file}.ts`), 'utf8').includes('phx_'),
+  )
+  assert.deepEqual(speakers, ['channels/phoenix'])
 })
 
 /** What a file imports in a browser, and what that imports, and so on; types are gone by then. */

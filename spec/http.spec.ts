@@ -101,7 +101,7 @@ for (const [what, cause, status, body] of [
     'one with a status of your own',
     new PeerConnectError('secret', { status: 499, cause: new Error('secret') }),
     499,
-    '\n',
+    '',
   ],
   [
     'one that is meant for the peer',

@@ -16,6 +16,7 @@ import {
   type WebsocketError,
 } from 'simplewebsockets'
 import { cut, link, pair } from 'simplewebsockets/testing'
+import { Message } from '../lib/message.ts'
 import { Rooms, type House } from '../lib/room.ts'
 
 /** Lets what was put off to the end of the turn happen. */
@@ -455,7 +456,7 @@ test('a failing listener of a room is an error of its server', async () => {
 function makeRooms(parts: Partial<House<WebsocketConnection>> = {}): Rooms<WebsocketConnection> {
   return new Rooms({
     backplane: undefined,
-    binary: false,
+    prepared: (data) => new Message(data),
     has: () => true,
     report: () => false,
     failed: () => {},

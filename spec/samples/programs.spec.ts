@@ -137,6 +137,23 @@ suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
     assert.deepEqual(await closed, { code: 1008, description: 'that is not the secret' })
   })
 
+  test('the chat of channels brings what a member says to the others', async (t) => {
+    const program = run(t, 'channels-chat')
+    const url = `ws://localhost:${await program.port()}/socket/websocket?vsn=2.0.0`
+    const [ann, bob] = [await enter(t, url), await enter(t, url)]
+    ann.send('["1","1","room:1","phx_join",{}]')
+    assert.match(await hears(ann), /"status":"error","response":{"reason":"who are you\?"}/)
+    for (const client of [ann, bob]) {
+      client.send('["2","2","room:1","phx_join",{"name":"me"}]')
+      assert.match(await hears(client), /"status":"ok","response":{"last":null}/)
+    }
+    ann.send('["2","3","room:1","new_msg",{"body":"hi"}]')
+    assert.match(await hears(ann), /"status":"ok"/)
+    assert.equal(await hears(bob), '[null,null,"room:1","new_msg",{"body":"hi"}]')
+    await bob.close()
+    assert.equal(await program.line(), 'room:1: closed')
+  })
+
   test('the rooms bring what is said in one to its other members only', async (t) => {
     const url = `ws://localhost:${await run(t, 'rooms').port()}`
     const [ann, bob, eve] = [await enter(t, url), await enter(t, url), await enter(t, url)]

@@ -1,0 +1,119 @@
+import { unexpected } from '../errors.ts'
+import { checkNames } from '../options/rules.ts'
+import { isPromise } from '../promises.ts'
+
+/** Is any schema that follows Standard Schema, version 1 (https://standardschema.dev): zod, valibot, arktype. */
+export interface StandardSchema<Input = unknown, Output = Input> {
+  /** What the specification asks for. */
+  readonly '~standard': StandardSchemaProps<Input, Output>
+}
+
+/** Is what a standard schema can do. */
+export interface StandardSchemaProps<Input = unknown, Output = Input> {
+  /** The version of the specification. */
+  readonly version: 1
+  /** Who made it. */
+  readonly vendor: string
+  /** Judges a value. */
+  readonly validate: (value: unknown) => Judgement<Output> | Promise<Judgement<Output>>
+  /** Nothing at run time: what it takes and gives, for the compiler. */
+  readonly types?: SchemaTypes<Input, Output> | undefined
+}
+
+/** What a schema takes and gives. */
+export interface SchemaTypes<Input = unknown, Output = Input> {
+  /** What it takes. */
+  readonly input: Input
+  /** What it gives. */
+  readonly output: Output
+}
+
+/** A value that a schema lets pass. */
+export interface Passed<Output> {
+  /** What it makes of it. */
+  readonly value: Output
+  /** Nothing is wrong. */
+  readonly issues?: undefined
+}
+
+/** A value that a schema doesn't let pass. */
+export interface Failed {
+  /** What is wrong. */
+  readonly issues: readonly SchemaIssue[]
+}
+
+/** Is what a schema says of a value. */
+export type Judgement<Output> = Passed<Output> | Failed
+
+/** What is wrong with a value. */
+export interface SchemaIssue {
+  /** In words for humans. */
+  readonly message: string
+  /** Where in the value. */
+  readonly path?: readonly (PropertyKey | PathSegment)[] | undefined
+}
+
+/** A step on the way into a value. */
+export interface PathSegment {
+  /** The name, or the index. */
+  readonly key: PropertyKey
+}
+
+/** What the members of a topic and its server say to each other: a schema for each event. */
+export interface Contract {
+  /** What arrives, by its event; any other event is refused. Default: anything. */
+  readonly in?: Readonly<Record<string, StandardSchema>> | undefined
+  /** What is sent, by its event; for the compiler alone. Default: anything. */
+  readonly out?: Readonly<Record<string, StandardSchema>> | undefined
+  /** What comes with a join. Default: anything. */
+  readonly join?: StandardSchema | undefined
+}
+
+/** Is what a schema makes of a value. */
+export type Output<Schema> = Schema extends StandardSchema<any, infer Value> ? Value : never
+
+/** Is what a schema takes. */
+export type Input<Schema> = Schema extends StandardSchema<infer Value, any> ? Value : never
+
+/** What is answered to a payload that its schema doesn't let pass. */
+export interface Invalid {
+  readonly reason: string
+  readonly issues: readonly { readonly message: string; readonly path: readonly unknown[] }[]
+}
+
+/** What a schema says of a payload: the value to go on with, or what to answer. */
+export type Verdict = { readonly value: unknown } | { readonly refusal: Invalid }
+
+const MOST_ISSUES = 20 // a peer chooses how many there are
+
+/** Throws a TypeError for what isn't a contract. */
+export function checkContract(contract: Contract): void {
+  checkNames(contract, ['in', 'out', 'join'])
+  const { in: received = {}, out: sent = {}, join } = contract
+  const schemas = Object.entries({ ...received, ...sent })
+  if (join !== undefined) schemas.push(['join', join])
+  for (const [name, schema] of schemas) {
+    if (typeof schema?.['~standard']?.validate === 'function') continue
+    throw unexpected(`the schema of \`${name}\``, 'one that follows Standard Schema', schema)
+  }
+}
+
+/** Judges a payload; throws, or rejects, with whatever the schema throws. */
+export function judged(schema: StandardSchema, payload: unknown): Verdict | PromiseLike<Verdict> {
+  const judgement = schema['~standard'].validate(payload)
+  if (!isPromise(judgement)) return verdictOf(judgement)
+  return judgement.then((settled) => verdictOf(settled))
+}
+
+function verdictOf(judgement: Judgement<unknown>): Verdict {
+  if (!judgement.issues) return { value: judgement.value }
+  const issues = judgement.issues.slice(0, MOST_ISSUES).map(({ message, path = [] }) => ({
+    message,
+    path: path.map((part) => shown(typeof part === 'object' ? part.key : part)),
+  }))
+  return { refusal: { reason: 'invalid payload', issues } }
+}
+
+function shown(key: PropertyKey): string | number {
+  return typeof key === 'symbol' ? String(key) : key
+}

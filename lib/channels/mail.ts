@@ -1,0 +1,166 @@
+import { Inbox, type Taker } from '../inbox.ts'
+
+/** Names what hears of every event. */
+export const EVERY: unique symbol = Symbol('every')
+
+/** An event by its name, or all of them. */
+export type Mailed = string | typeof EVERY
+
+/** What waits in a mail. */
+export interface Letter {
+  readonly event: string
+  /** Its bytes. */
+  readonly size: number
+  /** Where it stands among all that came. */
+  readonly number: number
+}
+
+/** Is told of what waits in the mails of a connection, as it grows and shrinks. */
+export interface Tally {
+  /** Adds to the letters that wait for a slow listener, and to the bytes of all that wait. */
+  tally(waiting: number, bytes: number): void
+}
+
+/**
+ * Keeps what came on a channel for its listeners, some of which hear of one event and some of every
+ * one: each kind has an inbox of its own, so that a slow one delays no other.
+ *
+ * What nobody hears of waits, in the inbox of every event, until somebody does.
+ */
+export class Mail<Value extends Letter> {
+  readonly #tally: Tally
+  #every: Inbox<Value> | undefined
+  /** Of the events that somebody listens to, or whose last listener left some behind. */
+  #named: Map<string, Inbox<Value>> | undefined
+  #waiting = 0
+  #bytes = 0
+  #ended = false
+
+  constructor(tally: Tally) {
+    this.#tally = tally
+  }
+
+  /** How many letters wait for somebody who listens. */
+  get waiting(): number {
+    return this.#waiting
+  }
+
+  /** Gives a letter to those who hear of it. */
+  put(letter: Value): void {
+    const named = this.#named?.get(letter.event)
+    const every = this.#every
+    if (every?.heard === true) {
+      if (named?.heard === true) named.put(letter, letter.size)
+      every.put(letter, letter.size)
+    } else {
+      // Heard of by its name, or older ones of that name wait there already.
+      const inbox = named ?? this.#everyInbox()
+      inbox.put(letter, letter.size)
+    }
+  }
+
+  /** Adds a listener. */
+  add(heard: Mailed, taker: Taker<Value>): void {
+    const inbox = heard === EVERY ? this.#everyInbox() : this.#namedInbox(heard)
+    if (!inbox.heard) this.#gather(heard, inbox)
+    if (!inbox.heard && this.#ended) inbox.end()
+    inbox.add(taker)
+  }
+
+  /** Removes a listener; what only it still had to take waits for the next one. */
+  remove(heard: Mailed, taker: Taker<Value>): void {
+    const inbox = heard === EVERY ? this.#every : this.#named?.get(heard)
+    if (!inbox) return
+    inbox.remove(taker)
+    if (inbox.heard) return
+    if (heard === EVERY) this.#refill(inbox, ({ event }) => this.#named?.get(event)?.heard !== true)
+    else if (this.#every?.heard === true || inbox.waiting === 0) this.#forget(heard, inbox)
+    this.changed()
+  }
+
+  /** Lets a listener have its next letter. */
+  resume(heard: Mailed, taker: Taker<Value>): void {
+    const inbox = heard === EVERY ? this.#every : this.#named?.get(heard)
+    if (inbox) inbox.resume(taker)
+  }
+
+  /** Says that nothing more will come: each listener is told after its last letter. */
+  end(): void {
+    this.#ended = true
+    for (const inbox of this.#inboxes()) inbox.end()
+    this.changed()
+  }
+
+  /** Throws away what waits, and counts it. */
+  clear(): number {
+    let count = 0
+    for (const inbox of this.#inboxes()) count += inbox.drain().length
+    this.changed()
+    return count
+  }
+
+  /** Is what inboxes call when what waits has changed. */
+  changed(): void {
+    let waiting = 0
+    let bytes = 0
+    for (const inbox of this.#inboxes()) {
+      if (inbox.heard) waiting += inbox.waiting
+      // What waits for nobody after the end is only there for who has kept the channel.
+      if (inbox.heard || !this.#ended) bytes += inbox.bytes
+    }
+    if (waiting === this.#waiting && bytes === this.#bytes) return
+    const [more, moreBytes] = [waiting - this.#waiting, bytes - this.#bytes]
+    this.#waiting = waiting
+    this.#bytes = bytes
+    this.#tally.tally(more, moreBytes)
+  }
+
+  /** Brings what waits for want of a listener to the first one who hears of it. */
+  #gather(heard: Mailed, inbox: Inbox<Value>): void {
+    if (heard !== EVERY) {
+      const every = this.#every
+      if (!every || every.heard || every.waiting === 0) return
+      const waiting = every.drain()
+      for (const letter of waiting) {
+        const to = letter.event === heard ? inbox : every
+        to.put(letter, letter.size)
+      }
+      return
+    }
+    const letters = inbox.drain()
+    for (const [event, named] of this.#named ?? []) {
+      if (named.heard) continue
+      letters.push(...named.drain())
+      this.#named?.delete(event)
+    }
+    letters.sort((one, other) => one.number - other.number)
+    for (const letter of letters) inbox.put(letter, letter.size)
+  }
+
+  #refill(inbox: Inbox<Value>, stays: (letter: Value) => boolean): void {
+    if (inbox.waiting === 0) return
+    const letters = inbox.drain().filter(stays)
+    for (const letter of letters) inbox.put(letter, letter.size)
+  }
+
+  #forget(event: string, inbox: Inbox<Value>): void {
+    inbox.drain()
+    this.#named?.delete(event)
+  }
+
+  #everyInbox(): Inbox<Value> {
+    return (this.#every ??= new Inbox<Value>(this))
+  }
+
+  #namedInbox(event: string): Inbox<Value> {
+    const named = (this.#named ??= new Map<string, Inbox<Value>>())
+    const inbox = named.get(event) ?? new Inbox<Value>(this)
+    named.set(event, inbox)
+    return inbox
+  }
+
+  #inboxes(): Inbox<Value>[] {
+    const named = this.#named ? [...this.#named.values()] : []
+    return this.#every ? [this.#every, ...named] : named
+  }
+}

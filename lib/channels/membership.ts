@@ -1,0 +1,434 @@
+import type { CloseReason } from '../close.ts'
+import type { WebsocketConnection } from '../connection.ts'
+import { ClosedError } from '../errors.ts'
+import type { Taker } from '../inbox.ts'
+import { DELIVER, type Data, type Message as Prepared } from '../message.ts'
+import { checkNames } from '../options/rules.ts'
+import { handled, isPromise } from '../promises.ts'
+import type { RoomMember } from '../room.ts'
+import { SIGNALS, type Hearer, type Signals, type Target } from '../signals.ts'
+import { Broadcast } from './broadcast.ts'
+import { Channel, type ChannelEvents, type ChannelState, type Loose } from './channel.ts'
+import { judged, type StandardSchema, type Verdict } from './contract.ts'
+import type { JoinFrame, PushFrame, Ref, ServerFrame } from './frame.ts'
+import { ChannelSignals, Messages, type Heard } from './hearing.ts'
+import { Mail, type Mailed, type Tally } from './mail.ts'
+import { Received, type Answerer, type Message } from './received.ts'
+import { Joining, type JoinRequest, type LeaveReason, type Topic } from './topic.ts'
+
+/** What the memberships of one connection live on. */
+export interface Host<Context extends {}> extends Tally {
+  readonly connection: WebsocketConnection<Context>
+  /** Who hears of errors that nobody hears of on the channel. */
+  readonly hearer: Hearer
+  readonly joinTimeout: number
+  readonly closeTimeout: number
+  /** Writes a frame; undefined, and counted, where the dialect has no words for it. */
+  written(frame: ServerFrame): Data | undefined
+  /** Sends what is written. */
+  send(data: Data): void
+  /** Is a broadcast in the dialect of the connection; undefined, and counted, where it has no words. */
+  inDialect(broadcast: Broadcast): Prepared | undefined
+  /** Counts a message that is dropped. */
+  dropped(count?: number): void
+  /** Counts a `once` in, or out. */
+  wait(step: 1 | -1): void
+  /** Brings a channel among the members of its topic. */
+  entered(channel: ServerChannel<Context>): void
+  /** Forgets a channel. */
+  gone(channel: ServerChannel<Context>): void
+  /** Sends to all other members of a topic, on every node. */
+  broadcast(from: ServerChannel<Context>, event: string, payload: unknown): void
+}
+
+/** What waits for the answer to a join. */
+interface Pending {
+  readonly ref: Ref
+  /** The memberships that it replaces, whose ends are told after its answer. */
+  readonly replaces: readonly Ref[]
+  /** What was pushed here meanwhile, */
+  readonly pushed: Data[]
+  /** and what the peer pushed, with its sizes. */
+  readonly arrived: [frame: PushFrame, size: number][]
+  timer?: NodeJS.Timeout
+}
+
+const SENT: Promise<unknown> = Promise.resolve()
+const UNKNOWN: Verdict = { refusal: { reason: 'unknown event', issues: [] } }
+
+/** A request, as the listeners of `join` see it. */
+class Request<Context extends {}>
+  extends Joining
+  implements JoinRequest<Loose, Loose, Context, unknown>
+{
+  readonly channel: ServerChannel<Context>
+  readonly payload: unknown
+
+  constructor(channel: ServerChannel<Context>, payload: unknown) {
+    super()
+    this.channel = channel
+    this.payload = payload
+  }
+
+  get accept(): JoinRequest['accept'] {
+    return (reply = {}) => this.channel.accept(reply)
+  }
+
+  get reject(): JoinRequest['reject'] {
+    return (reason = {}) => this.channel.reject(reason)
+  }
+
+  override crash(): void {
+    this.channel.crash()
+  }
+}
+
+/** One membership of one topic, on the server that has it. */
+export class ServerChannel<Context extends {} = {}>
+  extends Channel<Loose, Loose, Context>
+  implements RoomMember, Answerer, Tally, Heard
+{
+  readonly topic: string
+  readonly #host: Host<Context>
+  readonly #of: Topic<Loose, Loose, Context>
+  readonly #joinRef: Ref
+  #state: ChannelState = 'joining'
+  #pending: Pending | undefined
+  #signals: ChannelSignals | undefined
+  #messages: Messages | undefined
+  #mail: Mail<Received> | undefined
+  #checking: Promise<void> | undefined
+  #count = 0
+  #why: CloseReason | undefined
+  #over: NodeJS.Timeout | 'over' | undefined
+
+  constructor(
+    host: Host<Context>,
+    of: Topic<Loose, Loose, Context>,
+    { topic, joinRef, ref }: JoinFrame,
+    replaces: readonly Ref[],
+  ) {
+    super()
+    this.topic = topic
+    this.#host = host
+    this.#of = of
+    this.#joinRef = joinRef
+    this.#pending = { ref, replaces, pushed: [], arrived: [] }
+  }
+
+  get [SIGNALS](): Signals<ChannelEvents> {
+    if (!this.#signals) {
+      this.#signals = new ChannelSignals(this)
+      if (this.#over === 'over') this.#signals.end(this.#why)
+    }
+    return this.#signals
+  }
+
+  get hearer(): Hearer {
+    return this.#host.hearer
+  }
+
+  get state(): ChannelState {
+    return this.#state
+  }
+
+  get connection(): WebsocketConnection<Context> {
+    return this.#host.connection
+  }
+
+  get messages(): Target<Record<string, Message<any>>> {
+    return (this.#messages ??= new Messages(this))
+  }
+
+  get isOpen(): boolean {
+    return this.#state === 'joined' && this.connection.isOpen
+  }
+
+  get valid(): boolean {
+    return this.connection.valid
+  }
+
+  join(): Promise<unknown> {
+    throw new TypeError('a client joins; on a server, answer its `join` with accept')
+  }
+
+  push(event: string, payload: unknown, options: object = {}): Promise<unknown> {
+    checkNames(options, ['timeout'])
+    if (this.#state === 'closed') return handled(Promise.reject(this.closedError()))
+    const data = this.#host.written({
+      ...{ kind: 'push', topic: this.topic, event, joinRef: this.#joinRef, ref: null },
+      payload: payload === undefined ? {} : payload,
+    })
+    if (data !== undefined) {
+      if (this.#pending) this.#pending.pushed.push(data)
+      else this.#host.send(data)
+    }
+    return SENT
+  }
+
+  broadcast(event: string, payload: unknown): void {
+    this.#host.broadcast(this, event, payload)
+  }
+
+  leave(): Promise<void> {
+    if (this.#pending) this.reject({})
+    else if (this.#state !== 'closed') {
+      this.#tell({ kind: 'close', topic: this.topic, joinRef: this.#joinRef })
+      this.#end('ended', { code: 1000, description: 'sent out' })
+    }
+    return Promise.resolve()
+  }
+
+  close(code?: number, description?: string): unknown {
+    return this.connection.close(code, description)
+  }
+
+  [DELIVER](message: Prepared): boolean {
+    if (!(message instanceof Broadcast)) return false
+    const said = this.#host.inDialect(message)
+    return said !== undefined && this.connection[DELIVER](said)
+  }
+
+  /** Tells whether a frame that names a membership means this one. */
+  isMeant(joinRef: Ref): boolean {
+    return joinRef === null || joinRef === this.#joinRef
+  }
+
+  /** Asks whoever listens to the topic, and answers for them where they don't. */
+  ask(payload: unknown): void {
+    const schema = this.#of.contract?.join
+    if (schema) this.#checkJoin(schema, payload)
+    else this.#request(payload)
+    if (!this.#pending) return
+    this.#pending.timer = setTimeout(
+      () => this.reject({ reason: 'join timed out' }),
+      this.#host.joinTimeout,
+    )
+  }
+
+  accept(reply: unknown): void {
+    const pending = this.#pending
+    if (!pending) return
+    this.#reply(this.#joinRef, pending.ref, 'ok', reply)
+    this.#settle(pending)
+    this.#state = 'joined'
+    this.#host.entered(this)
+    for (const data of pending.pushed) this.#host.send(data)
+    this.#signals?.emit('join', reply)
+    for (const [frame, size] of pending.arrived) this.arrive(frame, size)
+  }
+
+  reject(reason: unknown): void {
+    const pending = this.#pending
+    if (!pending) return
+    this.#reply(this.#joinRef, pending.ref, 'error', reason)
+    this.#settle(pending)
+    for (const [{ ref }] of pending.arrived) {
+      if (ref !== null) this.#reply(null, ref, 'error', { reason: 'unmatched topic' })
+    }
+    this.#finish({ code: 1000, description: 'not let in' })
+  }
+
+  /** A listener of this membership, or of its topic, has failed. */
+  crash(): void {
+    if (this.#pending) {
+      this.reject({ reason: 'join crashed' })
+    } else if (this.#state === 'joined') {
+      const { topic } = this
+      this.#tell({
+        ...{ kind: 'error', topic, joinRef: this.#joinRef },
+        payload: { reason: 'channel_crash' },
+      })
+      this.#host.dropped(this.#mail?.clear())
+      this.#end('crashed', { code: 1011, description: 'a listener failed' })
+    }
+  }
+
+  /** The peer leaves. */
+  left(ref: Ref): void {
+    const { topic } = this
+    const joinRef = this.#joinRef
+    this.#reply(joinRef, ref, 'ok', {})
+    this.#tell({ kind: 'close', topic, joinRef })
+    this.#quit('left', { code: 1000, description: 'left' })
+  }
+
+  /** The peer joins the topic anew: gives the memberships whose ends it must be told of. */
+  replaced(): readonly Ref[] {
+    if (this.#pending) {
+      const { replaces } = this.#pending
+      this.#pending = { ...this.#pending, replaces: [] }
+      this.reject({ reason: 'replaced' })
+      return replaces
+    }
+    this.#end('replaced', { code: 1000, description: 'joined anew' })
+    return [this.#joinRef]
+  }
+
+  /** The connection has closed. */
+  closed(reason: CloseReason): void {
+    this.#quit('closed', reason)
+  }
+
+  /** The peer has pushed something. */
+  arrive(frame: PushFrame, size: number): void {
+    if (this.#pending) {
+      this.#pending.arrived.push([frame, size])
+      this.#host.tally(0, size)
+      return
+    }
+    const known = this.#of.contract?.in
+    if (!known) {
+      this.#take(frame, frame.payload, size)
+      return
+    }
+    const schema = Object.hasOwn(known, frame.event) ? known[frame.event] : undefined
+    this.#check(frame, size, schema)
+  }
+
+  answer(ref: Ref, status: string, payload: unknown): void {
+    if (ref === null || this.#state !== 'joined') this.#host.dropped()
+    else this.#reply(this.#joinRef, ref, status, payload)
+  }
+
+  tally(waiting: number, bytes: number): void {
+    this.#host.tally(waiting, bytes)
+    if (this.#why && this.#mail?.waiting === 0) this.#isOver()
+  }
+
+  attach<Value>(heard: Mailed, taker: Taker<Value>): void {
+    this.#mail ??= new Mail(this)
+    if (this.#why) this.#mail.end()
+    // Whoever listens to this takes messages, as the events of a channel say.
+    this.#mail.add(heard, taker as unknown as Taker<Received>)
+  }
+
+  detach<Value>(heard: Mailed, taker: Taker<Value>): void {
+    this.#mail?.remove(heard, taker as unknown as Taker<Received>)
+  }
+
+  resume<Value>(heard: Mailed, taker: Taker<Value>): void {
+    this.#mail?.resume(heard, taker as unknown as Taker<Received>)
+  }
+
+  wait(step: 1 | -1): void {
+    this.#host.wait(step)
+  }
+
+  closedError(): ClosedError {
+    const { code, description } = this.#why ?? { code: 1006, description: '' }
+    const text = `the channel of \`${this.topic}\` has closed: ${description}`
+    return new ClosedError(text, { code, target: this })
+  }
+
+  #request(payload: unknown): void {
+    if (!this.#pending) return // they have left meanwhile
+    if (!this.#of[SIGNALS].emit('join', new Request(this, payload))) this.accept({})
+  }
+
+  #checkJoin(schema: StandardSchema, payload: unknown): void {
+    const settled = (verdict: Verdict): void => {
+      if ('refusal' in verdict) this.reject(verdict.refusal)
+      else this.#request(verdict.value)
+    }
+    const failed = (cause: unknown): void => this[SIGNALS].failed('join', cause, undefined)
+    try {
+      const verdict = judged(schema, payload)
+      if (isPromise(verdict)) verdict.then(settled).then(undefined, failed)
+      else settled(verdict)
+    } catch (cause) {
+      failed(cause)
+    }
+  }
+
+  /** Lets a schema judge what came; what comes behind it waits. */
+  #check(frame: PushFrame, size: number, schema: StandardSchema | undefined): void {
+    const failed = (cause: unknown): void => this[SIGNALS].failed('message', cause, undefined)
+    try {
+      const verdict = schema ? judged(schema, frame.payload) : UNKNOWN
+      if (!this.#checking && !isPromise(verdict)) {
+        this.#judged(frame, size, verdict)
+        return
+      }
+      this.#host.tally(1, size)
+      const judging = handled(Promise.resolve(verdict))
+      const checking = (this.#checking ?? SENT)
+        .then(() => judging)
+        .then((settled) => this.#judged(frame, size, settled))
+        .catch(failed)
+        .then(() => {
+          this.#host.tally(-1, -size)
+          if (this.#checking === checking) this.#checking = undefined
+        })
+      this.#checking = checking
+    } catch (cause) {
+      failed(cause)
+    }
+  }
+
+  #judged(frame: PushFrame, size: number, verdict: Verdict): void {
+    if ('value' in verdict) this.#take(frame, verdict.value, size)
+    else this.answer(frame.ref, 'error', verdict.refusal)
+  }
+
+  #take(frame: PushFrame, payload: unknown, size: number): void {
+    if (this.#state !== 'joined') {
+      this.#host.dropped()
+      return
+    }
+    this.#mail ??= new Mail(this)
+    this.#mail.put(new Received(frame, payload, this, { size, number: this.#count++ }))
+  }
+
+  #reply(joinRef: Ref, ref: Ref, status: string, payload: unknown): void {
+    const { topic } = this
+    const data = this.#host.written({ kind: 'reply', topic, joinRef, ref, status, payload })
+    if (data !== undefined) this.#host.send(data)
+  }
+
+  #tell(frame: ServerFrame): void {
+    const data = this.#host.written(frame)
+    if (data !== undefined) this.#host.send(data)
+  }
+
+  /** The join is answered. */
+  #settle(pending: Pending): void {
+    this.#pending = undefined
+    clearTimeout(pending.timer)
+    for (const [, size] of pending.arrived) this.#host.tally(0, -size)
+    const { topic } = this
+    for (const joinRef of pending.replaces) this.#tell({ kind: 'close', topic, joinRef })
+  }
+
+  /** Ends it, whether it was joined already or not. */
+  #quit(reason: LeaveReason, why: CloseReason): void {
+    if (this.#pending) {
+      this.#settle(this.#pending)
+      this.#finish(why)
+    } else if (this.#state === 'joined') {
+      this.#end(reason, why)
+    }
+  }
+
+  #end(reason: LeaveReason, why: CloseReason): void {
+    this.#finish(why)
+    this.#of[SIGNALS].emit('leave', { channel: this, reason })
+  }
+
+  #finish(why: CloseReason): void {
+    this.#state = 'closed'
+    this.#why = why
+    this.#host.gone(this)
+    this.#mail?.end()
+    if (!this.#mail || this.#mail.waiting === 0) this.#isOver()
+    else this.#over ??= setTimeout(() => this.#isOver(), this.#host.closeTimeout)
+  }
+
+  /** Emits `close`, after the messages before it. */
+  #isOver(): void {
+    if (this.#over === 'over') return
+    clearTimeout(this.#over)
+    this.#over = 'over'
+    this.#signals?.end(this.#why)
+  }
+}

@@ -1,0 +1,130 @@
+import { unexpected } from '../errors.ts'
+import { SIGNALS, Signals, type Hearer, type Target } from '../signals.ts'
+import type { Channel, Loose } from './channel.ts'
+import type { Contract } from './contract.ts'
+
+/** Somebody asks to be a member: accept or reject them. */
+export interface JoinRequest<
+  In extends object = Loose,
+  Out extends object = Loose,
+  Context extends {} = {},
+  Payload = any,
+> {
+  /** Theirs, once they are in; what is pushed on it before goes out behind the answer. */
+  readonly channel: Channel<In, Out, Context>
+  /** What came with the join: any JSON value, or bytes. */
+  readonly payload: Payload
+  /**
+   * Lets them in, with an answer. Bound: made to be destructured. Only the first answer counts.
+   *
+   * @throws TypeError for an answer that can't be JSON.
+   */
+  readonly accept: (reply?: unknown) => void
+  /**
+   * Doesn't let them in, with an answer. Bound: made to be destructured. Only the first answer counts.
+   *
+   * @throws TypeError for an answer that can't be JSON.
+   */
+  readonly reject: (reason?: unknown) => void
+}
+
+/**
+ * Is why a membership ended: the peer left; its connection closed; a listener failed; this side sent
+ * it out; the peer joined the topic anew.
+ */
+export type LeaveReason = 'left' | 'closed' | 'crashed' | 'ended' | 'replaced'
+
+/** Whose membership ended, and why. */
+export interface Leave<
+  In extends object = Loose,
+  Out extends object = Loose,
+  Context extends {} = {},
+> {
+  /** What it was. */
+  readonly channel: Channel<In, Out, Context>
+  /** Why it ended. */
+  readonly reason: LeaveReason
+}
+
+/** The events of a topic. */
+export interface TopicEvents<
+  In extends object = Loose,
+  Out extends object = Loose,
+  Context extends {} = {},
+  Payload = any,
+> {
+  /** Somebody asks to be a member. With no listener, everybody is let in. */
+  join: JoinRequest<In, Out, Context, Payload>
+  /** A membership has ended, however: exactly once for each that was accepted. */
+  leave: Leave<In, Out, Context>
+}
+
+/** What is asked for in a request to join, as far as a topic has to do with it. */
+export abstract class Joining {
+  /** A listener has failed with it. */
+  abstract crash(): void
+}
+
+class TopicSignals<Events extends { join: unknown; leave: unknown }> extends Signals<Events> {
+  readonly #parent: Hearer
+
+  constructor(parent: Hearer) {
+    super({ kind: 'topic', events: ['join', 'leave'] })
+    this.#parent = parent
+  }
+
+  override get parent(): Hearer {
+    return this.#parent
+  }
+
+  override failed(event: PropertyKey, cause: unknown, value: unknown): void {
+    super.failed(event, cause, value)
+    if (value instanceof Joining) value.crash()
+  }
+}
+
+/** Is the topics whose names fit a pattern: who asks to join them, and who leaves. */
+export class Topic<
+  In extends object = Loose,
+  Out extends object = Loose,
+  Context extends {} = {},
+  Payload = any,
+> implements Target<TopicEvents<In, Out, Context, Payload>> {
+  /** The pattern that it was declared with. */
+  readonly pattern: string
+  readonly #contract: Contract | undefined
+  readonly #signals: Signals<TopicEvents<In, Out, Context, Payload>>
+
+  /** @internal */
+  constructor(pattern: string, contract: Contract | undefined, parent: Hearer) {
+    this.pattern = pattern
+    this.#contract = contract
+    this.#signals = new TopicSignals<TopicEvents<In, Out, Context, Payload>>(parent)
+  }
+
+  /** @hidden */
+  get [SIGNALS](): Signals<TopicEvents<In, Out, Context, Payload>> {
+    return this.#signals
+  }
+
+  /** @internal */
+  get contract(): Contract | undefined {
+    return this.#contract
+  }
+
+  /**
+   * Tells whether a topic is one of these.
+   *
+   * @internal
+   */
+  fits(name: string): boolean {
+    const { pattern } = this
+    return pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern
+  }
+}
+
+/** Throws a TypeError for what can't be a pattern. */
+export function checkPattern(pattern: unknown): asserts pattern is string {
+  if (typeof pattern === 'string' && /^[^*]+\*?$|^\*$/.test(pattern)) return
+  throw unexpected('the pattern of a topic', 'a name, or the start of one with a `*`', pattern)
+}

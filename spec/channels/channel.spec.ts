@@ -1,0 +1,361 @@
+import assert from 'node:assert/strict'
+import { mock, test } from 'node:test'
+import {
+  CallbackError,
+  ClosedError,
+  listen,
+  once,
+  WebsocketServer,
+  type ServerOptions,
+} from 'simplewebsockets'
+import { ChannelServer, type Channel, type Message, type Topic } from 'simplewebsockets/channels'
+import { AMBER, Raw, reply } from './raw.ts'
+
+interface Scene {
+  readonly server: WebsocketServer
+  readonly channels: ChannelServer
+  readonly topic: Topic
+  readonly client: Raw
+  readonly channel: Channel
+}
+
+/** A member of `a`, whose join_ref is 1, with nothing listening to its channel. */
+async function joined(options: ServerOptions = {}): Promise<Scene> {
+  const server = new WebsocketServer(options)
+  const channels = new ChannelServer(server)
+  const topic = channels.topic('*')
+  const asked = once(topic, 'join')
+  const client = await Raw.enter(server)
+  client.say(['1', '1', 'a', 'phx_join', {}])
+  const { channel, accept } = await asked
+  accept()
+  await client.heard()
+  return { server, channels, topic, client, channel }
+}
+
+const push = (ref: string | null, event: string, payload: unknown = {}): unknown[] => [
+  '1',
+  ref,
+  'a',
+  event,
+  payload,
+]
+const answer = (ref: string, status: string, response: unknown = {}): unknown[] =>
+  reply(['1', ref], 'a', status, response)
+
+test('a message is answered with ok, with error, or with a status of your own', async () => {
+  const { client, channel } = await joined()
+  listen(channel.messages, 'one', (message) => message.reply())
+  listen(channel.messages, 'two', ({ refuse }) => refuse({ reason: 'no' }))
+  listen(channel.messages, 'three', ({ reply }) => reply([1], 'later'))
+  listen(channel.messages, 'bytes', ({ payload, reply }) => reply(payload))
+  const bytes = Uint8Array.of(0, 1, 1, 1, 5, ...Buffer.from('15abytes'), 7)
+  assert.deepEqual(
+    await client.ask(push('2', 'one'), push('3', 'two'), push('4', 'three'), bytes),
+    [
+      answer('2', 'ok'),
+      answer('3', 'error', { reason: 'no' }),
+      answer('4', 'later', [1]),
+      `0101010102${Buffer.from('15aok').toString('hex')}07`,
+    ],
+  )
+})
+
+test('messages wait for their listener, however late it comes', async () => {
+  const { client, channel } = await joined()
+  await client.ask(push('2', 'a'), push('3', 'b'), push('4', 'a'), push('5', 'c'))
+  const seen: unknown[] = []
+  listen(channel.messages, 'a', ({ event, reply }) => {
+    seen.push(event)
+    reply()
+  })
+  assert.deepEqual(await client.heard(), [answer('2', 'ok'), answer('4', 'ok')])
+  listen(channel, 'message', ({ event, reply }) => {
+    seen.push(event)
+    reply()
+  })
+  assert.deepEqual(await client.heard(), [answer('3', 'ok'), answer('5', 'ok')])
+  assert.deepEqual(seen, ['a', 'a', 'b', 'c'])
+})
+
+test('two `once` in a row lose nothing, of one event or of all', async () => {
+  const { client, channel } = await joined()
+  await client.ask(push(null, 'a', 1), push(null, 'b', 2), push(null, 'a', 3), push(null, 'b', 4))
+  assert.equal((await once(channel.messages, 'b')).payload, 2)
+  assert.equal((await once(channel, 'message')).payload, 1)
+  assert.equal((await once(channel.messages, 'b')).payload, 4)
+  assert.equal((await once(channel, 'message')).payload, 3)
+})
+
+test('`message` has every event, after the listeners by its name', async () => {
+  const { client, channel } = await joined()
+  const seen: string[] = []
+  listen(channel, 'message', ({ event }) => seen.push(`every ${event}`))
+  listen(channel.messages, 'close', () => seen.push('close'))
+  listen(channel.messages, 'error', () => seen.push('error'))
+  listen(channel, 'close', () => seen.push('forged'))
+  listen(channel, 'error', () => seen.push('forged'))
+  await client.ask(push(null, 'close'), push(null, 'error'), push(null, '__proto__'))
+  assert.deepEqual(seen, ['close', 'every close', 'error', 'every error', 'every __proto__'])
+})
+
+test('a listener gets one message at a time, and a slow one delays no other', async () => {
+  const { client, channel } = await joined()
+  const slow: (() => void)[] = []
+  const seen: unknown[] = []
+  listen(channel.messages, 'a', ({ payload }) => {
+    seen.push(`slow ${payload}`)
+    return new Promise<void>((resolve) => slow.push(resolve))
+  })
+  listen(channel.messages, 'a', ({ payload }) => seen.push(`fast ${payload}`))
+  listen(channel.messages, 'b', () => seen.push('b'))
+  await client.ask(push(null, 'a', 1), push(null, 'a', 2), push(null, 'b'))
+  assert.deepEqual(seen, ['slow 1', 'fast 1', 'fast 2', 'b'])
+  slow.shift()?.()
+  await client.heard()
+  assert.deepEqual(seen.slice(4), ['slow 2'])
+})
+
+test('reading pauses while too much waits for a slow listener, and goes on', async () => {
+  const { client, channel } = await joined()
+  const held: (() => void)[] = []
+  let count = 0
+  listen(channel.messages, 'a', () => {
+    count += 1
+    return count > 1 ? undefined : new Promise<void>((resolve) => held.push(resolve))
+  })
+  for (let index = 0; index < 40; index++) client.say(push(null, 'a', index))
+  client.say([null, '9', 'phoenix', 'heartbeat', {}])
+  await new Promise(setImmediate)
+  assert.equal(count, 1)
+  held[0]?.()
+  assert.deepEqual(await client.heard(), [reply([null, '9'], 'phoenix', 'ok')])
+  assert.equal(count, 40)
+})
+
+test('past maxReceivedMessageSize of messages that nobody hears, it closes and says why', async () => {
+  const { client, server } = await joined({ maxReceivedMessageSize: 200 })
+  const error = once(server, 'error')
+  const closed = client.closed()
+  for (let index = 0; index < 20; index++) client.say(push(null, 'a', index))
+  const description = 'listen to `message`, even with an empty callback'
+  assert.deepEqual(await closed, { code: 1008, description })
+  assert.equal((await error).message, description)
+})
+
+test('the own broadcast comes before the reply that follows it, and reaches the others once', async () => {
+  const { server, channels, client, channel } = await joined()
+  const other = await (await Raw.enter(server)).join('a', '7')
+  listen(channel.messages, 'say', ({ payload, reply }) => {
+    channel.broadcast('said', payload)
+    channels.emit('a', 'all', payload)
+    reply()
+  })
+  assert.deepEqual(await client.ask(push('2', 'say')), [
+    [null, null, 'a', 'all', {}],
+    answer('2', 'ok'),
+  ])
+  assert.deepEqual(await other.heard(), [
+    [null, null, 'a', 'said', {}],
+    [null, null, 'a', 'all', {}],
+  ])
+})
+
+test('emit and broadcast skip whom you hold invalid', async () => {
+  const { channels, client, channel } = await joined()
+  assert.ok(channel.connection)
+  channel.connection.valid = false
+  channels.emit('a', 'all', {})
+  await channel.push('to you', {})
+  assert.deepEqual(await client.heard(), [['1', null, 'a', 'to you', {}]])
+})
+
+test('a second answer fails, and an answer that cannot be said leaves it unanswered', async () => {
+  const { client, channel } = await joined()
+  const messages = listen(channel.messages, 'a')
+  await client.ask(push('2', 'a'))
+  const message = (await messages.next()).value as Message
+  const cycle: unknown[] = []
+  cycle.push(cycle)
+  const thrower = {
+    toJSON: () => {
+      throw new Error('no')
+    },
+  }
+  for (const value of [5n, cycle, thrower]) assert.throws(() => message.reply(value), TypeError)
+  message.reply()
+  assert.throws(() => message.refuse(), { name: 'TypeError', message: /answered already/ })
+  assert.deepEqual(await client.heard(), [answer('2', 'ok')])
+})
+
+test('an answer to what has no ref, in Amber, or after leaving, does nothing and is counted', async () => {
+  const { server, topic, client, channel } = await joined()
+  const messages = listen(channel, 'message')
+  await client.ask(push(null, 'a'), push('2', 'a'), ['1', '3', 'a', 'phx_leave', {}])
+  const before = server.stats().dropped
+  for await (const { reply } of messages) reply()
+  assert.equal(server.stats().dropped, before + 2)
+
+  const amber = await Raw.enter(server, AMBER)
+  const asked = once(topic, 'join')
+  amber.say({ event: 'join', topic: 'a' })
+  const { channel: theirs, accept } = await asked
+  accept()
+  listen(theirs, 'message', ({ reply }) => reply({ to: 'nobody' }))
+  const message = { event: 'message', topic: 'a', subject: 'x', payload: {} }
+  assert.deepEqual(await amber.ask(message), [])
+  assert.ok(server.stats().dropped > before + 2)
+})
+
+test('a listener that fails ends its membership, and nothing else', async () => {
+  const { server, channels, client, channel } = await joined()
+  await client.join('b', '7')
+  const failures: unknown[] = []
+  listen(channel, 'error', (error) => failures.push(error))
+  listen(channels, 'error', () => assert.fail('it was heard of already'))
+  listen(server, 'error', () => assert.fail('it was heard of already'))
+  listen(channel.messages, 'boom', () => {
+    throw new Error('boom')
+  })
+  const { dropped } = server.stats()
+  assert.deepEqual(await client.ask(push('2', 'boom'), push('3', 'boom')), [
+    ['1', '1', 'a', 'phx_error', { reason: 'channel_crash' }],
+    reply([null, '3'], 'a', 'error', { reason: 'unmatched topic' }),
+  ])
+  const [failure] = failures
+  assert.ok(failure instanceof CallbackError && failure.message === 'boom')
+  assert.equal(failure.event, 'boom')
+  assert.equal(server.stats().dropped, dropped)
+  channels.emit('b', 'evt', {})
+  assert.deepEqual(await client.ask(['9', '9', 'a', 'phx_join', {}]), [
+    [null, null, 'b', 'evt', {}],
+    reply(['9', '9'], 'a', 'ok'),
+  ])
+})
+
+test('a failure goes to the channel server, then to the server, and is printed once unheard', async (t) => {
+  const printed = mock.method(console, 'error', () => {})
+  t.after(() => mock.restoreAll())
+  for (const step of ['channels', 'server', 'nobody'] as const) {
+    const { server, channels, client, channel } = await joined()
+    listen(channel.messages, 'error', () => Promise.reject(new Error(step)))
+    const heard: string[] = []
+    if (step === 'channels') listen(channels, 'error', ({ message }) => heard.push(message))
+    if (step !== 'nobody') listen(server, 'error', ({ message }) => heard.push(message))
+    const closed = once(channel, 'close')
+    client.say(push('2', 'error'))
+    await closed
+    const crash = ['1', '1', 'a', 'phx_error', { reason: 'channel_crash' }]
+    assert.deepEqual(await client.heard(), [crash])
+    assert.deepEqual(heard, step === 'nobody' ? [] : [step])
+    assert.equal(printed.mock.callCount(), step === 'nobody' ? 1 : 0)
+    assert.equal(channel.state, 'closed')
+  }
+})
+
+test('a listener may await what comes next, and its own push', async () => {
+  const { client, channel } = await joined()
+  listen(channel.messages, 'ask', async ({ reply }) => {
+    await channel.push('question', {})
+    const { payload } = await once(channel.messages, 'answer')
+    reply({ payload })
+  })
+  assert.deepEqual(await client.ask(push('2', 'ask')), [['1', null, 'a', 'question', {}]])
+  assert.deepEqual(await client.ask(push(null, 'answer', 42)), [answer('2', 'ok', { payload: 42 })])
+})
+
+test('a member that leaves while a listener waits for it is no failure', async (t) => {
+  const printed = mock.method(console, 'error', () => {})
+  t.after(() => mock.restoreAll())
+  for (const how of ['leave', 'close'] as const) {
+    const { client, channel } = await joined()
+    listen(channel.messages, 'ask', async () => {
+      await once(channel.messages, 'answer')
+    })
+    await client.ask(push('2', 'ask'))
+    const closed = once(channel, 'close')
+    if (how === 'leave') client.say(['1', '3', 'a', 'phx_leave', {}])
+    else void client.here.close()
+    await closed
+    assert.equal(printed.mock.callCount(), 0)
+  }
+})
+
+test('leave on a server sends the member out, who is not to come again', async () => {
+  const { channels, client, channel } = await joined()
+  const ended = once(channel, 'close')
+  await channel.leave()
+  assert.deepEqual(await ended, { code: 1000, description: 'sent out' })
+  channels.emit('a', 'evt', {})
+  assert.deepEqual(await client.heard(), [['1', '1', 'a', 'phx_close', {}]])
+  await channel.leave()
+  await assert.rejects(channel.push('evt', {}), ClosedError)
+  assert.deepEqual(await client.heard(), [])
+})
+
+test('the messages before the end of a membership are heard, then its close', async () => {
+  const { client, channel } = await joined()
+  const seen: unknown[] = []
+  let go: () => void = () => {}
+  listen(channel.messages, 'a', ({ payload }) => {
+    seen.push(payload)
+    return payload === 1 ? new Promise<void>((resolve) => (go = resolve)) : undefined
+  })
+  listen(channel, 'close', () => seen.push('close'))
+  await client.ask(push(null, 'a', 1), push(null, 'a', 2), ['1', '3', 'a', 'phx_leave', {}])
+  assert.deepEqual(seen, [1])
+  go()
+  await client.heard()
+  assert.deepEqual(seen, [1, 2, 'close'])
+})
+
+test('close does not wait for a listener for ever', async (t) => {
+  const { client, channel } = await joined({ closeTimeout: 300 })
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.after(() => mock.timers.reset())
+  listen(channel.messages, 'a', () => new Promise(() => {}))
+  const closed = once(channel, 'close')
+  await client.ask(push(null, 'a', 1), push(null, 'a', 2), ['1', '3', 'a', 'phx_leave', {}])
+  mock.timers.tick(300)
+  assert.equal((await closed).code, 1000)
+})
+
+test('an ended channel: loops take what is left, waits reject, and its close sticks', async () => {
+  const { client, channel } = await joined()
+  await client.ask(push(null, 'a', 1), ['1', '3', 'a', 'phx_leave', {}])
+  const left: unknown[] = []
+  for await (const { payload } of listen(channel.messages, 'a')) left.push(payload)
+  assert.deepEqual(left, [1])
+  assert.equal((await once(channel, 'close')).description, 'left')
+  await assert.rejects(once(channel.messages, 'a'), ClosedError)
+  await assert.rejects(once(channel, 'join'), ClosedError)
+  assert.throws(() => channel.join(), /a client joins/)
+})
+
+test('a stale ref is dropped without an answer; null is the membership there is', async () => {
+  const { client, channel } = await joined()
+  listen(channel, 'message', ({ event, reply }) => reply(event))
+  const answers = await client.ask(
+    ['0', '2', 'a', 'stale', {}],
+    ['', '3', 'a', 'stale', {}],
+    [null, '4', 'a', 'fresh', {}],
+    ['0', '5', 'a', 'phx_leave', {}],
+  )
+  assert.deepEqual(answers, [answer('4', 'ok', 'fresh')])
+  assert.equal(channel.state, 'joined')
+})
+
+test('a leave of what is not joined is ok, and closes nothing', async () => {
+  const { client } = await joined()
+  assert.deepEqual(await client.ask(['9', '9', 'b', 'phx_leave', {}]), [
+    reply(['9', '9'], 'b', 'ok'),
+  ])
+})
+
+test('slips on a channel are told', async () => {
+  const { channel } = await joined()
+  // @ts-expect-error: close
+  assert.throws(() => listen(channel, 'closed', () => {}), /did you mean `close`/)
+  assert.throws(() => channel.push('x', {}, { timeOut: 5 } as object), /did you mean `timeout`/)
+  assert.throws(() => channel.push('phx_close', {}), /an event of your own/)
+})

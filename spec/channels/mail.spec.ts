@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { EVERY, Mail, type Letter, type Mailed } from '../../lib/channels/mail.ts'
+import type { Taker } from '../../lib/inbox.ts'
+import { Random } from './random.ts'
+
+/** A mail, and what waits in it as its owner was told. */
+class Post {
+  waiting = 0
+  bytes = 0
+  readonly mail = new Mail<Letter>(this)
+  #count = 0
+
+  tally(waiting: number, bytes: number): void {
+    this.waiting += waiting
+    this.bytes += bytes
+  }
+
+  put(event: string): number {
+    this.mail.put({ event, size: 3, number: this.#count })
+    return this.#count++
+  }
+}
+
+/** Takes what it is given, one at a time where it is slow. */
+class Reader implements Taker<Letter> {
+  position = 0
+  busy = false
+  readonly taken: number[] = []
+  done: (() => void) | undefined
+  readonly #slow: boolean
+
+  constructor(slow = false) {
+    this.#slow = slow
+  }
+
+  take({ number }: Letter): Promise<void> | undefined {
+    this.taken.push(number)
+    return this.#slow ? new Promise((resolve) => (this.done = resolve)) : undefined
+  }
+
+  ended(): void {
+    this.taken.push(-1)
+  }
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+test('what nobody hears of is counted in bytes, and what waits for a slow one as waiting, too', async () => {
+  const post = new Post()
+  post.put('a')
+  post.put('b')
+  assert.deepEqual([post.waiting, post.bytes], [0, 6])
+  const slow = new Reader(true)
+  post.mail.add('a', slow)
+  await turn()
+  post.put('a')
+  assert.deepEqual([slow.taken, post.waiting, post.bytes], [[0], 1, 6])
+  slow.done?.()
+  await turn()
+  post.mail.add(EVERY, new Reader())
+  await turn()
+  assert.deepEqual([slow.taken, post.waiting, post.bytes], [[0, 2], 0, 0])
+})
+
+test('after the end, listeners take what is left and are told', async () => {
+  const post = new Post()
+  post.put('a')
+  post.put('b')
+  post.mail.end()
+  assert.equal(post.bytes, 0)
+  const [named, every] = [new Reader(), new Reader()]
+  post.mail.add('a', named)
+  post.mail.add(EVERY, every)
+  await turn()
+  assert.deepEqual(
+    [named.taken, every.taken],
+    [
+      [0, -1],
+      [1, -1],
+    ],
+  )
+})
+
+test('however listeners come and go, each letter is taken by somebody, in order', async (context) => {
+  const random = new Random()
+  context.diagnostic(`seed ${random.seed}`)
+  for (let round = 0; round < 200; round++) {
+    const post = new Post()
+    const readers: [heard: Mailed, reader: Reader][] = []
+    const gone: Reader[] = []
+    let count = 0
+    for (let step = 0; step < 40; step++) {
+      const choice = random.below(6)
+      if (choice < 3) {
+        post.put(random.pick(['a', 'b', 'c']))
+        count += 1
+      } else if (choice < 5 || readers.length === 0) {
+        const heard = random.pick<Mailed>(['a', 'b', EVERY])
+        const reader = new Reader()
+        post.mail.add(heard, reader)
+        readers.push([heard, reader])
+      } else {
+        const [one] = readers.splice(random.below(readers.length), 1)
+        if (one) post.mail.remove(...one)
+        if (one) gone.push(one[1])
+      }
+      if (random.below(2) === 0) await turn()
+    }
+    await turn()
+    const last = new Reader()
+    post.mail.add(EVERY, last)
+    await turn()
+    const all = [...readers.map(([, reader]) => reader), ...gone, last]
+    const taken = new Set(all.flatMap((reader) => reader.taken))
+    assert.deepEqual(
+      [...taken].sort((one, other) => one - other),
+      [...Array(count).keys()],
+    )
+    for (const { taken: own } of all) {
+      assert.deepEqual(
+        own,
+        [...own].sort((one, other) => one - other),
+      )
+      assert.equal(new Set(own).size, own.length)
+    }
+    assert.deepEqual([post.waiting, post.bytes], [0, 0])
+  }
+})

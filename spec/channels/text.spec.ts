@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { byteLength, checkName, checkRef, readJson, writeJson } from '../../lib/channels/text.ts'
+import { FrameError } from '../../lib/errors.ts'
+import { Random } from './random.ts'
+
+test('bytes are counted as UTF-8 has them', (context) => {
+  const random = new Random()
+  context.diagnostic(`seed ${random.seed}`)
+  const units = [
+    '',
+    'a',
+    '\u007f',
+    '\u0080',
+    '\u07ff',
+    '\u0800',
+    '\uffff',
+    '\ud800',
+    '\udc00',
+    '😀',
+  ]
+  for (let round = 0; round < 2_000; round++) {
+    const text = Array.from({ length: random.below(8) }, () => units[random.below(10)]).join('')
+    assert.equal(byteLength(text), Buffer.byteLength(text), JSON.stringify(text))
+  }
+})
+
+test('a name has 255 bytes at most, however many characters these are', () => {
+  const fitting = ['', 'a'.repeat(255), 'é'.repeat(127), '名'.repeat(85), '😀'.repeat(63)]
+  for (const name of fitting) {
+    assert.equal(checkName(name, 'topic'), name)
+    assert.equal(checkRef(name, 'ref'), name)
+    const longer = name === '' ? 'a'.repeat(256) : `${name}😀`
+    for (const check of [checkName, checkRef]) {
+      assert.throws(() => check(longer, 'this'), {
+        ...{ name: 'FrameError', code: 1008, message: '`this` is longer than 255 bytes' },
+      })
+    }
+  }
+})
+
+test('a name has whole characters; a ref may have halves, as it only comes back', () => {
+  for (const half of ['\ud83d', '\ude00', 'a\ude00\ud83db']) {
+    assert.throws(() => checkName(half, 'topic'), FrameError)
+    assert.equal(checkRef(half, 'ref'), half)
+  }
+  assert.equal(checkRef(null, 'ref'), null)
+})
+
+test('512 levels are read, and one more is not', () => {
+  const nested = (depth: number): string =>
+    `${'['.repeat(depth)}"${'x'.repeat(99)}"${']'.repeat(depth)}`
+  for (const depth of [1, 511, 512]) {
+    assert.equal(JSON.stringify(readJson(nested(depth))), nested(depth))
+  }
+  assert.throws(() => readJson(nested(513)), { code: 1008 })
+  assert.throws(() => readJson(`{"a":${nested(512)}}`), { code: 1008 })
+})
+
+test('levels are those open at a time, whatever stands in strings', () => {
+  const wide = [
+    Array(2_000).fill([[]]),
+    '['.repeat(999),
+    '\\"[{'.repeat(999),
+    '\\'.repeat(999),
+    { '[{"': 1 },
+  ]
+  assert.deepEqual(readJson(JSON.stringify(wide)), wide)
+  const deep = `["${'\\\\'.repeat(600)}",${'['.repeat(512)}${']'.repeat(512)}]`
+  assert.throws(() => readJson(deep), { code: 1008 })
+})
+
+test('what is no JSON says so, with the cause', () => {
+  assert.throws(
+    () => readJson('{'),
+    (error) => {
+      assert.ok(error instanceof FrameError && error.cause instanceof SyntaxError)
+      assert.deepEqual([error.code, error.message], [1007, 'expected JSON'])
+      return true
+    },
+  )
+})
+
+test('what can be written is written as JSON.stringify does', () => {
+  for (const value of [
+    null,
+    0,
+    -0,
+    NaN,
+    'a\u2028\ud800',
+    [undefined],
+    { a: undefined },
+    new Date(0),
+  ]) {
+    assert.equal(writeJson(value, 'this'), JSON.stringify(value))
+  }
+  const thrown = { toJSON: (): never => fail('text') }
+  assert.throws(() => writeJson(thrown, 'this'), { name: 'TypeError', cause: 'text' })
+})
+
+function fail(what: unknown): never {
+  throw what
+}
