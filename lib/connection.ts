@@ -1,4 +1,5 @@
 import debug from '#debug'
+import type { Allowance } from './allowance.ts'
 import { closeTexts, messageTooBig, sendableReason, type CloseReason } from './close.ts'
 import { ClosedError, FrameError, WebsocketError, type CallbackError } from './errors.ts'
 import type { Keepalive, Watched } from './keepalive.ts'
@@ -34,6 +35,8 @@ export interface Maker<Context extends {} = {}> extends Hearer {
   readonly settings: ConnectionSettings
   readonly keepalive: Keepalive | undefined
   readonly counts: Counts
+  /** Makes what bounds how much a peer may send, where that is limited. */
+  readonly allowance?: (() => Allowance) | undefined
   /** Sends to everybody else. */
   broadcast(from: WebsocketConnection<Context>, data: Data): void
   /** Forgets a connection that is closed, before its `close` event. */
@@ -146,6 +149,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     }
 
     ping(payload: Uint8Array): void {
+      if (!this.#connection.#allows(payload.length)) return
       this.#connection.#reader?.pinged()
       if (this.listens('ping')) this.emit('ping', this.#connection.#readable(payload))
     }
@@ -200,6 +204,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   #state = OPEN
   #closing: Closing | undefined
   #pings: Pings | undefined
+  #allowance: Allowance | undefined
   #reader: Reader | undefined
   #paused = false
   #full = false
@@ -403,6 +408,8 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
       this.#invalid(messageTooBig(most))
     } else if (signals.waitingBytes > most) {
       this.#maker.counts.dropped++ // the connection closes for it already
+    } else if (!this.#allows(size)) {
+      return
     } else if (this.#reader) {
       this.#maker.counts.received++
       this.#handOn(this.#reader, data, size)
@@ -426,6 +433,16 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
       code: 1008,
       description: reader.waiting > 0 ? this.#slow() : reader.unheardOf,
     })
+  }
+
+  /** Tells whether the peer may send so much now; what may not come is dropped, or the end. */
+  #allows(size: number): boolean {
+    this.#allowance ??= this.#maker.allowance?.()
+    const refusal = this.#allowance?.refusal(size)
+    if (refusal === undefined) return true
+    this.#maker.counts.dropped++
+    if (!this.#allowance?.drops) this.#invalid({ code: 1008, description: refusal })
+    return false
   }
 
   #unheardOf(): string {

@@ -1,3 +1,4 @@
+export type { RateLimit } from './allowance.ts'
 export { memoryBackplane, type Backplane, type Unsubscribe } from './backplane.ts'
 export type { Url } from './attempt.ts'
 export { WebsocketClient, type ClientEvents } from './client.ts'

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import debug from 'debug'
 import { addressOf, authorized, checkHandshake, judge, received, type Knock } from './admission.ts'
 import type { Backplane } from './backplane.ts'
+import { Allowance } from './allowance.ts'
 import { sendableReason } from './close.ts'
 import { READ, WebsocketConnection, type Counts, type Maker, type Reader } from './connection.ts'
 import {
@@ -189,7 +190,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     // Both lists grow, once, with the floor that is put on it.
     this.#protocols = [...protocols]
     const settings = { ...rest, protocols: this.#protocols, endings: this.#endings }
-    const { keepaliveTimeout, backplane, binary } = settings
+    const { keepaliveTimeout, backplane, binary, rateLimit } = settings
     const report = (error: WebsocketError): boolean => this.#signals.report(error)
     this.#settings = settings
     this.#upgrade = makeUpgrader(settings)
@@ -209,6 +210,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       settings,
       keepalive: keepaliveTimeout === false ? undefined : new Keepalive(keepaliveTimeout),
       counts: this.#counts,
+      allowance: rateLimit ? () => new Allowance(rateLimit) : undefined,
       report,
       broadcast: (from, data) => this.clients.emit(data, { except: from }),
       gone: (connection) => this.#gone(connection),

@@ -18,6 +18,7 @@ const rows: readonly (readonly string[])[] = [
     'origin',
     'backplane',
     'debug',
+    'allowance',
     'transport/frame',
     'transport/pongs',
     'transport/parts',
@@ -141,7 +142,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|room|backplane|http|origin|options\/(server|node|wire)|transport\/(ws|lane|memory))$/.test(
+    /^(server|room|allowance|backplane|http|origin|options\/(server|node|wire)|transport\/(ws|lane|memory))$/.test(
       to,
     ),
   )

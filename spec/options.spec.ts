@@ -44,6 +44,7 @@ const defaults: Record<Side, Bag> = {
     handshakeTimeout: 10_000,
     maxConnections: false,
     maxConnectionsPerAddress: false,
+    rateLimit: false,
   },
   client: {
     ...connectionDefaults,
@@ -339,6 +340,16 @@ const cases: readonly Case[] = [
     wanted: `${WHOLE}, or false`,
     accepted: [1, 100, false],
     refused: noBytes,
+  },
+  {
+    name: 'rateLimit',
+    of: SERVER,
+    wanted: `false, or { messages, bytes, per, policy: 'close' or 'drop' } with a limit of at least one of both`,
+    accepted: [false, { messages: 1 }, { bytes: 10, per: 5, policy: 'drop' }],
+    refused: [
+      [true, 'true'],
+      [5, '5'],
+    ],
   },
   {
     name: 'headers',

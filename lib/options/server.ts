@@ -1,4 +1,5 @@
 import type { TlsOptions } from 'node:tls'
+import type { RateLimit } from '../allowance.ts'
 import type { Backplane } from '../backplane.ts'
 import { isOriginPattern } from '../origin.ts'
 import { isPathPattern } from '../path.ts'
@@ -6,6 +7,7 @@ import type { RequestDetails } from '../request.ts'
 import { areProtocols } from './asked.ts'
 import { connectionRules, type ConnectionOptions } from './connection.ts'
 import {
+  checkNames,
   count,
   isFunction,
   isList,
@@ -55,6 +57,28 @@ export interface ServerOptions<Context extends {} = {}> extends ConnectionOption
   maxConnections?: number | false | undefined
   /** How many connections one address may have; more get 429. Default: false. */
   maxConnectionsPerAddress?: number | false | undefined
+  /**
+   * How many messages, and bytes of them, a peer may send in a period: `{ messages, bytes, per,
+   * policy }`. Default: false.
+   */
+  rateLimit?: RateLimit | false | undefined
+}
+
+const RATE_NAMES = ['messages', 'bytes', 'per', 'policy'] as const
+
+function isRateLimit(value: unknown): boolean {
+  if (value === false) return true
+  if (!isObject(value) || isList(value)) return false
+  checkNames(value, RATE_NAMES, 'rateLimit.')
+  const { messages, bytes, per = 1, policy = 'close' }: RateLimit = value
+  const limits = [messages ?? false, bytes ?? false]
+  return (
+    limits.every((limit) => limit === false || isWhole(limit, 1)) &&
+    limits.some((limit) => limit !== false) &&
+    Number.isFinite(per) &&
+    per > 0 &&
+    ['close', 'drop'].includes(policy)
+  )
 }
 
 const serverRules = {
@@ -87,6 +111,11 @@ const serverRules = {
   handshakeTimeout: milliseconds(10_000, 1),
   maxConnections: orFalse(count(), false),
   maxConnectionsPerAddress: orFalse(count(), false),
+  rateLimit: {
+    fallback: false,
+    wanted: `false, or { messages, bytes, per, policy: 'close' or 'drop' } with a limit of at least one of both`,
+    accepts: isRateLimit,
+  } as Rule<RateLimit | false>,
 }
 
 /** Every option of a server, settled. */

@@ -1,0 +1,143 @@
+import assert from 'node:assert/strict'
+import { mock, test } from 'node:test'
+import {
+  listen,
+  once,
+  WebsocketClient,
+  WebsocketServer,
+  type RateLimit,
+  type ServerOptions,
+  type WebsocketConnection,
+} from 'simplewebsockets'
+import { link } from 'simplewebsockets/testing'
+import { Allowance } from '../lib/allowance.ts'
+
+/** Runs with a clock that a spec moves. */
+function clocked(t: { after: (end: () => void) => void }): (milliseconds: number) => void {
+  let now = 1_000
+  const clock = mock.method(performance, 'now', () => now)
+  t.after(() => clock.mock.restore())
+  return (milliseconds) => {
+    now += milliseconds
+  }
+}
+
+/** How many of some messages may come. */
+const passed = (allowance: Allowance, count: number, size = 1): number =>
+  Array.from({ length: count }, () => allowance.refusal(size)).filter((text) => !text).length
+
+test('as many messages may come as a period has, and then those for which time has passed', (t) => {
+  const pass = clocked(t)
+  const allowance = new Allowance({ messages: 10, per: 100 })
+  assert.equal(passed(allowance, 20), 10)
+  pass(10)
+  assert.equal(passed(allowance, 20), 1)
+  pass(55)
+  assert.equal(passed(allowance, 20), 5)
+  pass(5) // and what was left over
+  assert.equal(passed(allowance, 20), 1)
+})
+
+test('what was not used is not saved beyond a period', (t) => {
+  const pass = clocked(t)
+  const allowance = new Allowance({ messages: 3 })
+  pass(3_600_000)
+  assert.equal(passed(allowance, 10), 3)
+})
+
+test('bytes are counted beside messages, and what is refused costs nothing', (t) => {
+  const pass = clocked(t)
+  const allowance = new Allowance({ messages: 3, bytes: 100 })
+  assert.equal(allowance.refusal(60), undefined)
+  assert.equal(allowance.refusal(60), 'more than 100 bytes in 1000 ms')
+  assert.equal(allowance.refusal(40), undefined)
+  assert.equal(allowance.refusal(0), undefined)
+  assert.equal(allowance.refusal(0), 'more than 3 messages in 1000 ms')
+  pass(500)
+  assert.equal(allowance.refusal(50), undefined)
+})
+
+test('an empty message is a message', (t) => {
+  clocked(t)
+  assert.equal(passed(new Allowance({ messages: 2 }), 5, 0), 2)
+  assert.equal(passed(new Allowance({ bytes: 2 }), 5, 0), 5)
+})
+
+async function served(rateLimit: RateLimit): Promise<{
+  server: WebsocketServer
+  there: WebsocketConnection
+  here: WebsocketConnection
+  heard: unknown[]
+}> {
+  const server = new WebsocketServer({ rateLimit })
+  const [there, here] = await link(server, new WebsocketClient())
+  const heard: unknown[] = []
+  listen(there, 'message', (message) => void heard.push(message))
+  return { server, there, here, heard }
+}
+
+test('who sends too much is closed with 1008, which says so on both ends', async () => {
+  const { server, there, here, heard } = await served({ messages: 3, per: 60_000 })
+  const error = once(there, 'error')
+  const closed = once(here, 'close')
+  for (const word of ['one', 'two', 'three', 'four', 'five']) here.send(word)
+  const reason = { code: 1008, description: 'more than 3 messages in 60000 ms' }
+  assert.deepEqual(await closed, reason)
+  assert.equal((await error).message, reason.description)
+  assert.deepEqual(heard, ['one', 'two', 'three'])
+  assert.equal(server.stats().dropped, 2)
+  await server.close()
+})
+
+test('with policy drop what is too much is dropped and counted, and the connection goes on', async () => {
+  const { server, here, heard } = await served({ bytes: 6, per: 60_000, policy: 'drop' })
+  const [, neighbour] = await link(server, new WebsocketClient())
+  for (const word of ['one', 'two', 'three', '']) here.send(word)
+  neighbour.send('three')
+  await here.ping()
+  assert.deepEqual(heard, ['one', 'two', ''])
+  assert.equal(server.stats().dropped, 1)
+  assert.ok(here.isOpen && neighbour.isOpen)
+  await server.close()
+})
+
+test('pings count as messages', async () => {
+  const { server, there, here } = await served({ messages: 2, per: 60_000, policy: 'drop' })
+  const pings: unknown[] = []
+  listen(there, 'ping', (payload) => void pings.push(payload))
+  for (const payload of ['a', 'b', 'c']) await here.ping(payload) // each is answered: that is due
+  assert.deepEqual(pings, ['a', 'b'])
+  await server.close()
+})
+
+const senseless: unknown[] = [
+  true,
+  {},
+  { messages: 0 },
+  { messages: false, bytes: false },
+  { messages: 10, per: 0 },
+  { messages: 10, per: '1s' },
+  { messages: 10, policy: 'ban' },
+  { bytes: 1.5 },
+  [10],
+]
+
+for (const rateLimit of senseless) {
+  test(`a rateLimit of ${JSON.stringify(rateLimit)} makes no sense`, () => {
+    assert.throws(
+      () => new WebsocketServer(JSON.parse(JSON.stringify({ rateLimit })) as ServerOptions),
+      {
+        name: 'TypeError',
+        message: /^expected `rateLimit` to be false, or \{ messages, bytes, per, policy/,
+      },
+    )
+  })
+}
+
+test('a misspelt part of it is told with the nearest name', () => {
+  const options = { rateLimit: { message: 10 } } as ServerOptions
+  assert.throws(
+    () => new WebsocketServer(options),
+    /unknown option `rateLimit\.message`: did you mean `rateLimit\.messages`/,
+  )
+})
