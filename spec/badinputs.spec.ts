@@ -159,7 +159,7 @@ for (const [what, words, status, told = true] of [
     handshake().replace('Upgrade', 'Origin: http://a\r\nOrigin: http://b\r\nUpgrade'),
     403,
   ],
-  ['two hosts', twice('Host'), 101],
+  ['two hosts', twice('Host'), 400],
   ['POST', { method: 'POST' }, 405],
   ['HTTP/1.0', { version: '1.0' }, 505],
   ['HTTP/9.9', { version: '9.9' }, 400],
