@@ -138,7 +138,7 @@ for (const [what, words, status, told = true] of [
   [
     'permessage-deflate with a strange parameter',
     instead('Sec-WebSocket-Extensions', 'permessage-deflate; constructor'),
-    400,
+    101,
   ],
   ['an empty subprotocol', instead('Sec-WebSocket-Protocol', ''), 400],
   ['the subprotocol twice', instead('Sec-WebSocket-Protocol', 'a, a'), 400],

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Socket as TcpSocket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import debug from 'debug'
-import { WebSocket, WebSocketServer, type PerMessageDeflateOptions } from 'ws'
+import { extension, WebSocket, WebSocketServer, type PerMessageDeflateOptions } from 'ws'
 import { messageTooBig, type CloseReason } from '../close.ts'
 import { ConnectError, PeerConnectError } from '../errors.ts'
 import { Message, mostBytes, plain, toBytes, type Data } from '../message.ts'
@@ -11,12 +11,15 @@ import {
   agreement,
   COMPRESSED,
   deflated,
+  EXTENSION,
+  makesSense,
   MOST_DEFLATED,
   thresholdOf,
   type Agreement,
 } from './deflate.ts'
 import { BINARY, TEXT } from './frame.ts'
 import { frameOf, Outbox } from './outbox.ts'
+import type { Parameters } from './parts.ts'
 import { Pongs } from './pongs.ts'
 import { scanFrames } from './scanner.ts'
 import type { Dial, OnWake, Receiver, Transport } from './transport.ts'
@@ -285,6 +288,7 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
   let answered: readonly string[] = []
   if (settings.compression !== false) server.on('headers', (headers) => (answered = headers))
   return (request, tcp, head) => {
+    if (settings.compression !== false) decline(request)
     server.handleUpgrade(request, tcp, head, (socket) => void outcomes.push(socket))
     const outcome = outcomes.pop()
     if (outcome instanceof Socket) {
@@ -294,6 +298,25 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
     throw outcome instanceof Error
       ? new PeerConnectError(outcome.message, { status: 400 })
       : new PeerConnectError('the peer has left', { status: 0 })
+  }
+}
+
+/** Takes the offers off a request that make no sense: `ws` would refuse it, RFC 7692 §7.1 doesn't. */
+function decline({ headers }: IncomingMessage): void {
+  const offers = listed(headers)
+  const sensible = offers.filter((offer) => makesSense(offer, 'client'))
+  if (sensible.length === offers.length) return
+  headers['sec-websocket-extensions'] = extension.format({ [EXTENSION]: sensible })
+  if (sensible.length === 0) delete headers['sec-websocket-extensions']
+}
+
+/** Reads what is said of the extension; nothing where that is no list, which `ws` refuses. */
+function listed(headers: IncomingHttpHeaders): readonly Parameters[] {
+  const { 'sec-websocket-extensions': header } = headers
+  try {
+    return header === undefined ? [] : (extension.parse(header)[EXTENSION] ?? [])
+  } catch {
+    return []
   }
 }
 
@@ -331,8 +354,14 @@ export function dialBy(adopt: (opened: Opened) => Transport): Dial {
     socket
       .on('error', (cause) => fail(new ConnectError(cause)))
       .on('unexpected-response', (_, response) => refusal(response, fail))
-      .on('upgrade', (response) => {
-        tcp = response.socket
+      .on('upgrade', ({ headers, socket }) => {
+        const [answer, ...others] = listed(headers)
+        if (others.length > 0 || (answer && !makesSense(answer, 'server'))) {
+          const header = headers['sec-websocket-extensions']
+          fail(new ConnectError(`the server agreed to what makes no sense: ${header}`))
+          return
+        }
+        tcp = socket
         release = releaser(tcp)
       })
       .on('open', () => {
