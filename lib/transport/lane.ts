@@ -7,7 +7,7 @@ import { messageTooBig, type CloseReason } from '../close.ts'
 import { PeerConnectError } from '../errors.ts'
 import { plain, toBytes, type Data, type Message } from '../message.ts'
 import type { ConnectionSettings, ServerSettings } from '../options.ts'
-import { CLOSE, PING, PONG } from './frame.ts'
+import { PING, PONG } from './frame.ts'
 import { Outbox } from './outbox.ts'
 import { hasParts } from './parts.ts'
 import { Pongs } from './pongs.ts'
@@ -23,7 +23,6 @@ const log = debug('simplewebsockets:transport')
 const OPENING_KEY = /^[+/0-9a-z]{22}==$/i
 const KEY_SUFFIX = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11' // RFC 6455 §1.3
 const MOST_FRAGMENTS = 16 * 1024
-const NO_CODE = 1005
 const LOST = 1006
 
 /** What connections have in common that were made in the same way. */
@@ -48,6 +47,7 @@ export class LaneTransport implements Transport, Reading {
   #pongs: Pongs | undefined
   #sentClose = false
   #deaf = false // a close frame came, or a bad one: nothing more is read
+  #ends = false // TCP ends behind our close frame
   #reason: CloseReason | undefined // what the peer's close frame said
 
   constructor(tcp: TcpSocket, protocol: string, terms: Terms) {
@@ -92,17 +92,13 @@ export class LaneTransport implements Transport, Reading {
   }
 
   ping(payload: Uint8Array): void {
-    this.#outbox.bytes(PING, payload)
+    if (!this.#sentClose) this.#outbox.bytes(PING, payload)
   }
 
-  close({ code, description }: CloseReason): void {
-    if (!this.#sentClose) {
-      const empty = code === NO_CODE
-      const bytes = toBytes(description)
-      this.#outbox.bytes(CLOSE, empty ? bytes : Uint8Array.of(code >> 8, code & 0xff, ...bytes))
-    }
+  close(reason: CloseReason): void {
+    if (!this.#sentClose) this.#outbox.close(reason)
     this.#sentClose = true
-    if (this.#deaf) this.#finish()
+    if (this.#ends) this.#finish()
   }
 
   cut(): void {
@@ -173,15 +169,18 @@ export class LaneTransport implements Transport, Reading {
 
   #pinged(payload: Buffer): void {
     if (!this.#sentClose) {
-      this.#pongs ??= new Pongs(this.#tcp, (latest) => this.#outbox.bytes(PONG, latest))
+      this.#pongs ??= new Pongs(this.#tcp, (latest) => {
+        if (!this.#sentClose) this.#outbox.bytes(PONG, latest)
+      })
       this.#pongs.answer(payload)
     }
     this.#receiver?.ping(plain(payload))
   }
 
-  /** The peer's close frame came: it is answered, and TCP ends. */
+  /** The peer's close frame came: it is answered, and a server ends TCP, RFC 6455 §7.1.1. */
   #concluded(code: number, description: string): void {
     this.#stopReading()
+    this.#ends = this.#terms.side === 'server'
     this.#reason = { code, description }
     this.#receiver?.closing(this.#reason)
     this.close(this.#reason)
@@ -194,6 +193,7 @@ export class LaneTransport implements Transport, Reading {
     const tooBig = messageTooBig(this.most)
     log('%s', error.message)
     this.#stopReading()
+    this.#ends = true
     this.#receiver?.invalid(code === tooBig.code ? tooBig : { code, description }, error)
     if (this.#sentClose) this.#finish()
   }

@@ -28,10 +28,11 @@ const log = debug('simplewebsockets:transport')
 
 const AS_TEXT = { binary: false }
 const AS_BINARY = { binary: true }
+const NO_CODE = 1005
 const MOST_BODY = 4 * 1024 // bytes kept of what a server says instead of 101
 const BODY_TIMEOUT = 1_000
 
-/** A `ws` socket that asks its transport before it answers the peer's close frame, or a bad frame. */
+/** A `ws` socket that leaves the answer to the peer's close frame, or to a bad one, to its transport. */
 class Socket extends WebSocket {
   transport: WsTransport | undefined
 
@@ -51,16 +52,12 @@ class Socket extends WebSocket {
     if (this.transport) this.transport.closing(code, reason)
     else super.close(code, reason)
   }
-
-  /** Sends a close frame, or goes on with the closing handshake. */
-  closeNow(code?: number, reason?: string | Buffer): void {
-    super.close(code, reason)
-  }
 }
 
 /** What connections have in common that were made in the same way. */
 interface Terms {
   readonly settings: ConnectionSettings
+  readonly side: 'server' | 'client'
   /** How messages may be compressed for many peers at once. */
   readonly agreement: Agreement | undefined
   /** Whether messages are framed here: a client's have to be masked, which `ws` does. */
@@ -77,7 +74,10 @@ export class WsTransport implements Transport {
   #badFrame: number | undefined
   #pongs: Pongs | undefined
   #compressing = 0 // messages that `ws` has still to compress
+  #behind: (() => void)[] = [] // what is to be done when it has
   #notifying = false
+  #sentClose = false
+  #ends = false // TCP ends behind our close frame
 
   constructor(socket: Socket, tcp: TcpSocket, terms: Terms) {
     this.#socket = socket
@@ -116,13 +116,15 @@ export class WsTransport implements Transport {
   }
 
   ping(payload: Uint8Array): void {
+    if (this.#sentClose) return
     this.#outbox.yield()
     this.#socket.ping(payload)
   }
 
-  close({ code, description }: CloseReason): void {
-    this.#outbox.yield()
-    this.#socket.closeNow(code, description)
+  close(reason: CloseReason): void {
+    if (!this.#sentClose) this.#inOrder(() => this.#outbox.close(reason))
+    this.#sentClose = true
+    if (this.#ends) this.#finish()
   }
 
   cut(): void {
@@ -144,9 +146,10 @@ export class WsTransport implements Transport {
       this.#badFrame = code // what was wrong with it follows as an `error`
       return
     }
-    this.#receiver?.closing({ code: code ?? 1005, description: reason?.toString() ?? '' })
-    this.#outbox.yield()
-    this.#socket.closeNow(code, reason)
+    const said = { code: code ?? NO_CODE, description: reason?.toString() ?? '' }
+    this.#ends = this.#terms.side === 'server' // RFC 6455 §7.1.1: a client waits for that
+    this.#receiver?.closing(said)
+    this.close(said)
   }
 
   message(data: Buffer, isBinary: boolean): void {
@@ -155,11 +158,10 @@ export class WsTransport implements Transport {
   }
 
   pinged(payload: Buffer): void {
-    this.#pongs ??= new Pongs(this.#tcp, (latest) => {
-      this.#outbox.yield()
-      this.#socket.pong(latest)
-    })
-    this.#pongs.answer(payload)
+    if (!this.#sentClose) {
+      this.#pongs ??= new Pongs(this.#tcp, (latest) => this.#pong(latest))
+      this.#pongs.answer(payload)
+    }
     this.#receiver?.ping(plain(payload))
   }
 
@@ -175,8 +177,9 @@ export class WsTransport implements Transport {
     }
     const description = error.message.replace(/^Invalid WebSocket frame: /, '')
     const tooBig = messageTooBig(this.#terms.settings.maxReceivedMessageSize)
+    this.#ends = true
     this.#receiver?.invalid(code === tooBig.code ? tooBig : { code, description }, error)
-    this.#socket.closeNow(code) // where the connection was closing already, `ws` ends the TCP
+    if (this.#sentClose) this.#finish()
   }
 
   closed(code: number, description: Buffer): void {
@@ -184,7 +187,27 @@ export class WsTransport implements Transport {
   }
 
   get #outbox(): Outbox {
-    return (this.#lazyOutbox ??= new Outbox(this.#tcp))
+    return (this.#lazyOutbox ??= new Outbox(this.#tcp, this.#terms.side === 'client'))
+  }
+
+  #pong(payload: Uint8Array): void {
+    if (this.#sentClose) return
+    this.#outbox.yield()
+    this.#socket.pong(payload)
+  }
+
+  /** Ends TCP behind all that was sent. */
+  #finish(): void {
+    this.#inOrder(() => {
+      this.#lazyOutbox?.flush()
+      this.#tcp.end()
+    })
+  }
+
+  /** Does what must not overtake what `ws` compresses. */
+  #inOrder(action: () => void): void {
+    if (this.#compressing > 0) this.#behind.push(action)
+    else action()
   }
 
   /** Frames a message here, unless that is left to `ws`, or would overtake what `ws` compresses. */
@@ -241,7 +264,9 @@ export class WsTransport implements Transport {
     this.#compressing++
     return () => {
       this.#compressing--
-      if (this.#compressing === 0 && this.#notifying) this.notify()
+      if (this.#compressing > 0) return
+      for (const action of this.#behind.splice(0)) action()
+      if (this.#notifying) this.notify()
     }
   }
 }
@@ -274,7 +299,7 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
   })
   const outcomes: (WebSocket | Error)[] = [] // `ws` answers in the same turn, if the peer is there
   server.on('wsClientError', (error) => void outcomes.push(error))
-  const plain: Terms = { settings, agreement: undefined, framing: true }
+  const plain: Terms = { settings, side: 'server', agreement: undefined, framing: true }
   const extended: Terms = { ...plain, framing: false } // only `ws` knows how
   const agreements = new Map<number, Terms>()
   const termsOf = (headers: readonly string[]): Terms => {
@@ -358,7 +383,11 @@ export function dialBy(adopt: (opened: Opened) => Transport): Dial {
         const [answer, ...others] = listed(headers)
         if (others.length > 0 || (answer && !makesSense(answer, 'server'))) {
           const header = headers['sec-websocket-extensions']
-          fail(new ConnectError(`the server agreed to what makes no sense: ${header}`))
+          fail(
+            new ConnectError(
+              `the server answered with Sec-WebSocket-Extensions that make no sense: ${header}`,
+            ),
+          )
           return
         }
         tcp = socket
@@ -393,7 +422,8 @@ export const dial: Dial = dialBy(adoptByWs)
 
 /** Leaves a connection to `ws`. */
 export function adoptByWs({ socket, tcp, settings }: Opened): Transport {
-  return new WsTransport(socket, tcp, { settings, agreement: undefined, framing: false })
+  const terms: Terms = { settings, side: 'client', agreement: undefined, framing: false }
+  return new WsTransport(socket, tcp, terms)
 }
 
 /** Calls back never: a process is told nothing of the network, and finds out by trying. */
