@@ -12,7 +12,7 @@ import { Outbox } from './outbox.ts'
 import { hasParts } from './parts.ts'
 import { Pongs } from './pongs.ts'
 import { Reader, type Reading } from './reader.ts'
-import { scanFrames } from './scanner.ts'
+import { FrameScanner } from './scanner.ts'
 import type { Dial, Receiver, Transport } from './transport.ts'
 import { adoptByWs, dialBy, makeUpgrader as makeUpgraderByWs, type Upgrader } from './ws.ts'
 
@@ -43,6 +43,7 @@ export class LaneTransport implements Transport, Reading {
   readonly #reader = new Reader(this)
   #receiver: Receiver | undefined
   #frames: FrameReceiver | undefined
+  #scanner: FrameScanner | undefined // of what the receiver of `ws` gets
   #lazyOutbox: Outbox | undefined
   #pongs: Pongs | undefined
   #sentClose = false
@@ -71,7 +72,8 @@ export class LaneTransport implements Transport, Reading {
 
   /** @see Reading */
   get most(): number {
-    return this.#terms.settings.maxReceivedMessageSize
+    const { maxReceivedMessageSize: most, maxReceivedFrameSize: mostOfFrame } = this.#terms.settings
+    return mostOfFrame === false ? most : Math.min(most, mostOfFrame)
   }
 
   start(receiver: Receiver): void {
@@ -80,7 +82,6 @@ export class LaneTransport implements Transport, Reading {
     const tcp: TcpSocket & Laned = Object.assign(this.#tcp, { [LANE]: this })
     if ('setNoDelay' in tcp) tcp.setTimeout(0).setNoDelay(!settings.useNagleAlgorithm) // any stream may be
     tcp.on('data', tcpData).on('end', tcpEnd).on('close', tcpClose).on('error', tcpError)
-    scanFrames(tcp, settings, (reason) => this.#receiver?.invalid(reason, undefined))
   }
 
   send(message: Data | Message): void {
@@ -121,8 +122,12 @@ export class LaneTransport implements Transport, Reading {
 
   leave(bytes: Buffer): boolean {
     const frames = (this.#frames ??= this.#makeFrames())
-    frames.write(bytes)
-    return frames.errored === null && !this.#deaf
+    const scanner = (this.#scanner ??= new FrameScanner(this.#terms.settings))
+    const sound = scanner.scan(bytes)
+    if (sound > 0) frames.write(bytes.subarray(0, sound))
+    if (frames.errored !== null || this.#deaf) return false
+    if (scanner.fault) this.#refuse(scanner.fault)
+    return !scanner.fault
   }
 
   /** @see tcpData */
@@ -156,8 +161,8 @@ export class LaneTransport implements Transport, Reading {
   }
 
   #makeFrames(): FrameReceiver {
-    const options = { isServer: this.masked, maxPayload: this.most, maxFragments: MOST_FRAGMENTS }
-    return new FrameReceiver(options)
+    const { maxReceivedMessageSize: maxPayload } = this.#terms.settings
+    return new FrameReceiver({ isServer: this.masked, maxPayload, maxFragments: MOST_FRAGMENTS })
       .on('message', (data, isBinary) => {
         this.message(isBinary ? plain(data) : data.toString(), data.length)
       })
@@ -186,15 +191,19 @@ export class LaneTransport implements Transport, Reading {
     this.close(this.#reason)
   }
 
-  /** A bad frame came: the connection closes, unless it does already; then TCP ends. */
   #failed(error: Error & { code?: string }): void {
     const code = statuses.get(error.code) ?? 1002
     const description = error.message.replace(/^Invalid WebSocket frame: /, '')
-    const tooBig = messageTooBig(this.most)
+    const tooBig = messageTooBig(this.#terms.settings.maxReceivedMessageSize)
     log('%s', error.message)
+    this.#refuse(code === tooBig.code ? tooBig : { code, description }, error)
+  }
+
+  /** A bad frame came: the connection closes, unless it does already; then TCP ends. */
+  #refuse(reason: CloseReason, cause?: unknown): void {
     this.#stopReading()
     this.#ends = true
-    this.#receiver?.invalid(code === tooBig.code ? tooBig : { code, description }, error)
+    this.#receiver?.invalid(reason, cause)
     if (this.#sentClose) this.#finish()
   }
 

@@ -1,53 +1,63 @@
-import type { Socket as TcpSocket } from 'node:net'
 import type { CloseReason } from '../close.ts'
 import type { ConnectionSettings } from '../options.ts'
 
+const LEAST = new Map([
+  [126, 126],
+  [127, 65_536],
+]) // bytes that need a length of their own, by what the short one says instead
+
 /**
- * Reads the headers of the frames in a stream of bytes, RFC 6455 §5.2, and tells of one that is
- * longer than it may be: `ws` only knows messages.
+ * Looks at the frames in a stream of bytes before `ws` does, RFC 6455 §5.2: for what `ws` lets pass,
+ * or finds too late.
  */
 export class FrameScanner {
-  readonly #most: number
-  readonly #exceeded: () => void
+  /** What is wrong with the stream: nothing that comes behind it is to be read. */
+  fault: CloseReason | undefined
+
+  readonly #settings: ConnectionSettings
   #header: number[] = [] // the bytes of a header that isn't whole yet
   #payload = 0 // bytes of the payload still to come
 
-  /** Makes one for frames of at most so many bytes of payload; it tells of a longer one at once. */
-  constructor(most: number, exceeded: () => void) {
-    this.#most = most
-    this.#exceeded = exceeded
+  /** Makes one for the frames of one connection. */
+  constructor(settings: ConnectionSettings) {
+    this.#settings = settings
   }
 
-  /** Looks through the next bytes of the stream. */
-  scan(chunk: Uint8Array): void {
+  /** Looks through the next bytes of the stream, and tells how many of them may be read. */
+  scan(chunk: Uint8Array): number {
     let offset = 0
-    while (offset < chunk.length) {
-      const skipped = Math.min(this.#payload, chunk.length - offset)
-      offset += skipped
-      this.#payload -= skipped
-      if (this.#payload > 0 || offset === chunk.length) return
-      this.#header.push(...chunk.subarray(offset, ++offset))
-      if (this.#header.length === headerLength(this.#header)) this.#entered()
+    let start = 0 // of the frame under way
+    while (offset < chunk.length && !this.fault) {
+      if (this.#payload > 0) {
+        const part = Math.min(this.#payload, chunk.length - offset)
+        this.#payload -= part
+        offset += part
+        continue
+      }
+      if (this.#header.length === 0) start = offset
+      this.#header.push(chunk[offset++] ?? 0)
+      if (this.#header.length < headerLength(this.#header)) continue
+      this.fault = this.#entered()
+      this.#header = []
     }
+    return this.fault ? start : offset
   }
 
-  #entered(): void {
+  /** Judges a frame by its header. */
+  #entered(): CloseReason | undefined {
+    const [, second = 0, third = 0] = this.#header
+    const { maxReceivedFrameSize: most } = this.#settings
+    const short = second & 0x7f
     this.#payload = payloadLength(this.#header)
-    this.#header = []
-    if (this.#payload > this.#most) this.#exceeded()
+    if (short === 127 && third > 0x7f) {
+      return { code: 1002, description: 'the highest bit of a length must be clear' }
+    }
+    if (this.#payload < (LEAST.get(short) ?? 0)) {
+      return { code: 1002, description: 'a length must take no more bytes than it needs' }
+    }
+    if (most === false || this.#payload <= most) return undefined
+    return { code: 1008, description: `frame size exceeds maximum of ${most} Bytes.` }
   }
-}
-
-/** Looks at every frame before anybody else does, where frames have a limit. */
-export function scanFrames(
-  tcp: TcpSocket,
-  { maxReceivedFrameSize: most }: ConnectionSettings,
-  invalid: (reason: CloseReason) => void,
-): void {
-  if (most === false) return
-  const description = `frame size exceeds maximum of ${most} Bytes.`
-  const scanner = new FrameScanner(most, () => invalid({ code: 1008, description }))
-  tcp.prependListener('data', (chunk: Buffer) => scanner.scan(chunk))
 }
 
 function headerLength([, second = 0]: readonly number[]): number {

@@ -21,7 +21,7 @@ import { BINARY, TEXT } from './frame.ts'
 import { frameOf, Outbox } from './outbox.ts'
 import type { Parameters } from './parts.ts'
 import { Pongs } from './pongs.ts'
-import { scanFrames } from './scanner.ts'
+import { FrameScanner } from './scanner.ts'
 import type { Dial, OnWake, Receiver, Transport } from './transport.ts'
 
 const log = debug('simplewebsockets:transport')
@@ -69,6 +69,7 @@ export class WsTransport implements Transport {
   readonly #socket: Socket
   readonly #tcp: TcpSocket
   readonly #terms: Terms
+  readonly #scanner: FrameScanner
   #lazyOutbox: Outbox | undefined
   #receiver: Receiver | undefined
   #badFrame: number | undefined
@@ -77,12 +78,14 @@ export class WsTransport implements Transport {
   #behind: (() => void)[] = [] // what is to be done when it has
   #notifying = false
   #sentClose = false
+  #deaf = false // a close frame came, or a bad one: nothing more is read
   #ends = false // TCP ends behind our close frame
 
   constructor(socket: Socket, tcp: TcpSocket, terms: Terms) {
     this.#socket = socket
     this.#tcp = tcp
     this.#terms = terms
+    this.#scanner = new FrameScanner(terms.settings)
     if (terms.settings.useNagleAlgorithm) tcp.setNoDelay(false)
   }
 
@@ -101,7 +104,17 @@ export class WsTransport implements Transport {
   start(receiver: Receiver): void {
     this.#receiver = receiver
     this.#socket.transport = this
-    scanFrames(this.#tcp, this.#terms.settings, (reason) => receiver.invalid(reason, undefined))
+    const tcp = this.#tcp
+    const [deliver] = tcp.listeners('data').slice(-1)
+    if (!deliver) return
+    const read = (chunk: Buffer): void => {
+      this.#read(chunk, (sound) => void deliver.call(tcp, sound))
+    }
+    tcp.on('data', read).off('data', deliver as () => void)
+    // What came while nobody read it.
+    tcp.prependListener('close', () => {
+      if (!tcp.readableEnded && tcp.readableLength > 0) read(tcp.read() as Buffer)
+    })
   }
 
   send(message: Data | Message): void {
@@ -140,8 +153,18 @@ export class WsTransport implements Transport {
     this.#socket.resume()
   }
 
+  /** Lets `ws` read what is sound. */
+  #read(chunk: Buffer, deliver: (sound: Buffer) => void): void {
+    if (this.#deaf) return
+    const sound = this.#scanner.scan(chunk)
+    if (sound > 0) deliver(chunk.subarray(0, sound))
+    const { fault } = this.#scanner
+    if (fault && !this.#deaf) this.#refuse(fault)
+  }
+
   /** Is asked by `ws` to close: with the peer's reason, or with a code alone for its bad frame. */
   closing(code: number | undefined, reason: string | Buffer | undefined): void {
+    this.#deaf = true
     if (code !== undefined && reason === undefined) {
       this.#badFrame = code // what was wrong with it follows as an `error`
       return
@@ -177,9 +200,7 @@ export class WsTransport implements Transport {
     }
     const description = error.message.replace(/^Invalid WebSocket frame: /, '')
     const tooBig = messageTooBig(this.#terms.settings.maxReceivedMessageSize)
-    this.#ends = true
-    this.#receiver?.invalid(code === tooBig.code ? tooBig : { code, description }, error)
-    if (this.#sentClose) this.#finish()
+    this.#refuse(code === tooBig.code ? tooBig : { code, description }, error)
   }
 
   closed(code: number, description: Buffer): void {
@@ -188,6 +209,15 @@ export class WsTransport implements Transport {
 
   get #outbox(): Outbox {
     return (this.#lazyOutbox ??= new Outbox(this.#tcp, this.#terms.side === 'client'))
+  }
+
+  /** A bad frame came: the connection closes, unless it does already; then TCP ends. */
+  #refuse(reason: CloseReason, cause?: unknown): void {
+    this.#deaf = true
+    this.#ends = true
+    this.#tcp.resume() // so that it hears of its end
+    this.#receiver?.invalid(reason, cause)
+    if (this.#sentClose) this.#finish()
   }
 
   #pong(payload: Uint8Array): void {
