@@ -20,6 +20,7 @@ const rows: readonly (readonly string[])[] = [
     'transport/frame',
     'transport/pongs',
     'transport/parts',
+    'transport/utf8',
   ],
   ['message', 'request', 'options', 'backoff', 'http'],
   [

@@ -1,10 +1,13 @@
 import type { CloseReason } from '../close.ts'
 import type { ConnectionSettings } from '../options.ts'
+import { CLOSE, FIN, mask, OPCODE, RESERVED, TEXT } from './frame.ts'
+import { Utf8 } from './utf8.ts'
 
 const LEAST = new Map([
   [126, 126],
   [127, 65_536],
 ]) // bytes that need a length of their own, by what the short one says instead
+const MASK_LENGTH = 4
 
 /**
  * Looks at the frames in a stream of bytes before `ws` does, RFC 6455 §5.2: for what `ws` lets pass,
@@ -17,6 +20,9 @@ export class FrameScanner {
   readonly #settings: ConnectionSettings
   #header: number[] = [] // the bytes of a header that isn't whole yet
   #payload = 0 // bytes of the payload still to come
+  #text: Utf8 | undefined // which comes in fragments, uncompressed
+  #reading = false // whether the payload is a part of it
+  #mask: Uint8Array | undefined // the four bytes, the first one first for the next of the payload
 
   /** Makes one for the frames of one connection. */
   constructor(settings: ConnectionSettings) {
@@ -31,6 +37,8 @@ export class FrameScanner {
       if (this.#payload > 0) {
         const part = Math.min(this.#payload, chunk.length - offset)
         this.#payload -= part
+        if (this.#reading) this.#read(chunk.subarray(offset, offset + part))
+        if (this.fault) return offset
         offset += part
         continue
       }
@@ -55,9 +63,42 @@ export class FrameScanner {
     if (this.#payload < (LEAST.get(short) ?? 0)) {
       return { code: 1002, description: 'a length must take no more bytes than it needs' }
     }
-    if (most === false || this.#payload <= most) return undefined
-    return { code: 1008, description: `frame size exceeds maximum of ${most} Bytes.` }
+    if (most !== false && this.#payload > most) {
+      return { code: 1008, description: `frame size exceeds maximum of ${most} Bytes.` }
+    }
+    this.#follow()
+    return undefined
   }
+
+  /** Follows a text over its fragments; the last one `ws` judges as soon, with the whole. */
+  #follow(): void {
+    const [first = 0, second = 0] = this.#header
+    const opcode = first & OPCODE
+    this.#reading = false
+    if (opcode >= CLOSE) return
+    if (opcode !== 0) this.#text = undefined
+    if (first >= FIN) return
+    if (opcode === TEXT && (first & RESERVED) === 0) this.#text = new Utf8()
+    this.#reading = this.#text !== undefined
+    this.#mask = second > 0x7f ? Uint8Array.from(this.#header.slice(-MASK_LENGTH)) : undefined
+  }
+
+  #read(part: Uint8Array): void {
+    const bytes = this.#mask ? unmasked(part, this.#mask) : part
+    if (this.#text?.take(bytes) === false) {
+      this.fault = { code: 1007, description: 'invalid UTF-8 sequence' }
+    }
+    this.#mask = this.#mask?.map((_, index, all) => all[(index + part.length) & 3] ?? 0)
+  }
+}
+
+/** Is a copy of what was masked, as it was before. */
+function unmasked(part: Uint8Array, key: Uint8Array): Uint8Array {
+  const bytes = Buffer.allocUnsafe(MASK_LENGTH + part.length)
+  bytes.set(key)
+  bytes.set(part, MASK_LENGTH)
+  mask(bytes, 0, MASK_LENGTH, bytes.length)
+  return bytes.subarray(MASK_LENGTH)
 }
 
 function headerLength([, second = 0]: readonly number[]): number {

@@ -134,7 +134,7 @@ for (const masked of [false, true]) {
 
   test(`control frames between the fragments of a ${as} message count for themselves`, () => {
     const stream = Buffer.concat([
-      frame(100, { masked, first: 0x01 }),
+      frame(100, { masked, first: 0x02 }),
       frame(125, { masked, first: PING }),
       frame(100, { masked, first: CONTINUATION }),
       frame(0, { masked, first: PING }),
