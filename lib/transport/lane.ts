@@ -12,7 +12,7 @@ import { Outbox } from './outbox.ts'
 import { hasParts } from './parts.ts'
 import { Pongs } from './pongs.ts'
 import { Reader, type Reading } from './reader.ts'
-import { FrameScanner } from './scanner.ts'
+import { FrameScanner, mostFragments } from './scanner.ts'
 import type { Dial, Receiver, Transport } from './transport.ts'
 import { adoptByWs, dialBy, makeUpgrader as makeUpgraderByWs, type Upgrader } from './ws.ts'
 
@@ -22,7 +22,6 @@ const log = debug('simplewebsockets:transport')
 
 const OPENING_KEY = /^[+/0-9a-z]{22}==$/i
 const KEY_SUFFIX = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11' // RFC 6455 §1.3
-const MOST_FRAGMENTS = 16 * 1024
 const LOST = 1006
 
 /** What connections have in common that were made in the same way. */
@@ -161,8 +160,12 @@ export class LaneTransport implements Transport, Reading {
   }
 
   #makeFrames(): FrameReceiver {
-    const { maxReceivedMessageSize: maxPayload } = this.#terms.settings
-    return new FrameReceiver({ isServer: this.masked, maxPayload, maxFragments: MOST_FRAGMENTS })
+    const { settings } = this.#terms
+    return new FrameReceiver({
+      isServer: this.masked,
+      maxPayload: settings.maxReceivedMessageSize,
+      maxFragments: mostFragments(settings),
+    })
       .on('message', (data, isBinary) => {
         this.message(isBinary ? plain(data) : data.toString(), data.length)
       })

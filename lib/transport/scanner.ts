@@ -8,6 +8,8 @@ const LEAST = new Map([
   [127, 65_536],
 ]) // bytes that need a length of their own, by what the short one says instead
 const MASK_LENGTH = 4
+const FEWEST_FRAGMENTS = 16 * 1024
+const HONEST = 64 // bytes; a message may be cut into fragments of this size
 
 /**
  * Looks at the frames in a stream of bytes before `ws` does, RFC 6455 §5.2: for what `ws` lets pass,
@@ -90,6 +92,11 @@ export class FrameScanner {
     }
     this.#mask = this.#mask?.map((_, index, all) => all[(index + part.length) & 3] ?? 0)
   }
+}
+
+/** Is into how many fragments a message may be cut. */
+export function mostFragments({ maxReceivedMessageSize: most }: ConnectionSettings): number {
+  return Math.max(FEWEST_FRAGMENTS, Math.ceil(most / HONEST))
 }
 
 /** Is a copy of what was masked, as it was before. */

@@ -21,7 +21,7 @@ import { BINARY, TEXT } from './frame.ts'
 import { frameOf, Outbox } from './outbox.ts'
 import type { Parameters } from './parts.ts'
 import { Pongs } from './pongs.ts'
-import { FrameScanner } from './scanner.ts'
+import { FrameScanner, mostFragments } from './scanner.ts'
 import type { Dial, OnWake, Receiver, Transport } from './transport.ts'
 
 const log = debug('simplewebsockets:transport')
@@ -462,11 +462,13 @@ export const onWake: OnWake = () => () => {}
 /** The options of `ws` that both sides have. */
 function shared(settings: ConnectionSettings): {
   maxPayload: number
+  maxFragments: number
   autoPong: boolean
   perMessageDeflate: false | PerMessageDeflateOptions
 } {
   return {
     maxPayload: settings.maxReceivedMessageSize,
+    maxFragments: mostFragments(settings),
     autoPong: false,
     perMessageDeflate: deflation(settings.compression),
   }
