@@ -26,6 +26,7 @@ const rows: readonly (readonly string[])[] = [
   [
     'transport/transport',
     'transport/deflate',
+    'transport/inflater',
     'transport/scanner',
     'transport/outbox',
     'transport/reader',

@@ -1,4 +1,4 @@
-import type { CloseReason } from '../close.ts'
+import { messageTooBig, type CloseReason } from '../close.ts'
 import type { ConnectionSettings } from '../options.ts'
 import { CLOSE, FIN, mask, OPCODE, RESERVED, TEXT } from './frame.ts'
 import { Utf8 } from './utf8.ts'
@@ -22,6 +22,8 @@ export class FrameScanner {
   readonly #settings: ConnectionSettings
   #header: number[] = [] // the bytes of a header that isn't whole yet
   #payload = 0 // bytes of the payload still to come
+  #compressed = false // the message under way
+  #size = 0 // bytes of it so far
   #text: Utf8 | undefined // which comes in fragments, uncompressed
   #reading = false // whether the payload is a part of it
   #mask: Uint8Array | undefined // the four bytes, the first one first for the next of the payload
@@ -55,8 +57,9 @@ export class FrameScanner {
 
   /** Judges a frame by its header. */
   #entered(): CloseReason | undefined {
-    const [, second = 0, third = 0] = this.#header
+    const [first = 0, second = 0, third = 0] = this.#header
     const { maxReceivedFrameSize: most } = this.#settings
+    const opcode = first & OPCODE
     const short = second & 0x7f
     this.#payload = payloadLength(this.#header)
     if (short === 127 && third > 0x7f) {
@@ -68,20 +71,27 @@ export class FrameScanner {
     if (most !== false && this.#payload > most) {
       return { code: 1008, description: `frame size exceeds maximum of ${most} Bytes.` }
     }
-    this.#follow()
-    return undefined
+    this.#reading = false
+    if (opcode === CLOSE) this.#payload = Infinity // what comes behind it is never read
+    if (opcode >= CLOSE) return undefined
+    this.#follow(first, second)
+    const { maxReceivedMessageSize: mostOfMessage } = this.#settings
+    const tooBig = this.#size > mostOfMessage && !this.#compressed
+    return tooBig ? messageTooBig(mostOfMessage) : undefined
   }
 
-  /** Follows a text over its fragments; the last one `ws` judges as soon, with the whole. */
-  #follow(): void {
-    const [first = 0, second = 0] = this.#header
+  /** Follows a message over its fragments; the last one of a text `ws` judges as soon, as a whole. */
+  #follow(first: number, second: number): void {
     const opcode = first & OPCODE
-    this.#reading = false
-    if (opcode >= CLOSE) return
-    if (opcode !== 0) this.#text = undefined
+    if (opcode !== 0) {
+      this.#compressed = (first & RESERVED) !== 0
+      this.#size = 0
+      this.#text = undefined
+    }
+    this.#size += this.#payload
     if (first >= FIN) return
-    if (opcode === TEXT && (first & RESERVED) === 0) this.#text = new Utf8()
-    this.#reading = this.#text !== undefined
+    if (opcode === TEXT && !this.#compressed) this.#text = new Utf8()
+    this.#reading = this.#text !== undefined && (first & RESERVED) === 0
     this.#mask = second > 0x7f ? Uint8Array.from(this.#header.slice(-MASK_LENGTH)) : undefined
   }
 

@@ -18,6 +18,7 @@ import {
   type Agreement,
 } from './deflate.ts'
 import { BINARY, TEXT } from './frame.ts'
+import { Inflater } from './inflater.ts'
 import { frameOf, Outbox } from './outbox.ts'
 import type { Parameters } from './parts.ts'
 import { Pongs } from './pongs.ts'
@@ -28,6 +29,9 @@ const log = debug('simplewebsockets:transport')
 
 const AS_TEXT = { binary: false }
 const AS_BINARY = { binary: true }
+const NOTHING = Buffer.alloc(0)
+const LARGEST_WINDOW = 15
+const MOST_OF_WS = 2 ** 31 - 1
 const NO_CODE = 1005
 const MOST_BODY = 4 * 1024 // bytes kept of what a server says instead of 101
 const BODY_TIMEOUT = 1_000
@@ -35,6 +39,8 @@ const BODY_TIMEOUT = 1_000
 /** A `ws` socket that leaves the answer to the peer's close frame, or to a bad one, to its transport. */
 class Socket extends WebSocket {
   transport: WsTransport | undefined
+  /** What was agreed on, by name: `ws` has no public way to it. */
+  declare readonly _extensions?: Readonly<Record<string, Extension>>
 
   /** Hands what happens on without a listener for each: `ws` emits these with these arguments. */
   override emit(event: string | symbol, one?: unknown, two?: unknown): boolean {
@@ -53,6 +59,14 @@ class Socket extends WebSocket {
     else super.close(code, reason)
   }
 }
+
+/** What is used here of how `ws` compresses. */
+interface Extension {
+  readonly params: Readonly<Record<string, number | true>>
+  decompress(part: Buffer, last: boolean, done: Decompressed): void
+}
+
+type Decompressed = (error: Error | null, data: Buffer) => void
 
 /** What connections have in common that were made in the same way. */
 interface Terms {
@@ -104,6 +118,8 @@ export class WsTransport implements Transport {
   start(receiver: Receiver): void {
     this.#receiver = receiver
     this.#socket.transport = this
+    const extension = this.#socket._extensions?.[EXTENSION]
+    if (extension) this.#inflateBy(extension)
     const tcp = this.#tcp
     const [deliver] = tcp.listeners('data').slice(-1)
     if (!deliver) return
@@ -153,6 +169,32 @@ export class WsTransport implements Transport {
     this.#socket.resume()
   }
 
+  /** Inflates in the place of `ws`, which takes half a message for a whole one. */
+  #inflateBy(extension: Extension): void {
+    const { settings, side } = this.#terms
+    const peer = side === 'server' ? 'client' : 'server'
+    const windowBits = extension.params[`${peer}_max_window_bits`]
+    const inflater = new Inflater({
+      windowBits: typeof windowBits === 'number' ? windowBits : LARGEST_WINDOW,
+      context: extension.params[`${peer}_no_context_takeover`] !== true,
+      most: settings.maxReceivedMessageSize,
+    })
+    extension.decompress = (part, last, done) => {
+      inflater.take(part)
+      if (last) void inflater.finish().then((outcome) => this.#inflated(outcome, done))
+      else process.nextTick(done, null, NOTHING)
+    }
+  }
+
+  #inflated(outcome: Buffer | CloseReason, done: Decompressed): void {
+    if (Buffer.isBuffer(outcome)) {
+      done(null, outcome)
+      return
+    }
+    if (!this.#deaf) this.#refuse(outcome)
+    done(new Error(outcome.description), NOTHING)
+  }
+
   /** Lets `ws` read what is sound. */
   #read(chunk: Buffer, deliver: (sound: Buffer) => void): void {
     if (this.#deaf) return
@@ -165,6 +207,7 @@ export class WsTransport implements Transport {
   /** Is asked by `ws` to close: with the peer's reason, or with a code alone for its bad frame. */
   closing(code: number | undefined, reason: string | Buffer | undefined): void {
     this.#deaf = true
+    if (this.#ends) return // it is closing for a bad frame already
     if (code !== undefined && reason === undefined) {
       this.#badFrame = code // what was wrong with it follows as an `error`
       return
@@ -467,11 +510,17 @@ function shared(settings: ConnectionSettings): {
   perMessageDeflate: false | PerMessageDeflateOptions
 } {
   return {
-    maxPayload: settings.maxReceivedMessageSize,
+    maxPayload: mostPayload(settings),
     maxFragments: mostFragments(settings),
     autoPong: false,
     perMessageDeflate: deflation(settings.compression),
   }
+}
+
+/** Is how many bytes a message may take as it comes: compressing makes some longer. */
+function mostPayload({ compression, maxReceivedMessageSize: most }: ConnectionSettings): number {
+  if (compression === false) return most
+  return Math.min(most + Math.ceil(most / 8) + 1024, MOST_OF_WS)
 }
 
 /** Keeps no context from one message to the next: it would cost each connection 227 KiB. */

@@ -42,7 +42,8 @@ interface Outcome {
 
 /** Scans chunks until one is refused, or to their end. */
 function scanned(maxReceivedFrameSize: number | false, chunks: Iterable<Uint8Array>): Outcome {
-  const scanner = new FrameScanner(resolveServer({ maxReceivedFrameSize }))
+  const maxReceivedMessageSize = Number.MAX_SAFE_INTEGER
+  const scanner = new FrameScanner(resolveServer({ maxReceivedFrameSize, maxReceivedMessageSize }))
   let index = 0
   let passed = 0
   for (const chunk of chunks) {
@@ -103,7 +104,8 @@ for (const masked of [false, true]) {
         const { code, index } = scanned(2 ** 20, bytewise(head))
         assert.deepEqual([code, index], [1008, head.length - 1])
         assert.deepEqual(scanned(2 ** 20, [head]), { code: 1008, index: 0, passed: 0 })
-        assert.equal(scanned(false, [head]).code, undefined)
+        const most = BigInt(Number.MAX_SAFE_INTEGER)
+        assert.equal(scanned(false, [head]).code, length > most ? 1009 : undefined)
       })
     }
   }
@@ -156,6 +158,33 @@ test('an empty chunk changes nothing', () => {
   const stream = [frame(200).subarray(0, 3), new Uint8Array(), frame(200).subarray(3)]
   const chunks = [new Uint8Array(), ...stream, new Uint8Array(), frame(201)]
   assert.deepEqual(scanned(200, chunks), { code: 1008, index: 5, passed: frame(200).length })
+})
+
+test('what comes behind a close frame is never judged', () => {
+  const close = frame(2, { first: 0x88 })
+  const stream = Buffer.concat([close, frame(5, { form: 64 })])
+  for (const chunks of [[stream], bytewise(stream)]) {
+    assert.deepEqual(scanned(false, chunks).passed, stream.length)
+  }
+})
+
+test('a message is as long as its fragments, unless it is compressed', () => {
+  const settings = resolveServer({ maxReceivedMessageSize: 100 })
+  for (const [first, code] of [
+    [0x02, 1009],
+    [0x42, undefined],
+  ] as const) {
+    const scanner = new FrameScanner(settings)
+    const faultAfter = (length: number, opening: number): number | undefined => {
+      scanner.scan(frame(length, { first: opening }))
+      return scanner.fault?.code
+    }
+    assert.equal(faultAfter(100, 0x82), undefined)
+    assert.equal(faultAfter(60, first), undefined)
+    assert.equal(faultAfter(40, CONTINUATION), undefined)
+    assert.equal(faultAfter(60, PING), undefined)
+    assert.equal(faultAfter(1, CONTINUATION), code)
+  }
 })
 
 test('a stream is read alike wherever it is chopped', () => {
