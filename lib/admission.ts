@@ -123,7 +123,8 @@ async function within<Value>(milliseconds: number, promise: Promise<Value>): Pro
  * Checks that a request is an opening handshake, RFC 6455 §4.2.1; `ws` checks its key, subprotocols
  * and extensions.
  */
-export function checkHandshake({ method, httpVersion, headers, socket }: IncomingMessage): void {
+export function checkHandshake(request: IncomingMessage): void {
+  const { method, httpVersion, headers, socket } = request
   if (socket.listenerCount('data') > 0) {
     throw new PeerConnectError('another server took this upgrade already', { status: 500 })
   }
@@ -134,6 +135,10 @@ export function checkHandshake({ method, httpVersion, headers, socket }: Incomin
     throw new PeerConnectError(`a WebSocket opens with HTTP/1.1, not ${httpVersion}`, {
       status: 505,
     })
+  }
+  const hosts = countOf('host', request)
+  if (hosts !== 1) {
+    throw new PeerConnectError(`expected one Host header, got ${hosts}`, { status: 400 })
   }
   if (headers.upgrade?.toLowerCase() !== 'websocket') {
     throw new PeerConnectError(`expected an upgrade to websocket, got ${headers.upgrade}`, {
@@ -160,6 +165,12 @@ export function addressOf(
     .map((address) => address.trim())
     .filter((address) => address !== '')
   return forwarded.at(-Math.min(hops, forwarded.length)) ?? own
+}
+
+/** Counts how often a header comes: Node keeps only the first of some. */
+function countOf(header: string, { rawHeaders }: IncomingMessage): number {
+  const names = rawHeaders.filter((_, index) => index % 2 === 0)
+  return names.filter((name) => name.toLowerCase() === header).length
 }
 
 function lastOf(list: string | undefined): string | undefined {

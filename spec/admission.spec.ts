@@ -141,6 +141,8 @@ for (const [what, shake, expected] of [
   ['two upgrades', { headers: { Upgrade: 'websocket, h2c' } }, 400],
   ['version 8', { headers: { 'Sec-WebSocket-Version': '8' } }, 426],
   ['no version', { headers: { 'Sec-WebSocket-Version': undefined } }, 426],
+  ['no host', { headers: { Host: undefined } }, 400],
+  ['two hosts', { headers: { host: 'elsewhere' } }, 400],
 ] as [string, Shake, number | undefined][]) {
   test(`of the handshakes ${what} is ${expected ?? 'let through'}`, async () => {
     const request = await seen(shake)

@@ -23,6 +23,7 @@ const rows: readonly (readonly string[])[] = [
     'transport/pongs',
     'transport/parts',
     'channels/frame',
+    'transport/utf8',
   ],
   ['message', 'request', 'backoff', 'options/rules', 'channels/text'],
   ['options/asked', 'transport/outbox'],
@@ -33,6 +34,7 @@ const rows: readonly (readonly string[])[] = [
   [
     'transport/transport',
     'transport/deflate',
+    'transport/inflater',
     'transport/scanner',
     'transport/reader',
     'transport/hidden',

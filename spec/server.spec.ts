@@ -992,7 +992,8 @@ test('stats counts what came and went, and who was refused', async () => {
   const here = await open(port, '/here')
   here.send('one')
   here.send('two')
-  await once(await entered, 'message')
+  const there = await entered
+  await once(there, 'message')
   server.emit('three')
   await once(here, 'message')
   assert.equal(await statusOf(open(port, '/there')), 404)
@@ -1005,7 +1006,8 @@ test('stats counts what came and went, and who was refused', async () => {
     sent: 1,
     refused: new Map([[404, 2]]),
   })
-  await here.close()
+  void here.close()
+  await once(there, 'close')
   assert.equal(server.stats().connections, 0)
   assert.equal(stats.connections, 1, 'what was counted stays as it was')
 })

@@ -8,12 +8,12 @@ import { PeerConnectError } from '../errors.ts'
 import { plain, toBytes, type Data, type Message } from '../message.ts'
 import type { ConnectionSettings } from '../options/connection.ts'
 import type { ServerSettings } from '../options/server.ts'
-import { CLOSE, PING, PONG } from './frame.ts'
+import { PING, PONG } from './frame.ts'
 import { Outbox } from './outbox.ts'
 import { hasParts } from './parts.ts'
 import { Pongs } from './pongs.ts'
 import { Reader, type Reading } from './reader.ts'
-import { scanFrames } from './scanner.ts'
+import { FrameScanner, mostFragments } from './scanner.ts'
 import type { Dial, Receiver, Transport } from './transport.ts'
 import { adoptByWs, dialBy, makeUpgrader as makeUpgraderByWs, type Upgrader } from './ws.ts'
 
@@ -23,8 +23,6 @@ const log = debug('simplewebsockets:transport')
 
 const OPENING_KEY = /^[+/0-9a-z]{22}==$/i
 const KEY_SUFFIX = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11' // RFC 6455 §1.3
-const MOST_FRAGMENTS = 16 * 1024
-const NO_CODE = 1005
 const LOST = 1006
 
 /** What connections have in common that were made in the same way. */
@@ -45,10 +43,12 @@ export class LaneTransport implements Transport, Reading {
   readonly #reader = new Reader(this)
   #receiver: Receiver | undefined
   #frames: ws.Receiver | undefined
+  #scanner: FrameScanner | undefined // of what the receiver of `ws` gets
   #lazyOutbox: Outbox | undefined
   #pongs: Pongs | undefined
   #sentClose = false
   #deaf = false // a close frame came, or a bad one: nothing more is read
+  #ends = false // TCP ends behind our close frame
   #reason: CloseReason | undefined // what the peer's close frame said
 
   constructor(tcp: TcpSocket, protocol: string, terms: Terms) {
@@ -72,7 +72,8 @@ export class LaneTransport implements Transport, Reading {
 
   /** @see Reading */
   get most(): number {
-    return this.#terms.settings.maxReceivedMessageSize
+    const { maxReceivedMessageSize: most, maxReceivedFrameSize: mostOfFrame } = this.#terms.settings
+    return mostOfFrame === false ? most : Math.min(most, mostOfFrame)
   }
 
   start(receiver: Receiver): void {
@@ -81,7 +82,6 @@ export class LaneTransport implements Transport, Reading {
     const tcp: TcpSocket & Laned = Object.assign(this.#tcp, { [LANE]: this })
     if ('setNoDelay' in tcp) tcp.setTimeout(0).setNoDelay(!settings.useNagleAlgorithm) // any stream may be
     tcp.on('data', tcpData).on('end', tcpEnd).on('close', tcpClose).on('error', tcpError)
-    scanFrames(tcp, settings, (reason) => this.#receiver?.invalid(reason, undefined))
   }
 
   send(message: Data | Message): void {
@@ -93,17 +93,13 @@ export class LaneTransport implements Transport, Reading {
   }
 
   ping(payload: Uint8Array): void {
-    this.#outbox.bytes(PING, payload)
+    if (!this.#sentClose) this.#outbox.bytes(PING, payload)
   }
 
-  close({ code, description }: CloseReason): void {
-    if (!this.#sentClose) {
-      const empty = code === NO_CODE
-      const bytes = toBytes(description)
-      this.#outbox.bytes(CLOSE, empty ? bytes : Uint8Array.of(code >> 8, code & 0xff, ...bytes))
-    }
+  close(reason: CloseReason): void {
+    if (!this.#sentClose) this.#outbox.close(reason)
     this.#sentClose = true
-    if (this.#deaf) this.#finish()
+    if (this.#ends) this.#finish()
   }
 
   cut(): void {
@@ -126,8 +122,12 @@ export class LaneTransport implements Transport, Reading {
 
   leave(bytes: Buffer): boolean {
     const frames = (this.#frames ??= this.#makeFrames())
-    frames.write(bytes)
-    return frames.errored === null && !this.#deaf
+    const scanner = (this.#scanner ??= new FrameScanner(this.#terms.settings))
+    const sound = scanner.scan(bytes)
+    if (sound > 0) frames.write(bytes.subarray(0, sound))
+    if (frames.errored !== null || this.#deaf) return false
+    if (scanner.fault) this.#refuse(scanner.fault)
+    return !scanner.fault
   }
 
   /** @see tcpData */
@@ -161,8 +161,12 @@ export class LaneTransport implements Transport, Reading {
   }
 
   #makeFrames(): ws.Receiver {
-    const options = { isServer: this.masked, maxPayload: this.most, maxFragments: MOST_FRAGMENTS }
-    return new ws.Receiver(options)
+    const { settings } = this.#terms
+    return new ws.Receiver({
+      isServer: this.masked,
+      maxPayload: settings.maxReceivedMessageSize,
+      maxFragments: mostFragments(settings),
+    })
       .on('message', (data, isBinary) => {
         this.message(isBinary ? plain(data) : data.toString(), data.length)
       })
@@ -174,28 +178,36 @@ export class LaneTransport implements Transport, Reading {
 
   #pinged(payload: Buffer): void {
     if (!this.#sentClose) {
-      this.#pongs ??= new Pongs(this.#tcp, (latest) => this.#outbox.bytes(PONG, latest))
+      this.#pongs ??= new Pongs(this.#tcp, (latest) => {
+        if (!this.#sentClose) this.#outbox.bytes(PONG, latest)
+      })
       this.#pongs.answer(payload)
     }
     this.#receiver?.ping(plain(payload))
   }
 
-  /** The peer's close frame came: it is answered, and TCP ends. */
+  /** The peer's close frame came: it is answered, and a server ends TCP, RFC 6455 §7.1.1. */
   #concluded(code: number, description: string): void {
     this.#stopReading()
+    this.#ends = this.#terms.side === 'server'
     this.#reason = { code, description }
     this.#receiver?.closing(this.#reason)
     this.close(this.#reason)
   }
 
-  /** A bad frame came: the connection closes, unless it does already; then TCP ends. */
   #failed(error: Error & { code?: string }): void {
     const code = statuses.get(error.code) ?? 1002
     const description = error.message.replace(/^Invalid WebSocket frame: /, '')
-    const tooBig = messageTooBig(this.most)
+    const tooBig = messageTooBig(this.#terms.settings.maxReceivedMessageSize)
     log('%s', error.message)
+    this.#refuse(code === tooBig.code ? tooBig : { code, description }, error)
+  }
+
+  /** A bad frame came: the connection closes, unless it does already; then TCP ends. */
+  #refuse(reason: CloseReason, cause?: unknown): void {
     this.#stopReading()
-    this.#receiver?.invalid(code === tooBig.code ? tooBig : { code, description }, error)
+    this.#ends = true
+    this.#receiver?.invalid(reason, cause)
     if (this.#sentClose) this.#finish()
   }
 

@@ -1,10 +1,12 @@
 import type { Duplex } from 'node:stream'
-import { Message, type Data } from '../message.ts'
-import { BINARY, drawMask, FIN, mask, TEXT } from './frame.ts'
+import type { CloseReason } from '../close.ts'
+import { Message, toBytes, type Data } from '../message.ts'
+import { BINARY, CLOSE, drawMask, FIN, mask, TEXT } from './frame.ts'
 
 const MASKED = 0x80
 const PLAIN = 0 // the variant of a message that needs no extension
 const MASK_LENGTH = 4
+const NO_CODE = 1005
 const NOTHING = new Uint8Array(0)
 const SLAB = 64 * 1024
 const MOST_COPIED = 16 * 1024 // bytes; what is longer gets a buffer of its own
@@ -88,6 +90,12 @@ export class Outbox {
     const start = this.#begin(header + length)
     slab.set(bytes, start + header)
     this.#finish(start, first, length)
+  }
+
+  /** Frames why the connection closes, RFC 6455 §5.5.1. */
+  close({ code, description }: CloseReason): void {
+    const text = toBytes(description)
+    this.bytes(CLOSE, code === NO_CODE ? text : Uint8Array.of(code >> 8, code & 0xff, ...text))
   }
 
   /** Adds what is framed already. */

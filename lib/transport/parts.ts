@@ -1,6 +1,9 @@
 import { Writable } from 'node:stream'
 import * as ws from 'ws'
 
+/** The parameters of an extension, each with the values it came with: true where it has none. */
+export type Parameters = Readonly<Record<string, readonly (string | true)[]>>
+
 /** What a receiver of `ws` is made with. */
 interface ReceiverOptions {
   readonly isServer: boolean
@@ -18,6 +21,13 @@ declare module 'ws' {
     on(event: 'conclude', listener: (code: number, description: Buffer) => void): this
     on(event: 'error', listener: (error: Error & { code?: string }) => void): this
     on(event: string, listener: (...values: never[]) => void): this
+  }
+
+  /** Reads and writes lists of extensions. */
+  const extension: {
+    /** @throws SyntaxError for what is none. */
+    parse(header: string): Readonly<Record<string, readonly Parameters[]>>
+    format(extensions: Readonly<Record<string, readonly Parameters[]>>): string
   }
 
   /** Reads lists of subprotocols. */

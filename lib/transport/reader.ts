@@ -11,7 +11,7 @@ const PAGE = 1024 // bytes decoded at once: a text cut out of them keeps no more
 export interface Reading {
   /** Whether the peer masks: clients do, RFC 6455 §5.1. */
   readonly masked: boolean
-  /** Bytes of a message at most. */
+  /** Bytes of a message in one frame at most. */
   readonly most: number
   /** A whole message came. */
   message(data: Data, size: number): void
@@ -69,6 +69,7 @@ export class Reader {
     const lengthBytes = short < 126 ? 0 : short === 126 ? 2 : 8
     if (at + 2 + lengthBytes > bytes.length) return this.#keep(bytes, at)
     const length = lengthBytes === 0 ? short : longLength(bytes, at + 2, lengthBytes)
+    if (length < least(lengthBytes)) return this.#rest(bytes, at)
     const start = at + 2 + lengthBytes + (masked ? 4 : 0)
     const end = start + length
     const data = first === TEXT_FRAME || first === BINARY_FRAME
@@ -136,6 +137,11 @@ export class Reader {
     this.#tail = Buffer.from(bytes.subarray(at)) // a copy: it would keep the whole chunk
     return bytes.length
   }
+}
+
+/** Is the shortest payload whose length takes so many bytes, RFC 6455 §5.2. */
+function least(lengthBytes: number): number {
+  return lengthBytes === 0 ? 0 : lengthBytes === 2 ? 126 : 65_536
 }
 
 function longLength(bytes: Buffer, at: number, size: number): number {

@@ -1,63 +1,121 @@
-import type { CloseReason } from '../close.ts'
+import { messageTooBig, type CloseReason } from '../close.ts'
 import type { ConnectionSettings } from '../options/connection.ts'
-import type { Tcp } from './outbox.ts'
+import { CLOSE, FIN, mask, OPCODE, RESERVED, TEXT } from './frame.ts'
+import { Utf8 } from './utf8.ts'
+
+const LEAST = new Map([
+  [126, 126],
+  [127, 65_536],
+]) // bytes that need a length of their own, by what the short one says instead
+const MASK_LENGTH = 4
+const FEWEST_FRAGMENTS = 16 * 1024
+const HONEST = 64 // bytes; a message may be cut into fragments of this size
 
 /**
- * Reads the headers of the frames in a stream of bytes, RFC 6455 §5.2, and tells of one that is
- * longer than it may be: `ws` only knows messages.
+ * Looks at the frames in a stream of bytes before `ws` does, RFC 6455 §5.2: for what `ws` lets pass,
+ * or finds too late.
  */
 export class FrameScanner {
-  readonly #most: number
-  readonly #exceeded: () => void
+  /** What is wrong with the stream: nothing that comes behind it is to be read. */
+  fault: CloseReason | undefined
+
+  readonly #settings: ConnectionSettings
   #header: number[] = [] // the bytes of a header that isn't whole yet
   #payload = 0 // bytes of the payload still to come
+  #compressed = false // the message under way
+  #size = 0 // bytes of it so far
+  #text: Utf8 | undefined // which comes in fragments, uncompressed
+  #reading = false // whether the payload is a part of it
+  #mask: Uint8Array | undefined // the four bytes, the first one first for the next of the payload
 
-  /** Makes one for frames of at most so many bytes of payload; it tells of a longer one at once. */
-  constructor(most: number, exceeded: () => void) {
-    this.#most = most
-    this.#exceeded = exceeded
+  /** Makes one for the frames of one connection. */
+  constructor(settings: ConnectionSettings) {
+    this.#settings = settings
   }
 
-  /** Looks through the next bytes of the stream. */
-  scan(chunk: Uint8Array): void {
+  /** Looks through the next bytes of the stream, and tells how many of them may be read. */
+  scan(chunk: Uint8Array): number {
     let offset = 0
-    while (offset < chunk.length) {
-      const skipped = Math.min(this.#payload, chunk.length - offset)
-      offset += skipped
-      this.#payload -= skipped
-      if (this.#payload > 0 || offset === chunk.length) return
-      this.#header.push(...chunk.subarray(offset, ++offset))
-      if (this.#header.length === headerLength(this.#header)) this.#entered()
+    let start = 0 // of the frame under way
+    while (offset < chunk.length && !this.fault) {
+      if (this.#payload > 0) {
+        const part = Math.min(this.#payload, chunk.length - offset)
+        this.#payload -= part
+        if (this.#reading) this.#read(chunk.subarray(offset, offset + part))
+        if (this.fault) return offset
+        offset += part
+        continue
+      }
+      if (this.#header.length === 0) start = offset
+      this.#header.push(chunk[offset++] ?? 0)
+      if (this.#header.length < headerLength(this.#header)) continue
+      this.fault = this.#entered()
+      this.#header = []
     }
+    return this.fault ? start : offset
   }
 
-  #entered(): void {
+  /** Judges a frame by its header. */
+  #entered(): CloseReason | undefined {
+    const [first = 0, second = 0, third = 0] = this.#header
+    const { maxReceivedFrameSize: most } = this.#settings
+    const opcode = first & OPCODE
+    const short = second & 0x7f
     this.#payload = payloadLength(this.#header)
-    this.#header = []
-    if (this.#payload > this.#most) this.#exceeded()
+    if (short === 127 && third > 0x7f) {
+      return { code: 1002, description: 'the highest bit of a length must be clear' }
+    }
+    if (this.#payload < (LEAST.get(short) ?? 0)) {
+      return { code: 1002, description: 'a length must take no more bytes than it needs' }
+    }
+    if (most !== false && this.#payload > most) {
+      return { code: 1008, description: `frame size exceeds maximum of ${most} Bytes.` }
+    }
+    this.#reading = false
+    if (opcode === CLOSE) this.#payload = Infinity // what comes behind it is never read
+    if (opcode >= CLOSE) return undefined
+    this.#follow(first, second)
+    const { maxReceivedMessageSize: mostOfMessage } = this.#settings
+    const tooBig = this.#size > mostOfMessage && !this.#compressed
+    return tooBig ? messageTooBig(mostOfMessage) : undefined
+  }
+
+  /** Follows a message over its fragments; the last one of a text `ws` judges as soon, as a whole. */
+  #follow(first: number, second: number): void {
+    const opcode = first & OPCODE
+    if (opcode !== 0) {
+      this.#compressed = (first & RESERVED) !== 0
+      this.#size = 0
+      this.#text = undefined
+    }
+    this.#size += this.#payload
+    if (first >= FIN) return
+    if (opcode === TEXT && !this.#compressed) this.#text = new Utf8()
+    this.#reading = this.#text !== undefined && (first & RESERVED) === 0
+    this.#mask = second > 0x7f ? Uint8Array.from(this.#header.slice(-MASK_LENGTH)) : undefined
+  }
+
+  #read(part: Uint8Array): void {
+    const bytes = this.#mask ? unmasked(part, this.#mask) : part
+    if (this.#text?.take(bytes) === false) {
+      this.fault = { code: 1007, description: 'invalid UTF-8 sequence' }
+    }
+    this.#mask = this.#mask?.map((_, index, all) => all[(index + part.length) & 3] ?? 0)
   }
 }
 
-// What there is to say where the bytes of TCP don't come by here, as in Bun.
-const UNSEEN: CloseReason = {
-  code: 1011,
-  description: 'this runtime hides its frames: leave `maxReceivedFrameSize` out',
+/** Is into how many fragments a message may be cut. */
+export function mostFragments({ maxReceivedMessageSize: most }: ConnectionSettings): number {
+  return Math.max(FEWEST_FRAGMENTS, Math.ceil(most / HONEST))
 }
 
-/** Looks at every frame before anybody else does, where frames have a limit. */
-export function scanFrames(
-  tcp: Tcp,
-  { maxReceivedFrameSize: most }: ConnectionSettings,
-  invalid: (reason: CloseReason) => void,
-): void {
-  if (most === false) return
-  if (tcp.bytesRead === 0) {
-    queueMicrotask(() => invalid(UNSEEN))
-    return
-  }
-  const description = `frame size exceeds maximum of ${most} Bytes.`
-  const scanner = new FrameScanner(most, () => invalid({ code: 1008, description }))
-  tcp.prependListener('data', (chunk: Buffer) => scanner.scan(chunk))
+/** Is a copy of what was masked, as it was before. */
+function unmasked(part: Uint8Array, key: Uint8Array): Uint8Array {
+  const bytes = Buffer.allocUnsafe(MASK_LENGTH + part.length)
+  bytes.set(key)
+  bytes.set(part, MASK_LENGTH)
+  mask(bytes, 0, MASK_LENGTH, bytes.length)
+  return bytes.subarray(MASK_LENGTH)
 }
 
 function headerLength([, second = 0]: readonly number[]): number {

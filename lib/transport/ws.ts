@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Socket as TcpSocket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import debug from 'debug'
-import { WebSocket, WebSocketServer, type PerMessageDeflateOptions } from 'ws'
+import { extension, WebSocket, WebSocketServer, type PerMessageDeflateOptions } from 'ws'
 import { messageTooBig, type CloseReason } from '../close.ts'
 import { ConnectError, PeerConnectError } from '../errors.ts'
 import { Message, mostBytes, plain, toBytes, type Data } from '../message.ts'
@@ -12,28 +12,43 @@ import {
   agreement,
   COMPRESSED,
   deflated,
+  EXTENSION,
+  makesSense,
   MOST_DEFLATED,
   thresholdOf,
   type Agreement,
 } from './deflate.ts'
 import { BINARY, TEXT } from './frame.ts'
+import { Inflater } from './inflater.ts'
 import { HiddenTcp } from './hidden.ts'
 import { frameOf, Outbox, type Tcp } from './outbox.ts'
+import type { Parameters } from './parts.ts'
 import { Pongs } from './pongs.ts'
-import { scanFrames } from './scanner.ts'
+import { FrameScanner, mostFragments } from './scanner.ts'
 import type { Dial, OnWake, Receiver, Transport } from './transport.ts'
 
 const log = debug('simplewebsockets:transport')
 
-const { OPEN } = WebSocket
 const AS_TEXT = { binary: false }
 const AS_BINARY = { binary: true }
+const NOTHING = Buffer.alloc(0)
+const LARGEST_WINDOW = 15
+const MOST_OF_WS = 2 ** 31 - 1
+const NO_CODE = 1005
 const MOST_BODY = 4 * 1024 // bytes kept of what a server says instead of 101
 const BODY_TIMEOUT = 1_000
 
-/** A `ws` socket that asks its transport before it answers the peer's close frame, or a bad frame. */
+// What there is to say where the bytes of TCP don't come by here, as in Bun.
+const UNSEEN: CloseReason = {
+  code: 1011,
+  description: 'this runtime hides its frames: leave `maxReceivedFrameSize` out',
+}
+
+/** A `ws` socket that leaves the answer to the peer's close frame, or to a bad one, to its transport. */
 class Socket extends WebSocket {
   transport: WsTransport | undefined
+  /** What was agreed on, by name: `ws` has no public way to it. */
+  declare readonly _extensions?: Readonly<Record<string, Extension>>
 
   /** Hands what happens on without a listener for each: `ws` emits these with these arguments. */
   override emit(event: string | symbol, one?: unknown, two?: unknown): boolean {
@@ -52,15 +67,25 @@ class Socket extends WebSocket {
     else super.close(code, reason)
   }
 
-  /** Sends a close frame, or goes on with the closing handshake. */
-  closeNow(code?: number, reason?: string | Buffer): void {
-    super.close(code, reason)
+  /** Sends a close frame, or goes on with the closing handshake, as `ws` does. */
+  closeItself(code: number, reason: string): void {
+    if (code === NO_CODE) super.close()
+    else super.close(code, reason)
   }
 }
+
+/** What is used here of how `ws` compresses. */
+interface Extension {
+  readonly params: Readonly<Record<string, number | true>>
+  decompress(part: Buffer, last: boolean, done: Decompressed): void
+}
+
+type Decompressed = (error: Error | null, data: Buffer) => void
 
 /** What connections have in common that were made in the same way. */
 interface Terms {
   readonly settings: ConnectionSettings
+  readonly side: 'server' | 'client'
   /** How messages may be compressed for many peers at once. */
   readonly agreement: Agreement | undefined
   /** Whether messages are framed here: a client's have to be masked, which `ws` does. */
@@ -72,18 +97,24 @@ export class WsTransport implements Transport {
   readonly #socket: Socket
   readonly #tcp: Tcp
   readonly #terms: Terms
+  readonly #scanner: FrameScanner
   #lazyOutbox: Outbox | undefined
   #receiver: Receiver | undefined
   #badFrame: number | undefined
   #pongs: Pongs | undefined
   #compressing = 0 // messages that `ws` has still to compress
+  #behind: (() => void)[] = [] // what is to be done when it has
   #notifying = false
   #heard = 0 // bytes of messages, pings and pongs, for a runtime that doesn't count those of TCP
+  #sentClose = false
+  #deaf = false // a close frame came, or a bad one: nothing more is read
+  #ends = false // TCP ends behind our close frame
 
   constructor(socket: Socket, tcp: Tcp, terms: Terms) {
     this.#socket = socket
     this.#tcp = tcp
     this.#terms = terms
+    this.#scanner = new FrameScanner(terms.settings)
     if (terms.settings.useNagleAlgorithm) tcp.setNoDelay(false)
   }
 
@@ -102,11 +133,29 @@ export class WsTransport implements Transport {
   start(receiver: Receiver): void {
     this.#receiver = receiver
     this.#socket.transport = this
-    scanFrames(this.#tcp, this.#terms.settings, (reason) => receiver.invalid(reason, undefined))
+    const extension = this.#socket._extensions?.[EXTENSION]
+    if (extension) this.#inflateBy(extension)
+    const tcp = this.#tcp
+    if (this.#hidden) {
+      if (this.#terms.settings.maxReceivedFrameSize === false) return
+      queueMicrotask(() => receiver.invalid(UNSEEN, undefined))
+      return
+    }
+    const [deliver] = tcp.listeners('data').slice(-1)
+    if (!deliver) return
+    const read = (chunk: Buffer): void => {
+      this.#read(chunk, (sound) => void deliver.call(tcp, sound))
+    }
+    tcp.on('data', read).off('data', deliver as () => void)
+    // What came while nobody read it.
+    tcp.prependListener('close', () => {
+      if (!tcp.readableEnded && tcp.readableLength > 0) read(tcp.read() as Buffer)
+    })
   }
 
   send(message: Data | Message): void {
-    if (this.#socket.readyState !== OPEN) return // nothing follows a close frame
+    // Nothing follows a close frame.
+    if (this.#sentClose || this.#socket.readyState !== WebSocket.OPEN) return
     if (this.#frame(message)) return
     this.#outbox.yield()
     this.#sendByWs(message)
@@ -118,13 +167,20 @@ export class WsTransport implements Transport {
   }
 
   ping(payload: Uint8Array): void {
+    if (this.#sentClose) return
     this.#outbox.yield()
     this.#socket.ping(payload)
   }
 
-  close({ code, description }: CloseReason): void {
-    this.#outbox.yield()
-    this.#socket.closeNow(code, description)
+  close(reason: CloseReason): void {
+    if (this.#hidden) {
+      this.#outbox.yield()
+      this.#socket.closeItself(reason.code, reason.description)
+      return
+    }
+    if (!this.#sentClose) this.#inOrder(() => this.#outbox.close(reason))
+    this.#sentClose = true
+    if (this.#ends) this.#finish()
   }
 
   cut(): void {
@@ -140,15 +196,53 @@ export class WsTransport implements Transport {
     this.#socket.resume()
   }
 
+  /** Inflates in the place of `ws`, which takes half a message for a whole one. */
+  #inflateBy(extension: Extension): void {
+    const { settings, side } = this.#terms
+    const peer = side === 'server' ? 'client' : 'server'
+    const windowBits = extension.params[`${peer}_max_window_bits`]
+    const inflater = new Inflater({
+      windowBits: typeof windowBits === 'number' ? windowBits : LARGEST_WINDOW,
+      context: extension.params[`${peer}_no_context_takeover`] !== true,
+      most: settings.maxReceivedMessageSize,
+    })
+    extension.decompress = (part, last, done) => {
+      inflater.take(part)
+      if (last) void inflater.finish().then((outcome) => this.#inflated(outcome, done))
+      else process.nextTick(done, null, NOTHING)
+    }
+  }
+
+  #inflated(outcome: Buffer | CloseReason, done: Decompressed): void {
+    if (Buffer.isBuffer(outcome)) {
+      done(null, outcome)
+      return
+    }
+    if (!this.#deaf) this.#refuse(outcome)
+    done(new Error(outcome.description), NOTHING)
+  }
+
+  /** Lets `ws` read what is sound. */
+  #read(chunk: Buffer, deliver: (sound: Buffer) => void): void {
+    if (this.#deaf) return
+    const sound = this.#scanner.scan(chunk)
+    if (sound > 0) deliver(chunk.subarray(0, sound))
+    const { fault } = this.#scanner
+    if (fault && !this.#deaf) this.#refuse(fault)
+  }
+
   /** Is asked by `ws` to close: with the peer's reason, or with a code alone for its bad frame. */
   closing(code: number | undefined, reason: string | Buffer | undefined): void {
+    this.#deaf = true
+    if (this.#ends) return // it is closing for a bad frame already
     if (code !== undefined && reason === undefined) {
       this.#badFrame = code // what was wrong with it follows as an `error`
       return
     }
-    this.#receiver?.closing({ code: code ?? 1005, description: reason?.toString() ?? '' })
-    this.#outbox.yield()
-    this.#socket.closeNow(code, reason)
+    const said = { code: code ?? NO_CODE, description: reason?.toString() ?? '' }
+    this.#ends = this.#terms.side === 'server' // RFC 6455 §7.1.1: a client waits for that
+    this.#receiver?.closing(said)
+    this.close(said)
   }
 
   message(data: Buffer, isBinary: boolean): void {
@@ -159,11 +253,10 @@ export class WsTransport implements Transport {
 
   pinged(payload: Buffer): void {
     this.#heard++
-    this.#pongs ??= new Pongs(this.#tcp, (latest) => {
-      this.#outbox.yield()
-      this.#socket.pong(latest)
-    })
-    this.#pongs.answer(payload)
+    if (!this.#sentClose) {
+      this.#pongs ??= new Pongs(this.#tcp, (latest) => this.#pong(latest))
+      this.#pongs.answer(payload)
+    }
     this.#receiver?.ping(plain(payload))
   }
 
@@ -180,16 +273,49 @@ export class WsTransport implements Transport {
     }
     const description = error.message.replace(/^Invalid WebSocket frame: /, '')
     const tooBig = messageTooBig(this.#terms.settings.maxReceivedMessageSize)
-    this.#receiver?.invalid(code === tooBig.code ? tooBig : { code, description }, error)
-    this.#socket.closeNow(code) // where the connection was closing already, `ws` ends the TCP
+    this.#refuse(code === tooBig.code ? tooBig : { code, description }, error)
   }
 
   closed(code: number, description: Buffer): void {
     this.#receiver?.closed({ code, description: description.toString() })
   }
 
+  /** Whether the runtime keeps TCP to itself, as Bun does: then the closing is its own, too. */
+  get #hidden(): boolean {
+    return this.#tcp.bytesRead === 0
+  }
+
   get #outbox(): Outbox {
-    return (this.#lazyOutbox ??= new Outbox(this.#tcp))
+    return (this.#lazyOutbox ??= new Outbox(this.#tcp, this.#terms.side === 'client'))
+  }
+
+  /** A bad frame came: the connection closes, unless it does already; then TCP ends. */
+  #refuse(reason: CloseReason, cause?: unknown): void {
+    this.#deaf = true
+    this.#ends = true
+    this.#tcp.resume() // so that it hears of its end
+    this.#receiver?.invalid(reason, cause)
+    if (this.#sentClose) this.#finish()
+  }
+
+  #pong(payload: Uint8Array): void {
+    if (this.#sentClose) return
+    this.#outbox.yield()
+    this.#socket.pong(payload)
+  }
+
+  /** Ends TCP behind all that was sent. */
+  #finish(): void {
+    this.#inOrder(() => {
+      this.#lazyOutbox?.flush()
+      this.#tcp.end()
+    })
+  }
+
+  /** Does what must not overtake what `ws` compresses. */
+  #inOrder(action: () => void): void {
+    if (this.#compressing > 0) this.#behind.push(action)
+    else action()
   }
 
   /** Frames a message here, unless that is left to `ws`, or would overtake what `ws` compresses. */
@@ -247,7 +373,9 @@ export class WsTransport implements Transport {
     this.#compressing++
     return () => {
       this.#compressing--
-      if (this.#compressing === 0 && this.#notifying) this.notify()
+      if (this.#compressing > 0) return
+      for (const action of this.#behind.splice(0)) action()
+      if (this.#notifying) this.notify()
     }
   }
 }
@@ -280,7 +408,7 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
   })
   const outcomes: (WebSocket | Error)[] = [] // `ws` answers in the same turn, if the peer is there
   server.on('wsClientError', (error) => void outcomes.push(error))
-  const plain: Terms = { settings, agreement: undefined, framing: true }
+  const plain: Terms = { settings, side: 'server', agreement: undefined, framing: true }
   const extended: Terms = { ...plain, framing: false } // only `ws` knows how
   const agreements = new Map<number, Terms>()
   const termsOf = (headers: readonly string[]): Terms => {
@@ -294,6 +422,7 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
   let answered: readonly string[] = []
   if (settings.compression !== false) server.on('headers', (headers) => (answered = headers))
   return (request, tcp, head) => {
+    if (settings.compression !== false) decline(request)
     server.handleUpgrade(request, tcp, head, (socket) => void outcomes.push(socket))
     const outcome = outcomes.pop()
     if (outcome instanceof Socket) {
@@ -303,6 +432,25 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
     throw outcome instanceof Error
       ? new PeerConnectError(outcome.message, { status: 400 })
       : new PeerConnectError('the peer has left', { status: 0 })
+  }
+}
+
+/** Takes the offers off a request that make no sense: `ws` would refuse it, RFC 7692 §7.1 doesn't. */
+function decline({ headers }: IncomingMessage): void {
+  const offers = listed(headers)
+  const sensible = offers.filter((offer) => makesSense(offer, 'client'))
+  if (sensible.length === offers.length) return
+  headers['sec-websocket-extensions'] = extension.format({ [EXTENSION]: sensible })
+  if (sensible.length === 0) delete headers['sec-websocket-extensions']
+}
+
+/** Reads what is said of the extension; nothing where that is no list, which `ws` refuses. */
+function listed(headers: IncomingHttpHeaders): readonly Parameters[] {
+  const { 'sec-websocket-extensions': header } = headers
+  try {
+    return header === undefined ? [] : (extension.parse(header)[EXTENSION] ?? [])
+  } catch {
+    return []
   }
 }
 
@@ -341,8 +489,18 @@ export function dialBy(adopt: (opened: Opened) => Transport): Dial {
     socket
       .on('error', (cause) => fail(new ConnectError(cause)))
       .on('unexpected-response', (_, response) => refusal(response, fail))
-      .on('upgrade', (response) => {
-        tcp = response.socket
+      .on('upgrade', ({ headers, socket }) => {
+        const [answer, ...others] = listed(headers)
+        if (others.length > 0 || (answer && !makesSense(answer, 'server'))) {
+          const header = headers['sec-websocket-extensions']
+          fail(
+            new ConnectError(
+              `the server answered with Sec-WebSocket-Extensions that make no sense: ${header}`,
+            ),
+          )
+          return
+        }
+        tcp = socket
         release = releaser(tcp)
       })
       .on('open', () => {
@@ -374,7 +532,7 @@ export const dial: Dial = dialBy(adoptByWs)
 
 /** Leaves a connection to `ws`. */
 export function adoptByWs({ socket, tcp, settings }: Opened): Transport {
-  const terms: Terms = { settings, agreement: undefined, framing: false }
+  const terms: Terms = { settings, side: 'client', agreement: undefined, framing: false }
   return new WsTransport(socket, tcp ?? new HiddenTcp(socket), terms)
 }
 
@@ -384,14 +542,22 @@ export const onWake: OnWake = () => () => {}
 /** The options of `ws` that both sides have. */
 function shared(settings: ConnectionSettings): {
   maxPayload: number
+  maxFragments: number
   autoPong: boolean
   perMessageDeflate: false | PerMessageDeflateOptions
 } {
   return {
-    maxPayload: settings.maxReceivedMessageSize,
+    maxPayload: mostPayload(settings),
+    maxFragments: mostFragments(settings),
     autoPong: false,
     perMessageDeflate: deflation(settings.compression),
   }
+}
+
+/** Is how many bytes a message may take as it comes: compressing makes some longer. */
+function mostPayload({ compression, maxReceivedMessageSize: most }: ConnectionSettings): number {
+  if (compression === false) return most
+  return Math.min(most + Math.ceil(most / 8) + 1024, MOST_OF_WS)
 }
 
 /** Keeps no context from one message to the next: it would cost each connection 227 KiB. */

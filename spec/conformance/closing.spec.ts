@@ -240,3 +240,22 @@ inBothRoles('§7.4.2 codes that may not be sent are refused before they leave', 
   meeting.send(CLOSE, closePayload(1000))
   await meeting.closes(1000)
 })
+
+// "A client SHOULD wait for the server to close the TCP connection."
+
+for (const who of ['the server', 'the client'] as const) {
+  test(`§7.1.1 a client waits for the server to end TCP where ${who} closed`, async () => {
+    await using meeting = await Meeting.of('client', { options: { closeTimeout: 5_000 } })
+    const { us, peer } = meeting
+    if (who === 'the client') void us.close(1000)
+    else meeting.write(meeting.closing(1000))
+    assert.equal((await peer.closed())?.code, 1000)
+    if (who === 'the client') meeting.write(meeting.closing(1000))
+    const rest = peer.rest()
+    for (let count = 0; count < 20; count++) await turn()
+    assert.ok(!peer.tcp.readableEnded, 'the client has not ended it')
+    peer.tcp.end()
+    assert.equal((await rest).length, 0)
+    assert.equal((await once(us, 'close')).code, 1000)
+  })
+}

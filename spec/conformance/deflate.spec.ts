@@ -470,3 +470,52 @@ test('RFC 7692 §7.2 TCP that ends while a message is inflated is 1006', async (
   await onceEmitted(meeting.peer.tcp, 'finish')
   assert.equal((await once(meeting.us, 'close')).code, 1006)
 })
+
+// A final block ends nothing but itself: padded to a byte, the next one follows it.
+
+inBothRoles(
+  'RFC 7692 §7.2.1 a message goes on behind a final block',
+  async (meeting) => {
+    meeting.send(TEXT, hex('f348cdc9c90700 f248cdc9c90700'), COMPRESSED)
+    meeting.send(TEXT, hex('f348cdc9c90700 f348cdc9c90700 00'), COMPRESSED)
+    await meeting.hears('HelloHello', 'HelloHello')
+  },
+  terms,
+)
+
+test('RFC 7692 §7.2.2 a client looks back over a final block, too', async () => {
+  await using meeting = await Meeting.of('client', { ...terms, extensions: NAME })
+  meeting.send(TEXT, hex('f348cdc9c9070000'), COMPRESSED)
+  meeting.send(TEXT, hex('f200110000'), COMPRESSED)
+  await meeting.hears('Hello', 'Hello')
+})
+
+// What ends inside a block is no whole message: half of it must not be heard as one.
+
+for (const [what, missing] of [
+  ['a byte', 1],
+  ['six bytes', 6],
+  ['a hundred bytes', 100],
+] as const) {
+  inBothRoles(
+    `RFC 7692 §7.2.2 a message that lacks ${what} at its end gets 1007`,
+    async (meeting) => {
+      const squares = Array.from({ length: 1_000 }, (_, index) => index * index)
+      meeting.send(TEXT, deflated(squares.join()).subarray(0, -missing), COMPRESSED)
+      await meeting.failsAtOnce(1007)
+      assert.deepEqual(meeting.heard, [])
+    },
+    terms,
+  )
+}
+
+inBothRoles(
+  '§10.4 a message of just the limit is one where compressing makes it longer',
+  async (meeting) => {
+    const data = noise(100 * KIB)
+    assert.ok(deflated(data).length > data.length)
+    meeting.send(BINARY, deflated(data), COMPRESSED)
+    await meeting.hears(data)
+  },
+  limited,
+)

@@ -244,3 +244,44 @@ for (const role of ['server', 'client'] as const) {
     await meeting.fails(1002)
   })
 }
+
+// "A server MUST decline an offer" that it can't make sense of: the next one may do, or none.
+
+for (const [what, parameters] of [
+  ['an unknown parameter', 'max_window_bits=10'],
+  ['a parameter in capitals', 'SERVER_NO_CONTEXT_TAKEOVER'],
+  ['no context, with a value', 'server_no_context_takeover=1'],
+  ['no context of the client, with a value', 'client_no_context_takeover=true'],
+  ['no context twice', 'server_no_context_takeover; server_no_context_takeover'],
+  ['a window twice', 'server_max_window_bits=10; server_max_window_bits=10'],
+  ['a window of the server without its size', 'server_max_window_bits'],
+  ...['server', 'client'].flatMap((side) =>
+    ['0', '7', '16', '-8', '08', '9.5', '1e1', '0xa', 'x'].map(
+      (bits) => [`a window of the ${side} of ${bits}`, `${side}_max_window_bits=${bits}`] as const,
+    ),
+  ),
+] as const) {
+  test(`RFC 7692 §7.1 a server declines an offer with ${what}`, async () => {
+    assert.equal(await agreedTo([`${NAME}; ${parameters}`]), undefined)
+  })
+
+  test(`RFC 7692 §5.1 a server takes the offer behind one with ${what}`, async () => {
+    const agreed = await agreedTo([`${NAME}; ${parameters}, ${NAME}; server_max_window_bits=10`])
+    assert.equal(agreed?.parameters.get('server_max_window_bits'), '10')
+  })
+}
+
+// "A decimal integer value without leading zeroes between 8 to 15."
+
+for (const side of ['server', 'client']) {
+  for (const bits of ['08', '010', '1e1', '0xa', '10.0', '+10']) {
+    test(`RFC 7692 §7.1.2 a client fails at a window of the ${side} of ${bits}`, async () => {
+      const outcome = await answered(`${NAME}; ${side}_max_window_bits=${bits}`)
+      assert.ok(outcome instanceof ConnectError)
+    })
+  }
+}
+
+test('RFC 7692 §6 a client fails at an agreement on two that want the same bit', async () => {
+  assert.ok((await answered(`${NAME}, ${NAME}`)) instanceof ConnectError)
+})

@@ -162,3 +162,41 @@ inBothRoles(
     assert.deepEqual(meeting.heard, ['before'])
   },
 )
+
+// "In all cases, the minimal number of bytes MUST be used to encode the length."
+
+for (const [what, size, bytes] of [
+  ['no bytes in two', 0, 2],
+  ['no bytes in eight', 0, 8],
+  ['124 bytes in two', 124, 2],
+  ['125 bytes in two', 125, 2],
+  ['125 bytes in eight', 125, 8],
+  ['126 bytes in eight', 126, 8],
+  ['65,535 bytes in eight', 65_535, 8],
+] as const) {
+  inBothRoles(`§5.2 a length of ${what} gets 1002`, async (meeting) => {
+    meeting.send(BINARY, Buffer.alloc(size), { length: { value: size, bytes } })
+    await meeting.failsAtOnce(1002)
+    assert.deepEqual(meeting.heard, [])
+  })
+
+  inBothRoles(`§5.2 a length of ${what}, of a fragment, gets 1002`, async (meeting) => {
+    meeting.send(BINARY, 'one', { fin: false })
+    meeting.send(CONTINUATION, Buffer.alloc(size), { length: { value: size, bytes } })
+    await meeting.failsAtOnce(1002)
+    assert.deepEqual(meeting.heard, [])
+  })
+}
+
+// "The most significant bit MUST be 0."
+
+for (const [what, value] of [
+  ['2^63', 2n ** 63n],
+  ['2^63 and a few', 2n ** 63n + 1_000n],
+  ['2^64 - 1', 2n ** 64n - 1n],
+] as const) {
+  inBothRoles(`§5.2 a length of ${what} gets 1002`, async (meeting) => {
+    meeting.send(BINARY, '', { length: { value, bytes: 8 } })
+    await meeting.failsAtOnce(1002)
+  })
+}

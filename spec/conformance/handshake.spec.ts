@@ -366,3 +366,18 @@ test('§4 our own ends let each other in', async () => {
   const here = await client.open(`ws://localhost:${port}`)
   assert.equal(here.protocol, 'chat')
 })
+
+// A request without a Host, or with two, is no request of HTTP/1.1: RFC 9112 §3.2.
+
+for (const [what, request] of [
+  ['no Host', instead('Host')],
+  ['two Hosts', plus('Host: elsewhere')],
+] as const) {
+  test(`§4.2.1 a server refuses who knocks with ${what}`, async () => {
+    const { port } = await served(options)
+    const peer = await RawPeer.connect(port)
+    peer.write(request)
+    assert.equal((await peer.answer()).status, 400)
+    await peer.gone()
+  })
+}

@@ -94,3 +94,47 @@ inBothRoles('§10.4 a message of 16,384 fragments of a byte arrives', async (mee
   )
   await meeting.hears('x'.repeat(16 * KIB))
 })
+
+// How many fragments a message may have grows with how long it may be: 64 bytes each are honest.
+
+for (const [what, opcode, size] of [
+  ['text', TEXT, 64],
+  ['bytes', BINARY, 64],
+  ['bytes', BINARY, 256],
+] as const) {
+  inBothRoles(
+    `§5.4 ${what} of 16 MiB in fragments of ${size} bytes arrive`,
+    async (meeting) => {
+      const part = Buffer.alloc(size, 'x')
+      const middle = meeting.frame(CONTINUATION, part, { fin: false })
+      const count = (16 * MIB) / size
+      const parts = [
+        meeting.frame(opcode, part, { fin: false }),
+        ...Array<Buffer>(count - 2).fill(middle),
+        meeting.frame(CONTINUATION, part),
+      ]
+      meeting.write(Buffer.concat(parts))
+      await meeting.settled()
+      const heard = Buffer.from(meeting.heard[0] ?? '')
+      assert.ok(heard.equals(Buffer.alloc(16 * MIB, 'x')))
+    },
+    large,
+  )
+}
+
+for (const [what, size] of [
+  ['empty fragments', 0],
+  ['fragments of a byte', 1],
+] as const) {
+  inBothRoles(
+    `§10.4 a message of endless ${what} is refused before its length is`,
+    async (meeting) => {
+      const middle = meeting.frame(CONTINUATION, 'x'.repeat(size), { fin: false })
+      meeting.send(BINARY, '', { fin: false })
+      meeting.write(Buffer.concat(Array<Buffer>((16 * MIB) / 64 + 1).fill(middle)))
+      await meeting.failsAtOnce(1008)
+      assert.deepEqual(meeting.heard, [])
+    },
+    large,
+  )
+}

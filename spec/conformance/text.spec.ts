@@ -162,3 +162,42 @@ inBothRoles('§8.1 half a pair of surrogates leaves as a replacement character',
   meeting.us.send('a\ud800b')
   assert.equal((await meeting.peer.frame())?.payload.toString('hex'), '61efbfbd62')
 })
+
+// What can't become UTF-8 any more is refused at once: nothing that follows could mend it.
+
+for (const [what, first, next] of [
+  ['a byte that is never there', '6162 ff', '63'],
+  ['a surrogate', 'eda080', '63'],
+  ['an overlong character', 'c0af', '63'],
+  ['a character behind the last', 'f490', '8080'],
+  ['a character that is broken off', 'e28261', '63'],
+] as const) {
+  inBothRoles(`§8.1 ${what} in a first fragment gets 1007 at once`, async (meeting) => {
+    meeting.send(TEXT, bytes(first), { fin: false })
+    await meeting.failsAtOnce(1007)
+    assert.deepEqual(meeting.heard, [])
+  })
+
+  inBothRoles(`§8.1 ${what} in a middle fragment gets 1007 at once`, async (meeting) => {
+    meeting.send(TEXT, 'fine', { fin: false })
+    meeting.send(CONTINUATION, bytes(first), { fin: false })
+    await meeting.failsAtOnce(1007)
+  })
+
+  inBothRoles(`§8.1 ${what} split over fragments gets 1007 at once`, async (meeting) => {
+    const whole = bytes(first + next)
+    for (const [index, byte] of whole.entries()) {
+      meeting.send(index === 0 ? TEXT : CONTINUATION, Buffer.of(byte), { fin: false })
+    }
+    await meeting.failsAtOnce(1007)
+  })
+}
+
+inBothRoles('§8.1 what may still become UTF-8 is waited for', async (meeting) => {
+  for (const [index, byte] of bytes('f09f9880').entries()) {
+    meeting.send(index === 0 ? TEXT : CONTINUATION, Buffer.of(byte), { fin: false })
+    await meeting.hears()
+  }
+  meeting.send(CONTINUATION)
+  await meeting.hears('😀')
+})

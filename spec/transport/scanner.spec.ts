@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { resolveServer } from '../../lib/options/server.ts'
 import { FrameScanner } from '../../lib/transport/scanner.ts'
 
 const [CONTINUATION, TEXT, PING] = [0x00, 0x81, 0x89]
@@ -32,16 +33,25 @@ function frame(length: number, shape?: Shape): Uint8Array {
   return whole
 }
 
-/** Scans chunks, and gives the indexes of those in which a frame was found too long. */
-function exceeding(most: number, chunks: Iterable<Uint8Array>): number[] {
-  const found: number[] = []
+/** What became of a stream: the code it was refused with, in which chunk, how many bytes passed. */
+interface Outcome {
+  readonly code: number | undefined
+  readonly index: number
+  readonly passed: number
+}
+
+/** Scans chunks until one is refused, or to their end. */
+function scanned(maxReceivedFrameSize: number | false, chunks: Iterable<Uint8Array>): Outcome {
+  const maxReceivedMessageSize = Number.MAX_SAFE_INTEGER
+  const scanner = new FrameScanner(resolveServer({ maxReceivedFrameSize, maxReceivedMessageSize }))
   let index = 0
-  const scanner = new FrameScanner(most, () => found.push(index))
+  let passed = 0
   for (const chunk of chunks) {
-    scanner.scan(chunk)
+    passed += scanner.scan(chunk)
+    if (scanner.fault) break
     index++
   }
-  return found
+  return { code: scanner.fault?.code, index, passed }
 }
 
 const bytewise = (stream: Uint8Array): Uint8Array[] =>
@@ -74,84 +84,118 @@ for (const masked of [false, true]) {
   for (const length of [0, 1, 125, 126, 127, 65_535, 65_536, 70_000]) {
     test(`a ${as} frame of ${length} bytes passes a limit of as many, and no smaller one`, () => {
       // One more frame behind it: where it begins tells whether the length was read right.
-      const stream = Buffer.concat([frame(length, shape), frame(1, shape), header(2n ** 40n)])
+      const first = frame(length, shape)
+      const stream = Buffer.concat([first, frame(1, shape), header(2n ** 40n, shape)])
       for (const chunks of [[stream], bytewise(stream)]) {
-        assert.deepEqual(exceeding(Math.max(1, length), chunks), [chunks.length - 1])
-        if (length > 1) assert.equal(exceeding(length - 1, chunks).length, 2)
+        assert.equal(scanned(false, chunks).code, undefined)
+        const { code, index } = scanned(Math.max(1, length), chunks)
+        assert.deepEqual([code, index], [1008, chunks.length - 1])
+        if (length > 1) assert.equal(scanned(length - 1, chunks).code, 1008)
       }
+      const least = Math.max(1, length)
+      assert.equal(scanned(least, [stream]).passed, first.length + frame(1, shape).length)
     })
   }
 
   for (const power of [31n, 32n, 53n, 63n]) {
-    for (const length of [2n ** power - 1n, 2n ** power, 2n ** power + 1n]) {
+    for (const length of [2n ** power - 1n, 2n ** (power - 1n), 2n ** (power - 1n) + 1n]) {
       test(`a ${as} frame of ${length} bytes is too long as soon as its header is whole`, () => {
         const head = header(length, shape)
-        assert.deepEqual(exceeding(2 ** 20, bytewise(head)), [head.length - 1])
-        assert.deepEqual(exceeding(2 ** 20, [head]), [0])
+        const { code, index } = scanned(2 ** 20, bytewise(head))
+        assert.deepEqual([code, index], [1008, head.length - 1])
+        assert.deepEqual(scanned(2 ** 20, [head]), { code: 1008, index: 0, passed: 0 })
+        const most = BigInt(Number.MAX_SAFE_INTEGER)
+        assert.equal(scanned(false, [head]).code, length > most ? 1009 : undefined)
       })
     }
   }
 
-  test(`a ${as} frame of 2^31 bytes passes a limit of as many`, () => {
-    const head = header(2n ** 31n, shape)
-    assert.deepEqual(exceeding(2 ** 31, [head]), [])
-    assert.deepEqual(exceeding(2 ** 31 - 1, [head]), [0])
-  })
+  for (const length of [2n ** 63n, 2n ** 63n + 1n, 2n ** 64n - 1n]) {
+    test(`a ${as} frame of ${length} bytes has the highest bit, which is none of its length`, () => {
+      const head = header(length, shape)
+      assert.deepEqual(scanned(false, [head]), { code: 1002, index: 0, passed: 0 })
+      assert.equal(scanned(2 ** 20, bytewise(head)).code, 1002)
+    })
+  }
 
-  test(`a ${as} frame of the most bytes a length can say is too long`, () => {
-    assert.deepEqual(exceeding(Number.MAX_SAFE_INTEGER, [header(2n ** 64n - 1n, shape)]), [0])
-  })
-
-  test(`the length of a ${as} frame may take more bytes than it needs`, () => {
-    const forms = [
-      frame(5, { masked, form: 16 }),
-      frame(5, { masked, form: 64 }),
-      frame(0, { masked, form: 16 }),
-      frame(0, { masked, form: 64 }),
-      frame(300, { masked, form: 64 }),
-    ]
-    const stream = Buffer.concat([...forms, header(301n, shape)])
-    for (const chunks of [[stream], bytewise(stream), forms]) {
-      const found = exceeding(300, chunks)
-      assert.equal(found.length, chunks === forms ? 0 : 1)
+  test(`the length of a ${as} frame takes no more bytes than it needs`, () => {
+    for (const [length, form] of [
+      [0, 16],
+      [125, 16],
+      [0, 64],
+      [125, 64],
+      [126, 64],
+      [65_535, 64],
+    ] as const) {
+      const before = frame(300, shape)
+      const stream = Buffer.concat([before, frame(length, { masked, form })])
+      assert.deepEqual(scanned(false, [stream]), { code: 1002, index: 0, passed: before.length })
+      assert.equal(scanned(false, bytewise(stream)).code, 1002)
     }
   })
 
   test(`control frames between the fragments of a ${as} message count for themselves`, () => {
     const stream = Buffer.concat([
-      frame(100, { masked, first: 0x01 }),
+      frame(100, { masked, first: 0x02 }),
       frame(125, { masked, first: PING }),
       frame(100, { masked, first: CONTINUATION }),
       frame(0, { masked, first: PING }),
       frame(100, { masked, first: 0x80 }),
     ])
-    assert.deepEqual(exceeding(125, bytewise(stream)), [])
-    assert.equal(exceeding(124, [stream]).length, 1)
-    assert.equal(exceeding(99, [stream]).length, 4)
+    assert.equal(scanned(125, bytewise(stream)).code, undefined)
+    assert.equal(scanned(124, [stream]).code, 1008)
+    assert.deepEqual(scanned(99, [stream]), { code: 1008, index: 0, passed: 0 })
   })
 }
 
 test('empty frames follow each other, in one chunk or in many', () => {
   const stream = Buffer.concat(Array.from({ length: 50 }, () => frame(0)))
-  assert.deepEqual(exceeding(1, [stream]), [])
-  assert.deepEqual(exceeding(1, bytewise(stream)), [])
+  assert.equal(scanned(1, [stream]).passed, stream.length)
+  assert.equal(scanned(1, bytewise(stream)).passed, stream.length)
 })
 
 test('an empty chunk changes nothing', () => {
   const stream = [frame(200).subarray(0, 3), new Uint8Array(), frame(200).subarray(3)]
-  assert.deepEqual(exceeding(200, [new Uint8Array(), ...stream, new Uint8Array(), frame(201)]), [5])
+  const chunks = [new Uint8Array(), ...stream, new Uint8Array(), frame(201)]
+  assert.deepEqual(scanned(200, chunks), { code: 1008, index: 5, passed: frame(200).length })
 })
 
-test('every frame that is too long is told of', () => {
-  assert.deepEqual(exceeding(10, [frame(11), frame(10), frame(200), frame(70_000)]), [0, 2, 3])
+test('what comes behind a close frame is never judged', () => {
+  const close = frame(2, { first: 0x88 })
+  const stream = Buffer.concat([close, frame(5, { form: 64 })])
+  for (const chunks of [[stream], bytewise(stream)]) {
+    assert.deepEqual(scanned(false, chunks).passed, stream.length)
+  }
+})
+
+test('a message is as long as its fragments, unless it is compressed', () => {
+  const settings = resolveServer({ maxReceivedMessageSize: 100 })
+  for (const [first, code] of [
+    [0x02, 1009],
+    [0x42, undefined],
+  ] as const) {
+    const scanner = new FrameScanner(settings)
+    const faultAfter = (length: number, opening: number): number | undefined => {
+      scanner.scan(frame(length, { first: opening }))
+      return scanner.fault?.code
+    }
+    assert.equal(faultAfter(100, 0x82), undefined)
+    assert.equal(faultAfter(60, first), undefined)
+    assert.equal(faultAfter(40, CONTINUATION), undefined)
+    assert.equal(faultAfter(60, PING), undefined)
+    assert.equal(faultAfter(1, CONTINUATION), code)
+  }
 })
 
 test('a stream is read alike wherever it is chopped', () => {
   const random = seeded(20_240)
   for (let round = 0; round < 100; round++) {
     const lengths = Array.from({ length: 20 }, () => Math.floor(random() ** 4 * 70_000))
-    const stream = Buffer.concat(lengths.map((length) => frame(length, { masked: random() < 0.5 })))
-    const long = lengths.filter((length) => length > 1_000).length
-    assert.equal(exceeding(1_000, chopped(stream, random)).length, long)
+    const frames = lengths.map((length) => frame(length, { masked: random() < 0.5 }))
+    const whole = frames.reduce((sum, { length }) => sum + length, 0)
+    const stream = Buffer.concat([...frames, frame(100_000)])
+    const { code, passed } = scanned(70_000, chopped(stream, random))
+    assert.equal(code, 1008)
+    assert.ok(passed >= whole && passed < whole + 10, 'none of its payload passes')
   }
 })

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { constants, createDeflateRaw, deflateRawSync } from 'node:zlib'
+import type { CloseReason } from '../../lib/close.ts'
+import { Inflater, type Inflating } from '../../lib/transport/inflater.ts'
+
+const TERMS: Inflating = { windowBits: 15, context: false, most: 1_000_000 }
+const HELLO = 'f248cdc9c90700'
+const FINAL_HELLO = 'f348cdc9c90700'
+
+/** Is a message compressed for itself, RFC 7692 §7.2.1. */
+function deflated(data: Uint8Array | string): Buffer {
+  return deflateRawSync(data, { finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, -4)
+}
+
+/** Compresses one message after the other, each looking back at those before it. */
+async function* looking(messages: readonly Buffer[], windowBits: number): AsyncGenerator<Buffer> {
+  const zlib = createDeflateRaw({ windowBits })
+  const parts: Buffer[] = []
+  zlib.on('data', (part: Buffer) => void parts.push(part))
+  for (const message of messages) {
+    zlib.write(message)
+    await new Promise<void>((resolve) => zlib.flush(constants.Z_SYNC_FLUSH, resolve))
+    yield Buffer.concat(parts.splice(0)).subarray(0, -4)
+  }
+  zlib.close()
+}
+
+/** Is what becomes of a message: its text, or the code it is refused with. */
+async function outcomeOf(payload: Uint8Array, inflater = new Inflater(TERMS)): Promise<unknown> {
+  inflater.take(payload)
+  const outcome: Buffer | CloseReason = await inflater.finish()
+  return 'code' in outcome ? outcome.code : outcome.toString()
+}
+
+const hex = (digits: string): Buffer => Buffer.from(digits.replaceAll(' ', ''), 'hex')
+
+/** Is bytes that don't compress, the same for the same seed. */
+function noise(length: number, seed = 1): Buffer {
+  let state = seed
+  const next = (): number => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) >>> 24
+  return Buffer.from(Uint8Array.from({ length }, next))
+}
+
+for (const [what, digits, outcome] of [
+  ['the example of §7.2.3.1', HELLO, 'Hello'],
+  ['nothing', '', ''],
+  ['an empty block', '00', ''],
+  ['a final block, and what is due behind it', `${FINAL_HELLO} 00`, 'Hello'],
+  ['a final block, and nothing behind it', FINAL_HELLO, 'Hello'],
+  ['a block behind a final one', `${FINAL_HELLO} ${HELLO}`, 'HelloHello'],
+  ['64 final blocks', FINAL_HELLO.repeat(64), 'Hello'.repeat(64)],
+  ['65 final blocks', FINAL_HELLO.repeat(65), 1008],
+  ['a block behind a final one that looks back over it', `${FINAL_HELLO} f200110000`, 'HelloHello'],
+  ['a look behind the beginning', 'f200110000', 1007],
+  ['a block behind a final one, broken off', `${FINAL_HELLO} f248cdc9`, 1007],
+  ['a kind of block that there is not', '07ffff', 1007],
+] as const) {
+  test(`${what} is ${JSON.stringify(outcome)}`, async () => {
+    assert.equal(await outcomeOf(hex(digits)), outcome)
+  })
+}
+
+test('a message in parts is as if it came at once', async () => {
+  const text = 'grüße '.repeat(1_000)
+  const inflater = new Inflater(TERMS)
+  for (const byte of deflated(text).subarray(0, -1)) inflater.take(Uint8Array.of(byte))
+  assert.equal(await outcomeOf(deflated(text).subarray(-1), inflater), text)
+})
+
+for (const [what, data] of [
+  ['numbers', Buffer.from(Array.from({ length: 400 }, (_, index) => index * index).join())],
+  ['noise', noise(700)],
+  ['a long run', Buffer.alloc(100_000, 'x')],
+] as const) {
+  test(`${what}, broken off anywhere, are refused`, async () => {
+    const payload = deflated(data)
+    // The first byte of what doesn't compress is what an empty message is, too.
+    for (let end = payload[0] === 0 ? 2 : 1; end < payload.length; end++) {
+      assert.equal(await outcomeOf(payload.subarray(0, end)), 1007, `after ${end} bytes`)
+    }
+  })
+}
+
+test('a message of just the limit is one, and a byte more is too much', async () => {
+  for (const data of [noise(1_000), Buffer.alloc(1_000)]) {
+    const inflater = new Inflater({ ...TERMS, most: 1_000 })
+    assert.equal(await outcomeOf(deflated(data), inflater), data.toString())
+    const more = Buffer.concat([data, Buffer.alloc(1)])
+    assert.equal(await outcomeOf(deflated(more), inflater), 1009)
+  }
+  const inflater = new Inflater({ ...TERMS, most: 9 })
+  assert.equal(await outcomeOf(hex(`${FINAL_HELLO} ${HELLO}`), inflater), 1009)
+})
+
+for (const windowBits of [9, 12, 15]) {
+  test(`messages look back ${windowBits} bits at those before them, and no farther`, async () => {
+    const parts = [300, 3_000, 20_000, 40_000].map((length) => noise(length, length))
+    const messages = [...parts, ...parts, ...parts.slice(0, 2).flatMap((part) => [part, part])]
+    const inflater = new Inflater({ ...TERMS, windowBits, context: true })
+    let index = 0
+    for await (const payload of looking(messages, windowBits)) {
+      inflater.take(payload)
+      assert.deepEqual(await inflater.finish(), messages[index++])
+    }
+    assert.equal(index, messages.length)
+  })
+}
+
+test('what may not look back has nothing to look back at', async () => {
+  const inflater = new Inflater(TERMS)
+  assert.equal(await outcomeOf(hex(HELLO), inflater), 'Hello')
+  assert.equal(await outcomeOf(hex('f200110000'), inflater), 1007)
+})
