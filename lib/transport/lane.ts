@@ -126,7 +126,9 @@ export class LaneTransport implements Transport, Reading {
   leave(bytes: Buffer): boolean {
     const frames = (this.#frames ??= this.#makeFrames())
     frames.write(bytes)
-    return frames.errored === null && !this.#deaf
+    if (!frames.errored) return !this.#deaf
+    this.#tcp.pause() // until that was told
+    return false
   }
 
   /** @see tcpData */
@@ -144,15 +146,13 @@ export class LaneTransport implements Transport, Reading {
     const tcp = this.#tcp
     // What came while nobody read it.
     if (!tcp.readableEnded && tcp.readableLength > 0) this.read(tcp.read() as Buffer)
-    const closed = (): void =>
+    const closed = (): void => {
       this.#receiver?.closed(this.#reason ?? { code: LOST, description: '' })
-    const frames = this.#frames
-    if (!frames || frames.closed) {
-      closed()
-      return
     }
-    frames.once('close', closed) // behind an error that is under way
-    frames.end()
+    const frames = this.#frames
+    // A bad frame of somebody who has left: nobody can be told of it any more.
+    if (frames?.errored && !this.#deaf) frames.removeAllListeners('error').once('error', closed)
+    else closed()
   }
 
   get #outbox(): Outbox {
