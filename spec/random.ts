@@ -29,5 +29,7 @@ const PERIOD = 512 // bytes, and one more: what is longer repeats itself, where 
 export function noise(random: Random, length: number): Buffer {
   const bytes = Buffer.alloc(WORD * Math.ceil(Math.min(length, PERIOD + 1) / WORD))
   for (let at = 0; at < bytes.length; at += WORD) bytes.writeUInt32LE(below(random, 2 ** 32), at)
-  return length <= PERIOD ? bytes.subarray(0, length) : Buffer.alloc(length, bytes.subarray(0, PERIOD + 1))
+  return length <= PERIOD
+    ? bytes.subarray(0, length)
+    : Buffer.alloc(length, bytes.subarray(0, PERIOD + 1))
 }

@@ -84,7 +84,7 @@ export class LaneTransport implements Transport, Reading {
   }
 
   send(message: Data | Message): void {
-    this.#outbox.message(message)
+    if (!this.#sentClose) this.#outbox.message(message)
   }
 
   notify(): void {
@@ -92,7 +92,7 @@ export class LaneTransport implements Transport, Reading {
   }
 
   ping(payload: Uint8Array): void {
-    this.#outbox.bytes(PING, payload)
+    if (!this.#sentClose) this.#outbox.bytes(PING, payload)
   }
 
   close({ code, description }: CloseReason): void {
@@ -145,7 +145,9 @@ export class LaneTransport implements Transport, Reading {
   closed(): void {
     const tcp = this.#tcp
     // What came while nobody read it.
-    if (!tcp.readableEnded && tcp.readableLength > 0) this.read(tcp.read() as Buffer)
+    if (!tcp.readableEnded && tcp.readableLength > 0) {
+      this.read(tcp.read(tcp.readableLength) as Buffer)
+    }
     const closed = (): void => {
       this.#receiver?.closed(this.#reason ?? { code: LOST, description: '' })
     }
@@ -172,11 +174,13 @@ export class LaneTransport implements Transport, Reading {
   }
 
   #pinged(payload: Buffer): void {
-    if (!this.#sentClose) {
-      this.#pongs ??= new Pongs(this.#tcp, (latest) => this.#outbox.bytes(PONG, latest))
-      this.#pongs.answer(payload)
-    }
+    this.#pongs ??= new Pongs(this.#tcp, (latest) => this.#pong(latest))
+    this.#pongs.answer(payload)
     this.#receiver?.ping(plain(payload))
+  }
+
+  #pong(payload: Uint8Array): void {
+    if (!this.#sentClose) this.#outbox.bytes(PONG, payload)
   }
 
   /** The peer's close frame came: it is answered, and TCP ends. */
