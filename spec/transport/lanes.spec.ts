@@ -87,7 +87,9 @@ function script(random: Random): Script {
       // What waits for the end of a turn keeps only the reference from answering every ping.
       if (size > 5_461) acts.push({ kind: 'turn' })
     }
-    if (random() < business / 10) acts.push({ kind: 'turn' }, fate(random))
+    if (random() < business / 10) {
+      acts.push({ kind: 'turn' }, fate(random), { kind: 'turn' })
+    }
     if (random() < (chunks.length > 20 ? 0.1 : 0.5)) acts.push({ kind: 'turn' })
   }
   if (random() < 0.3) acts.push({ kind: pick(random, ['fin', 'reset', 'gone']) })
