@@ -148,13 +148,8 @@ export class LaneTransport implements Transport, Reading {
     if (!tcp.readableEnded && tcp.readableLength > 0) {
       this.read(tcp.read(tcp.readableLength) as Buffer)
     }
-    const closed = (): void => {
-      this.#receiver?.closed(this.#reason ?? { code: LOST, description: '' })
-    }
-    const frames = this.#frames
-    // A bad frame of somebody who has left: nobody can be told of it any more.
-    if (frames?.errored && !this.#deaf) frames.removeAllListeners('error').once('error', closed)
-    else closed()
+    this.#receiver?.closed(this.#reason ?? { code: LOST, description: '' })
+    this.#receiver = undefined // a bad frame among it would be told of later
   }
 
   get #outbox(): Outbox {
