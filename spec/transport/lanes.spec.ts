@@ -83,9 +83,10 @@ function script(random: Random): Script {
     acts.push({ kind: 'bring', chunk })
     while (random() < business) {
       const size = pick(random, [...SHORT, 5_461, 20_000, 70_000])
-      acts.push(own(random, size))
-      // What waits for the end of a turn keeps only the reference from answering every ping.
-      if (size > 5_461) acts.push({ kind: 'turn' })
+      const act = own(random, size)
+      // Much that waits for the end of a turn keeps only the reference from answering every ping.
+      if (size > 5_461) acts.push({ kind: 'turn' }, act, { kind: 'turn' })
+      else acts.push(act)
     }
     if (random() < business / 10) {
       acts.push({ kind: 'turn' }, fate(random), { kind: 'turn' })
