@@ -1,10 +1,14 @@
 import { createHash } from 'node:crypto'
 import { Agent, createServer, type IncomingMessage } from 'node:http'
 import { Duplex } from 'node:stream'
-import { resolveClient, resolveServer, type ConnectionOptions } from '../../lib/options.ts'
+import {
+  resolveClient,
+  resolveServer,
+  type ConnectionOptions,
+  type ServerSettings,
+} from '../../lib/options.ts'
 import type { Dial, Transport } from '../../lib/transport/transport.ts'
 import type { Upgrader } from '../../lib/transport/ws.ts'
-import type { ServerSettings } from '../../lib/options.ts'
 import { handshake, mask, proofOf } from '../rawpeer.ts'
 
 const HEAD_END = '\r\n\r\n'
