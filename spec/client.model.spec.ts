@@ -8,20 +8,10 @@ import { cut } from 'simplewebsockets/testing'
 import { OPEN_BY } from '../lib/client.ts'
 import { joinInMemory, type MemoryTransport } from '../lib/transport/memory.ts'
 import type { Caller, Network, Receiver } from '../lib/transport/transport.ts'
+import { seeded } from './random.ts'
 
 const SEQUENCES = Number(process.env.SEQUENCES ?? 3_000)
 const STEPS = 30
-
-/** Numbers from 0 to 1, the same for the same seed (mulberry32). */
-function dice(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
@@ -519,7 +509,7 @@ test(`${SEQUENCES} random lives of a client go as the table says`, async (t) => 
   })
   for (let seed = first; seed < first + SEQUENCES; seed++) {
     try {
-      await live(dice(seed))
+      await live(seeded(seed))
     } catch (cause) {
       throw new Error(`SEED=${seed} SEQUENCES=1 replays this`, { cause })
     }

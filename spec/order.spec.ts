@@ -17,6 +17,7 @@ import {
   type WebsocketConnection,
 } from 'simplewebsockets'
 import { cut } from 'simplewebsockets/testing'
+import { pick, seeded } from './random.ts'
 import { closePayload, frame, handshake, RawPeer, RawServer } from './rawpeer.ts'
 
 const KIB = 1024
@@ -28,21 +29,6 @@ const limited = { timeout: 30_000 } // what never comes fails, rather than to ha
 
 /** Lets what is ready in this turn of the event loop happen. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
-
-/** Is a generator of numbers from 0 up to 1 that are the same for the same seed (mulberry32). */
-function seeded(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
-function pick<Value>(random: () => number, choice: readonly [Value, ...Value[]]): Value {
-  return choice[Math.floor(random() * choice.length)] ?? choice[0]
-}
 
 function noise(seed: number, length: number): Uint8Array {
   const random = seeded(seed)

@@ -94,7 +94,7 @@ export function frame(
 }
 
 /** Masks bytes in place, or takes their mask off, RFC 6455 §5.3. */
-function mask(bytes: Buffer, key: Uint8Array): void {
+export function mask(bytes: Buffer, key: Uint8Array): void {
   if (key.every((byte) => byte === 0)) return
   for (let at = 0; at < bytes.length; at++) bytes[at] = (bytes[at] ?? 0) ^ (key[at % 4] ?? 0)
 }

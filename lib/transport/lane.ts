@@ -85,7 +85,7 @@ export class LaneTransport implements Transport, Reading {
   }
 
   send(message: Data | Message): void {
-    this.#outbox.message(message)
+    if (!this.#sentClose) this.#outbox.message(message)
   }
 
   notify(): void {
@@ -125,7 +125,8 @@ export class LaneTransport implements Transport, Reading {
     const scanner = (this.#scanner ??= new FrameScanner(this.#terms.settings))
     const sound = scanner.scan(bytes)
     if (sound > 0) frames.write(bytes.subarray(0, sound))
-    if (frames.errored !== null || this.#deaf) return false
+    if (frames.errored) this.#tcp.pause() // until that was told
+    if (frames.errored || this.#deaf) return false
     if (scanner.fault) this.#refuse(scanner.fault)
     return !scanner.fault
   }
@@ -144,16 +145,11 @@ export class LaneTransport implements Transport, Reading {
   closed(): void {
     const tcp = this.#tcp
     // What came while nobody read it.
-    if (!tcp.readableEnded && tcp.readableLength > 0) this.read(tcp.read() as Buffer)
-    const closed = (): void =>
-      this.#receiver?.closed(this.#reason ?? { code: LOST, description: '' })
-    const frames = this.#frames
-    if (!frames || frames.closed) {
-      closed()
-      return
+    if (!tcp.readableEnded && tcp.readableLength > 0) {
+      this.read(tcp.read(tcp.readableLength) as Buffer)
     }
-    frames.once('close', closed) // behind an error that is under way
-    frames.end()
+    this.#receiver?.closed(this.#reason ?? { code: LOST, description: '' })
+    this.#receiver = undefined // a bad frame among it would be told of later
   }
 
   get #outbox(): Outbox {
@@ -177,13 +173,13 @@ export class LaneTransport implements Transport, Reading {
   }
 
   #pinged(payload: Buffer): void {
-    if (!this.#sentClose) {
-      this.#pongs ??= new Pongs(this.#tcp, (latest) => {
-        if (!this.#sentClose) this.#outbox.bytes(PONG, latest)
-      })
-      this.#pongs.answer(payload)
-    }
+    this.#pongs ??= new Pongs(this.#tcp, (latest) => this.#pong(latest))
+    this.#pongs.answer(payload)
     this.#receiver?.ping(plain(payload))
+  }
+
+  #pong(payload: Uint8Array): void {
+    if (!this.#sentClose) this.#outbox.bytes(PONG, payload)
   }
 
   /** The peer's close frame came: it is answered, and a server ends TCP, RFC 6455 §7.1.1. */

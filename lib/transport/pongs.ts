@@ -21,7 +21,7 @@ export class Pongs {
       return
     }
     if (!this.#unanswered) this.#tcp.once('drain', () => this.#drained())
-    this.#unanswered = payload
+    this.#unanswered = Uint8Array.from(payload) // which doesn't keep the chunk it came in alive
   }
 
   #drained(): void {

@@ -5,6 +5,7 @@ import { BINARY, CLOSE, FIN, mask, OPCODE, PONG, RESERVED, TEXT } from './frame.
 const TEXT_FRAME = FIN | TEXT
 const BINARY_FRAME = FIN | BINARY
 const SHORT = 64 // bytes; fewer are looked at one by one
+const PIECE = 4 * 1024 // bytes; what is left to others is gathered up to here, and copied below
 const PAGE = 1024 // bytes decoded at once: a text cut out of them keeps no more alive
 
 /** What a reader tells, and whom it asks. */
@@ -31,6 +32,8 @@ export class Reader {
   readonly #reading: Reading
   #tail: Buffer | undefined // the beginning of a frame too short to know its length
   #left = 0 // bytes of a frame that is left to others which are still to come
+  #piece: Buffer | undefined // of them, with room for those up to its end
+  #gathered = 0 // bytes in it
   #fragmented = false
   #over = false
   #page = '' // the bytes of a chunk from here on, a letter each: for the short texts among them
@@ -50,10 +53,7 @@ export class Reader {
     const bytes = this.#tail ? Buffer.concat([this.#tail, chunk]) : chunk
     this.#tail = undefined
     let at = Math.min(this.#left, bytes.length)
-    if (at > 0) {
-      this.#left -= at
-      this.#leave(bytes.subarray(0, at))
-    }
+    if (at > 0) this.#part(bytes.subarray(0, at))
     while (at < bytes.length && !this.#over) at = this.#frame(bytes, at)
     this.#page = ''
   }
@@ -76,10 +76,47 @@ export class Reader {
     if (data && end <= bytes.length && length <= most) {
       return this.#message(bytes, first, start, end) ? end : this.#rest(bytes, at)
     }
-    if ((first & OPCODE) < CLOSE) this.#fragmented = first < FIN
-    this.#left = Math.max(0, end - bytes.length)
-    this.#leave(bytes.subarray(at, end))
-    return Math.min(end, bytes.length)
+    const fragment = (first & OPCODE) < CLOSE
+    if (fragment) this.#fragmented = first < FIN
+    if (end <= bytes.length) {
+      const frame = bytes.subarray(at, end)
+      // A fragment waits for the others: a copy doesn't keep the whole chunk alive until then.
+      this.#leave(fragment && frame.length < PIECE ? Buffer.from(frame) : frame)
+      return end
+    }
+    // By its header others may find that it makes no sense: at once, and not when it has come.
+    const body = at + 2 + lengthBytes
+    this.#left = end - body
+    this.#leave(bytes.subarray(at, body))
+    if (!this.#over) this.#part(bytes.subarray(body))
+    return bytes.length
+  }
+
+  /**
+   * Leaves the next bytes of a frame that came in several chunks: in pieces, since whoever puts them
+   * together would take far too long for those of a peer that sends byte by byte.
+   */
+  #part(bytes: Buffer): void {
+    for (let at = 0; at < bytes.length && !this.#over;) {
+      const rest = bytes.length - at
+      if (!this.#piece && rest >= PIECE) {
+        this.#left -= rest
+        this.#leave(bytes.subarray(at))
+        return
+      }
+      this.#piece ??= Buffer.allocUnsafeSlow(Math.min(PIECE, this.#left))
+      const taken = bytes.copy(this.#piece, this.#gathered, at)
+      at += taken
+      this.#left -= taken
+      this.#gathered += taken
+      if (this.#gathered === this.#piece.length) this.#leavePiece(this.#piece)
+    }
+  }
+
+  #leavePiece(piece: Buffer): void {
+    this.#piece = undefined
+    this.#gathered = 0
+    this.#leave(piece)
   }
 
   /** Leaves all that comes from here on to others. */
