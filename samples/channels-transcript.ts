@@ -5,19 +5,19 @@ import { listen, WebsocketServer } from 'simplewebsockets'
 import { ChannelServer } from 'simplewebsockets/channels'
 import WebSocket from 'ws'
 
-/** What phoenix.js connects with: it prints all frames. */
+/** What phoenix.js connects with: it prints all frames, those of bytes in hex. */
 class PrintingSocket extends WebSocket {
   constructor(url: string) {
     super(url)
-    this.on('message', (data, isBinary) => console.log(`< ${isBinary ? hex(data) : data}`))
+    this.on('message', (data: ArrayBuffer, isBinary) => print('<', data, isBinary ? 'hex' : 'utf8'))
   }
-
   override send(data: string | ArrayBuffer): void {
-    console.log(`> ${typeof data === 'string' ? data : hex(data)}`)
+    print('>', data, typeof data === 'string' ? 'utf8' : 'hex')
     super.send(data)
   }
 }
-const hex = (data: WebSocket.RawData): string => Buffer.from(data as ArrayBuffer).toString('hex')
+const print = (way: string, data: string | ArrayBuffer, encoding: BufferEncoding): void =>
+  console.log(way, Buffer.from(data as ArrayBuffer).toString(encoding))
 
 const server = new WebsocketServer({ path: '/socket' })
 const channels = new ChannelServer(server)
@@ -30,7 +30,6 @@ listen(rooms, 'join', ({ channel, payload, accept }) => {
 })
 listen(rooms, 'leave', ({ reason }) => void (reason === 'left' && server.close()))
 const { port } = await server.serve(0)
-
 const socket = new Socket(`ws://localhost:${port}/socket`, { transport: PrintingSocket })
 const room = socket.channel('room:1', { name: 'ann' })
 const bytes = Uint8Array.of(1, 2).buffer

@@ -48,7 +48,7 @@ export class AmberSocket {
         resolve()
         this.opened()
       }
-      web.onmessage = ({ data }) => this.#hear(String(data))
+      web.onmessage = ({ data }) => this.#hear(data as string)
       web.onerror = () => {} // what follows is a close
       web.onclose = () => this.#lost()
     })

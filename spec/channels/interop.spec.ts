@@ -3,7 +3,11 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { EventEmitter, once as onceOf } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import { suite, test, type TestContext } from 'node:test'
-import { RealtimeClient, type WebSocketLikeConstructor } from '@supabase/realtime-js'
+import {
+  REALTIME_SUBSCRIBE_STATES,
+  RealtimeClient,
+  type WebSocketLikeConstructor,
+} from '@supabase/realtime-js'
 import { Socket as Phoenix18 } from 'phoenix'
 import { Socket as Phoenix17 } from 'phoenix-1.7'
 import { listen, once, WebsocketServer, type ServerOptions } from 'simplewebsockets'
@@ -33,7 +37,7 @@ const versionOne: OwnOptions = {
   vsn: '1.0.0',
   encode: (message, callback) => callback(JSON.stringify(message)),
   // What has no join_ref in version 1 is undefined there, as in the phoenix.js of its time.
-  decode: (data, callback) => callback(JSON.parse(String(data)) as PhoenixMessage),
+  decode: (data, callback) => callback(JSON.parse(data as string) as PhoenixMessage),
 }
 
 /** Starts a server on a port of its own, mounted at /socket. */
@@ -350,7 +354,7 @@ for (const [version, Socket] of versions) {
       const { socket } = await stage(t, Socket)
       const beats = new EventEmitter()
       const decode: PhoenixSerializer['decode'] = (data, callback) => {
-        const [join_ref, ref, topic, event, payload] = JSON.parse(String(data)) as Five
+        const [join_ref, ref, topic, event, payload] = JSON.parse(data as string) as Five
         if (topic === 'phoenix') beats.emit('answer', payload)
         callback({ join_ref, ref, topic, event, payload })
       }
@@ -448,8 +452,8 @@ function supabase(t: TestContext, port: number, vsn: string): RealtimeClient {
 function subscription(channel: ReturnType<RealtimeClient['channel']>): Promise<void> {
   return new Promise((resolve, reject) => {
     channel.subscribe((status, error) => {
-      if (status === 'SUBSCRIBED') resolve()
-      else if (error) reject(error)
+      if (error) reject(error)
+      else if (status === REALTIME_SUBSCRIBE_STATES.SUBSCRIBED) resolve()
     })
   })
 }

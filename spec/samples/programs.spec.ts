@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once as onceOf } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -152,6 +153,14 @@ suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
     assert.equal(await hears(bob), '[null,null,"room:1","new_msg",{"body":"hi"}]')
     await bob.close()
     assert.equal(await program.line(), 'room:1: closed')
+  })
+
+  test('the transcript of channels is what the documentation shows', async (t) => {
+    const program = run(t, 'channels-transcript')
+    const docs = readFileSync(`${root}docs/channels.md`, 'utf8')
+    const [, shown = ''] = /^```text\n(> .*?)^```$/ms.exec(docs) ?? []
+    for (const line of shown.trimEnd().split('\n')) assert.equal(await program.line(), line)
+    assert.deepEqual(await program.ended, { code: 0, errors: '' })
   })
 
   test('the rooms bring what is said in one to its other members only', async (t) => {
