@@ -139,18 +139,19 @@ suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
   })
 
   test('the chat of channels brings what a member says to the others', async (t) => {
-    const program = run(t, 'channels-chat')
+    const program = run(t, 'channels-chat/server')
     const url = `ws://localhost:${await program.port()}/socket/websocket?vsn=2.0.0`
     const [ann, bob] = [await enter(t, url), await enter(t, url)]
     ann.send('["1","1","room:1","phx_join",{}]')
     assert.match(await hears(ann), /"status":"error","response":{"reason":"who are you\?"}/)
     for (const client of [ann, bob]) {
       client.send('["2","2","room:1","phx_join",{"name":"me"}]')
-      assert.match(await hears(client), /"status":"ok","response":{"last":null}/)
+      assert.match(await hears(client), /"status":"ok","response":{}/)
     }
+    assert.equal(await hears(ann), '[null,null,"room:1","entered",{"name":"me"}]')
     ann.send('["2","3","room:1","new_msg",{"body":"hi"}]')
     assert.match(await hears(ann), /"status":"ok"/)
-    assert.equal(await hears(bob), '[null,null,"room:1","new_msg",{"body":"hi"}]')
+    assert.equal(await hears(bob), '[null,null,"room:1","new_msg",{"name":"me","body":"hi"}]')
     await bob.close()
     assert.equal(await program.line(), 'room:1: closed')
   })
