@@ -7,7 +7,7 @@ import type { Load } from './loads/load.ts'
 import type { Way } from './wire/peer.ts'
 
 /** What a server is to do. */
-export type Mode = 'echo' | 'fanout' | 'fanout-deflate'
+export type Mode = 'echo' | 'fanout' | 'fanout-deflate' | 'channels'
 
 /** How it is measured. */
 export interface Setting {

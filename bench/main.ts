@@ -1,5 +1,6 @@
-// npm run bench [-- echo|fanout|memory|handshakes|client] [--quick] [--profile]
+// npm run bench [-- echo|fanout|memory|handshakes|client|channels] [--quick] [--profile]
 import { writeFileSync } from 'node:fs'
+import { channels } from './cases/channels.ts'
 import { client } from './cases/client.ts'
 import { echo } from './cases/echo.ts'
 import { fanout } from './cases/fanout.ts'
@@ -13,7 +14,7 @@ import type { Setting } from './lineup.ts'
 import { machine } from './machine.ts'
 import { document, section } from './results.ts'
 
-const parts = new Map(Object.entries({ echo, fanout, memory, handshakes, client }))
+const parts = new Map(Object.entries({ echo, fanout, memory, handshakes, client, channels }))
 const flags = ['--quick', '--profile']
 
 const words = process.argv.slice(2)
@@ -34,10 +35,12 @@ moveToGeneratorCore()
 const results: Result[] = []
 for (const [, part] of chosen.length > 0 ? chosen : parts) {
   for await (const result of part(setting)) {
-    const { name, ratio, notes } = result
+    const { name, ratio, notes, figures = {} } = result
     if (!quick) console.log(`${section(result)}\n`)
     else if (Number.isFinite(ratio)) {
-      console.log(JSON.stringify({ case: name, ratio: Number(ratio.toFixed(2)) }))
+      const numbers = Object.entries({ ratio, ...figures })
+      const shown = numbers.map(([what, number]) => [what, Number(number.toFixed(2))] as const)
+      console.log(JSON.stringify({ case: name, ...Object.fromEntries(shown) }))
     } else console.error(`${name}: ${notes.join('; ')}`)
     results.push(result)
   }

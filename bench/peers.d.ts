@@ -7,7 +7,9 @@ declare module 'socket.io' {
     emit(event: string, ...values: unknown[]): unknown
   }
   interface Socket extends Emitter {
-    on(event: string, callback: (...values: unknown[]) => unknown): this
+    on(event: 'm', callback: (text: unknown) => unknown): this
+    on(event: 'a', callback: (text: unknown, answer: (text: unknown) => void) => unknown): this
+    join(room: string): Promise<void> | void
   }
   interface Options {
     transports: string[]
@@ -19,6 +21,7 @@ declare module 'socket.io' {
     constructor(http: HttpServer, options: Options)
     emit(event: string, ...values: unknown[]): boolean
     on(event: 'connection', callback: (socket: Socket) => void): this
+    to(room: string): Emitter
   }
 }
 

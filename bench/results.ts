@@ -16,12 +16,12 @@ ${machine.map((line) => `- ${line}`).join('\n')}
 
 To repeat it: \`npm ci && npm run bench\`, which takes about five minutes, installs the peers into
 \`bench/node_modules\` the first time, and writes this file. One part alone, printed only:
-\`npm run bench -- echo\`, or fanout, memory, handshakes, client. Ours beside bare \`ws\` alone, in
+\`npm run bench -- echo\`, or fanout, memory, handshakes, client, channels. Ours beside bare \`ws\` alone, in
 half a minute: \`npm run bench -- --quick\`.
 
 - Each server runs alone on a core, the generator on another; turns of 150 ms go round all of them.
 - Figures are medians of the rounds. \`to ws\`: where bare \`ws\` did 1 in the same round; \`spread\`: the
-  least and the most of that. µs: CPU time of the server, as the system tells it.
+  least and the most of that, or of what else the column is named after. µs: CPU time of the server, as the system tells it.
 - \`busy\` and \`generator\`: how much of its core the server, and the generator, needed.
 - \`websocket\` is WebSocket-Node, \`uws\` is uWebSockets.js, \`bun\` is the server that Bun has built in, \`net\`
   is no server but the least code that answers a frame: the floor of Node's own sockets.

@@ -9,7 +9,7 @@ import { missing, spread, type Result } from './result.ts'
 
 const CONNECTIONS = 5_000
 const WARM_UP = 250 // connections that come and go before, so that no code is counted as theirs
-const SETTLE = 300 // milliseconds for what is done after a connection is made, or has gone
+const SETTLE = 300 // milliseconds
 
 export async function* memory({ entries, quick }: Setting): AsyncGenerator<Result> {
   const runs = quick ? 1 : 3
@@ -73,6 +73,7 @@ async function perConnection(entry: Entry, count: number): Promise<Memory> {
   }
 }
 
-function pause(): Promise<void> {
+/** Lets what is done after a connection is made, or has gone, be done. */
+export function pause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, SETTLE))
 }

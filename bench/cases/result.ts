@@ -8,8 +8,10 @@ export interface Result {
   readonly name: string
   /** What was measured, in a line. */
   readonly about: string
-  /** What ours did, where bare `ws` is 1. */
+  /** What ours did, where bare `ws`, or what it is to be compared with, is 1. */
   readonly ratio: number
+  /** What else should be told in a line. */
+  readonly figures?: Readonly<Record<string, number>>
   /** The figures of everybody, in Markdown. */
   readonly table: string
   /** What has to be said of them. */
@@ -22,9 +24,11 @@ const FULL = 0.9 // of a core: from here on the generator may be what is measure
 export function summarize(
   { name, about, what, each }: { name: string; about: string; what: string; each: string },
   { rounds, absent }: Comparison,
+  { own: ours = 'ours', base: other = BASE } = {},
 ): Result {
-  const base = rounds.get(BASE) ?? []
-  const rows = [['', `${what}/s`, 'to ws', 'spread', `µs/${each}`, 'busy', 'generator']]
+  const base = rounds.get(other) ?? []
+  const mine = rounds.get(ours) ?? []
+  const rows = [['', `${what}/s`, `to ${other}`, 'spread', `µs/${each}`, 'busy', 'generator']]
   let marked = false
   for (const [contestant, own] of rounds) {
     const ratios = ratiosOf(own, base)
@@ -44,7 +48,8 @@ export function summarize(
   return {
     name,
     about,
-    ratio: median(ratiosOf(rounds.get('ours') ?? [], base)),
+    ratio: median(ratiosOf(mine, base)),
+    figures: { [`µs/${each}`]: median(mine.map(({ cpu }) => cpu)) },
     table: table(rows),
     notes: [
       ...(marked ? ['\\* The generator had no more to give: this one may be faster.'] : []),
@@ -63,6 +68,7 @@ export function spread(numbers: readonly number[], digits: number): string {
   return `${show(Math.min(...numbers), digits)}..${show(Math.max(...numbers), digits)}`
 }
 
-function ratiosOf(own: readonly Round[], base: readonly Round[]): number[] {
+/** Is how much one did in each round, where the other did 1. */
+export function ratiosOf(own: readonly Round[], base: readonly Round[]): number[] {
   return own.map(({ perSecond }, round) => perSecond / (base[round]?.perSecond ?? NaN))
 }

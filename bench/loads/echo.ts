@@ -35,14 +35,15 @@ export class EchoLoad extends Load {
 
   /** Connects to a server, and checks once for each connection that it echoes. */
   static async connect(way: Way, { bytes, inFlight, connections }: EchoShape): Promise<EchoLoad> {
-    const { wrap } = way.dialect ?? plain
-    const payload = Buffer.from(wrap(textOf(bytes)))
-    const message = maskedFrame(TEXT, payload)
+    const { wrap, heard = wrap } = way.dialect ?? plain
+    const text = textOf(bytes)
+    const message = maskedFrame(TEXT, Buffer.from(wrap(text)))
+    const wanted = frame(TEXT, Buffer.from(heard(text)))
     const peers = await Peer.openAll(connections, way)
     for (const peer of peers) {
       peer.write(message)
       const { first, payload: echo } = await peer.take()
-      if (!frame(TEXT, payload).equals(frame(first, echo))) throw new Error(`echoed ${echo}`)
+      if (!wanted.equals(frame(first, echo))) throw new Error(`echoed ${echo}`)
     }
     return new EchoLoad(peers, message, inFlight)
   }

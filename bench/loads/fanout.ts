@@ -56,9 +56,9 @@ export class FanoutLoad extends Load {
     way: Way,
     { text, inFlight, connections }: FanoutShape,
   ): Promise<FanoutLoad> {
-    const { wrap } = way.dialect ?? plain
-    const payload = Buffer.from(wrap(text))
-    const call = maskedFrame(TEXT, payload)
+    const { wrap, heard = wrap } = way.dialect ?? plain
+    const payload = Buffer.from(heard(text))
+    const call = maskedFrame(TEXT, Buffer.from(wrap(text)))
     const members = await Peer.openAll(connections, way)
     const [caller] = members
     if (!caller) throw new Error('there are no members')

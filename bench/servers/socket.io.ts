@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Server } from 'socket.io'
-import { compresses, fansOut } from './mode.ts'
+import { compresses, fansOut, hasRooms } from './mode.ts'
 import { report } from './report.ts'
 
 const http = createServer()
@@ -13,7 +13,10 @@ const io = new Server(http, {
   perMessageDeflate: compresses && { threshold: 1024, serverNoContextTakeover: true },
 })
 io.on('connection', (socket) => {
-  socket.on('m', (text) => (fansOut ? io : socket).emit('m', text))
+  if (hasRooms) void socket.join('room:1')
+  const hearers = hasRooms ? io.to('room:1') : fansOut ? io : socket
+  socket.on('m', (text) => hearers.emit('m', text))
+  socket.on('a', (text, answer) => answer(text))
 })
 http.listen(0, '127.0.0.1')
 await once(http, 'listening')

@@ -53,8 +53,7 @@ export class Peer {
         throw new Error('no permessage-deflate')
       }
       for (const { hears, says } of dialect.greetings) {
-        const { payload } = await peer.take()
-        if (!payload.toString().startsWith(hears)) throw new Error(`greeted with ${payload}`)
+        if (hears !== undefined) await peer.#expect(hears)
         if (says !== undefined) peer.write(maskedFrame(TEXT, Buffer.from(says)))
       }
       return peer
@@ -105,6 +104,11 @@ export class Peer {
   close(): void {
     this.#error ??= new Error('closed')
     this.#tcp.destroy()
+  }
+
+  async #expect(start: string): Promise<void> {
+    const { payload } = await this.take()
+    if (!payload.toString().startsWith(start)) throw new Error(`greeted with ${payload}`)
   }
 
   #read(length: number): void {

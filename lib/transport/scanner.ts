@@ -48,48 +48,49 @@ export class FrameScanner {
       }
       if (this.#header.length === 0) start = offset
       this.#header.push(chunk[offset++] ?? 0)
+      // Before `ws` has seen the whole length: it doesn't wait for the mask behind it, either.
+      if (this.#header.length === maskAt(this.#header)) this.fault = this.#judge()
       if (this.#header.length < headerLength(this.#header)) continue
-      this.fault = this.#entered()
+      this.#enter()
       this.#header = []
     }
     return this.fault ? start : offset
   }
 
-  /** Judges a frame by its header. */
-  #entered(): CloseReason | undefined {
+  /** Judges a frame by its header up to its mask. */
+  #judge(): CloseReason | undefined {
     const [first = 0, second = 0, third = 0] = this.#header
-    const { maxReceivedFrameSize: most } = this.#settings
+    const { maxReceivedFrameSize: most, maxReceivedMessageSize: mostOfMessage } = this.#settings
     const opcode = first & OPCODE
     const short = second & 0x7f
-    this.#payload = payloadLength(this.#header)
+    const length = payloadLength(this.#header)
     if (short === 127 && third > 0x7f) {
       return { code: 1002, description: 'the highest bit of a length must be clear' }
     }
-    if (this.#payload < (LEAST.get(short) ?? 0)) {
+    if (length < (LEAST.get(short) ?? 0)) {
       return { code: 1002, description: 'a length must take no more bytes than it needs' }
     }
-    if (most !== false && this.#payload > most) {
+    if (most !== false && length > most) {
       return { code: 1008, description: `frame size exceeds maximum of ${most} Bytes.` }
     }
-    this.#reading = false
-    if (opcode === CLOSE) this.#payload = Infinity // what comes behind it is never read
     if (opcode >= CLOSE) return undefined
-    this.#follow(first, second)
-    const { maxReceivedMessageSize: mostOfMessage } = this.#settings
-    const tooBig = this.#size > mostOfMessage && !this.#compressed
-    return tooBig ? messageTooBig(mostOfMessage) : undefined
-  }
-
-  /** Follows a message over its fragments; the last one of a text `ws` judges as soon, as a whole. */
-  #follow(first: number, second: number): void {
-    const opcode = first & OPCODE
     if (opcode !== 0) {
       this.#compressed = (first & RESERVED) !== 0
       this.#size = 0
       this.#text = undefined
     }
-    this.#size += this.#payload
-    if (first >= FIN) return
+    this.#size += length
+    const tooBig = this.#size > mostOfMessage && !this.#compressed
+    return tooBig ? messageTooBig(mostOfMessage) : undefined
+  }
+
+  /** Follows a text over its fragments; the last one `ws` judges as soon, as a whole. */
+  #enter(): void {
+    const [first = 0, second = 0] = this.#header
+    const opcode = first & OPCODE
+    this.#payload = opcode === CLOSE ? Infinity : payloadLength(this.#header) // all behind it is void
+    this.#reading = false
+    if (opcode >= CLOSE || first >= FIN) return
     if (opcode === TEXT && !this.#compressed) this.#text = new Utf8()
     this.#reading = this.#text !== undefined && (first & RESERVED) === 0
     this.#mask = second > 0x7f ? Uint8Array.from(this.#header.slice(-MASK_LENGTH)) : undefined
@@ -118,9 +119,14 @@ function unmasked(part: Uint8Array, key: Uint8Array): Uint8Array {
   return bytes.subarray(MASK_LENGTH)
 }
 
-function headerLength([, second = 0]: readonly number[]): number {
+function maskAt([, second = 0]: readonly number[]): number {
   const length = second & 0x7f
-  return 2 + (length === 127 ? 8 : length === 126 ? 2 : 0) + (second & 0x80 ? 4 : 0)
+  return 2 + (length === 127 ? 8 : length === 126 ? 2 : 0)
+}
+
+function headerLength(header: readonly number[]): number {
+  const [, second = 0] = header
+  return maskAt(header) + (second > 0x7f ? MASK_LENGTH : 0)
 }
 
 function payloadLength([, second = 0, ...rest]: readonly number[]): number {

@@ -44,10 +44,13 @@ type PhoenixSocketMaker = new (
     transport: unknown
     params?: object
     authToken?: string
-    rejoinAfterMs?: (tries: number) => number
+    rejoinAfterMs?: ((tries: number) => number) | undefined
     reconnectAfterMs?: (tries: number) => number
     heartbeatIntervalMs?: number
     timeout?: number
+    vsn?: string
+    encode?: PhoenixSerializer['encode']
+    decode?: PhoenixSerializer['decode']
   },
 ) => PhoenixSocket
 

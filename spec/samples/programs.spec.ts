@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once as onceOf } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -138,20 +139,29 @@ suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
   })
 
   test('the chat of channels brings what a member says to the others', async (t) => {
-    const program = run(t, 'channels-chat')
+    const program = run(t, 'channels-chat/server')
     const url = `ws://localhost:${await program.port()}/socket/websocket?vsn=2.0.0`
     const [ann, bob] = [await enter(t, url), await enter(t, url)]
     ann.send('["1","1","room:1","phx_join",{}]')
     assert.match(await hears(ann), /"status":"error","response":{"reason":"who are you\?"}/)
     for (const client of [ann, bob]) {
       client.send('["2","2","room:1","phx_join",{"name":"me"}]')
-      assert.match(await hears(client), /"status":"ok","response":{"last":null}/)
+      assert.match(await hears(client), /"status":"ok","response":{}/)
     }
+    assert.equal(await hears(ann), '[null,null,"room:1","entered",{"name":"me"}]')
     ann.send('["2","3","room:1","new_msg",{"body":"hi"}]')
     assert.match(await hears(ann), /"status":"ok"/)
-    assert.equal(await hears(bob), '[null,null,"room:1","new_msg",{"body":"hi"}]')
+    assert.equal(await hears(bob), '[null,null,"room:1","new_msg",{"name":"me","body":"hi"}]')
     await bob.close()
     assert.equal(await program.line(), 'room:1: closed')
+  })
+
+  test('the transcript of channels is what the documentation shows', async (t) => {
+    const program = run(t, 'channels-transcript')
+    const docs = readFileSync(`${root}docs/channels.md`, 'utf8')
+    const [, shown = ''] = /^```text\n(> .*?)^```$/ms.exec(docs) ?? []
+    for (const line of shown.trimEnd().split('\n')) assert.equal(await program.line(), line)
+    assert.deepEqual(await program.ended, { code: 0, errors: '' })
   })
 
   test('the rooms bring what is said in one to its other members only', async (t) => {

@@ -132,7 +132,7 @@ export function serve(
       resolve()
     })
     http.emit('connection', wire)
-    wire.push(Buffer.concat([Buffer.from(handshake()), and]))
+    wire.bring(Buffer.concat([Buffer.from(handshake()), and]))
   })
 }
 
@@ -185,7 +185,7 @@ async function answer(wire: Wire, and: Buffer): Promise<void> {
   const head =
     'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
     `Sec-WebSocket-Accept: ${proofOf(lines)}${HEAD_END}`
-  wire.push(Buffer.concat([Buffer.from(head), and]))
+  wire.bring(Buffer.concat([Buffer.from(head), and]))
 }
 
 /** Is what was written as frames, without their masks: the same for all who say the same. */
