@@ -57,6 +57,7 @@ const rows: readonly (readonly string[])[] = [
     'channels/phoenix',
     'channels/amber',
     'channels/mail',
+    'channels/gate',
   ],
   ['transport/lane'],
   ['listen', 'channels/received', 'channels/options'],

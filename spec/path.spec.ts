@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { isPathPattern, matchPath, pathOf, pathsOverlap } from '../lib/path.ts'
+import { findPath, isPathPattern, matchPath, pathOf, pathsOverlap } from '../lib/path.ts'
 
 const patterns: [pattern: unknown, is: boolean][] = [
   ['/', true],
@@ -154,3 +154,29 @@ for (const [one, other, overlap] of pairs) {
     assert.equal(pathsOverlap(other, one), overlap)
   })
 }
+
+const spots: [path: string | undefined, endings: string[], asked: string, ending?: string][] = [
+  ['/socket', ['', '/websocket'], '/socket', ''],
+  ['/socket', ['', '/websocket'], '/socket/websocket', '/websocket'],
+  ['/socket', ['', '/websocket'], '/socket/websocket/', '/websocket'],
+  ['/socket', ['/websocket'], '/socket'],
+  ['/socket', ['', '/websocket'], '/socket/else'],
+  ['/', ['', '/websocket'], '/websocket', '/websocket'],
+  ['/:room', ['', '/websocket'], '/lobby/websocket', '/websocket'],
+  ['/:room', ['', '/websocket'], '/websocket', ''],
+  [undefined, ['', '/websocket'], '/any/where/websocket', '/websocket'],
+  [undefined, ['', '/websocket'], '/any/where', ''],
+  [undefined, ['/websocket'], '/any/where'],
+]
+
+for (const [path, endings, asked, ending] of spots) {
+  const where = ending === undefined ? 'nowhere' : `at "${ending}"`
+  test(`${asked} is ${where} of ${path ?? 'any path'} with ${endings.join(', ')}`, () => {
+    assert.equal(findPath({ path, endings }, asked)?.ending, ending)
+  })
+}
+
+test('params are those before the ending', () => {
+  const spot = findPath({ path: '/:room', endings: ['/websocket'] }, '/lobby/websocket')
+  assert.deepEqual(Object.fromEntries(spot?.params ?? []), { room: 'lobby' })
+})

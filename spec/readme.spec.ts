@@ -15,7 +15,14 @@ for (const [, file, code] of blocks) {
 
 test('the README shows the samples it is about', () => {
   const shown = blocks.map(([, file]) => file)
-  for (const name of ['echo-server', 'echo-client', 'bot', 'rooms', 'channels-chat/server', 'json']) {
+  for (const name of [
+    'echo-server',
+    'echo-client',
+    'bot',
+    'rooms',
+    'channels-chat/server',
+    'json',
+  ]) {
     assert.ok(shown.includes(`samples/${name}.ts`), name)
   }
 })

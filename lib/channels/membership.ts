@@ -4,13 +4,14 @@ import { ClosedError } from '../errors.ts'
 import type { Taker } from '../inbox.ts'
 import { DELIVER, type Data, type Message as Prepared } from '../message.ts'
 import { checkNames } from '../options/rules.ts'
-import { handled, isPromise } from '../promises.ts'
+import { handled } from '../promises.ts'
 import type { RoomMember } from '../room.ts'
 import { SIGNALS, type Hearer, type Signals, type Target } from '../signals.ts'
 import { Broadcast } from './broadcast.ts'
 import { Channel, type ChannelEvents, type ChannelState, type Loose } from './channel.ts'
-import { judged, type StandardSchema, type Verdict } from './contract.ts'
+import type { StandardSchema, Verdict } from './contract.ts'
 import type { JoinFrame, PushFrame, Ref, ServerFrame } from './frame.ts'
+import { Gate } from './gate.ts'
 import { ChannelSignals, Messages, type Heard } from './hearing.ts'
 import { Mail, type Mailed, type Tally } from './mail.ts'
 import { Received, type Answerer, type Message } from './received.ts'
@@ -54,7 +55,6 @@ interface Pending {
 }
 
 const SENT: Promise<unknown> = Promise.resolve()
-const UNKNOWN: Verdict = { refusal: { reason: 'unknown event', issues: [] } }
 
 /** A request, as the listeners of `join` see it. */
 class Request<Context extends {}>
@@ -97,7 +97,7 @@ export class ServerChannel<Context extends {} = {}>
   #signals: ChannelSignals | undefined
   #messages: Messages | undefined
   #mail: Mail<Received> | undefined
-  #checking: Promise<void> | undefined
+  #judge: Gate | undefined
   #count = 0
   #why: CloseReason | undefined
   #over: NodeJS.Timeout | 'over' | undefined
@@ -282,8 +282,12 @@ export class ServerChannel<Context extends {} = {}>
       this.#take(frame, frame.payload, size)
       return
     }
-    const schema = Object.hasOwn(known, frame.event) ? known[frame.event] : undefined
-    this.#check(frame, size, schema)
+    const { event, payload } = frame
+    this.#gate.judge(Object.hasOwn(known, event) ? known[event] : undefined, payload, {
+      settled: (verdict) => this.#judged(frame, size, verdict),
+      failed: (cause) => this[SIGNALS].failed('message', cause, undefined),
+      waits: (step) => this.#host.tally(step, step * size),
+    })
   }
 
   answer(ref: Ref, status: string, payload: unknown): void {
@@ -321,49 +325,24 @@ export class ServerChannel<Context extends {} = {}>
     return new ClosedError(text, { code, target: this })
   }
 
+  /** Is what a contract lets pass by. */
+  get #gate(): Gate {
+    return (this.#judge ??= new Gate())
+  }
+
   #request(payload: unknown): void {
     if (!this.#pending) return // they have left meanwhile
     if (!this.#of[SIGNALS].emit('join', new Request(this, payload))) this.accept({})
   }
 
   #checkJoin(schema: StandardSchema, payload: unknown): void {
-    const settled = (verdict: Verdict): void => {
-      if ('refusal' in verdict) this.reject(verdict.refusal)
-      else this.#request(verdict.value)
-    }
-    const failed = (cause: unknown): void => this[SIGNALS].failed('join', cause, undefined)
-    try {
-      const verdict = judged(schema, payload)
-      if (isPromise(verdict)) verdict.then(settled).then(undefined, failed)
-      else settled(verdict)
-    } catch (cause) {
-      failed(cause)
-    }
-  }
-
-  /** Lets a schema judge what came; what comes behind it waits. */
-  #check(frame: PushFrame, size: number, schema: StandardSchema | undefined): void {
-    const failed = (cause: unknown): void => this[SIGNALS].failed('message', cause, undefined)
-    try {
-      const verdict = schema ? judged(schema, frame.payload) : UNKNOWN
-      if (!this.#checking && !isPromise(verdict)) {
-        this.#judged(frame, size, verdict)
-        return
-      }
-      this.#host.tally(1, size)
-      const judging = handled(Promise.resolve(verdict))
-      const checking = (this.#checking ?? SENT)
-        .then(() => judging)
-        .then((settled) => this.#judged(frame, size, settled))
-        .catch(failed)
-        .then(() => {
-          this.#host.tally(-1, -size)
-          if (this.#checking === checking) this.#checking = undefined
-        })
-      this.#checking = checking
-    } catch (cause) {
-      failed(cause)
-    }
+    this.#gate.judge(schema, payload, {
+      settled: (verdict) => {
+        if ('refusal' in verdict) this.reject(verdict.refusal)
+        else this.#request(verdict.value)
+      },
+      failed: (cause) => this[SIGNALS].failed('join', cause, undefined),
+    })
   }
 
   #judged(frame: PushFrame, size: number, verdict: Verdict): void {

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { StandardSchema } from '../../lib/channels/contract.ts'
+import { Gate, type Outcome } from '../../lib/channels/gate.ts'
+
+const number: StandardSchema = schemaOf((value) =>
+  typeof value === 'number' ? { value: value + 1 } : { issues: [{ message: 'not a number' }] },
+)
+
+function schemaOf(validate: StandardSchema['~standard']['validate']): StandardSchema {
+  return { '~standard': { version: 1, vendor: 'spec', validate } }
+}
+
+/** Is what became of what was judged, in order. */
+function watched(told: unknown[]): (name: string) => Outcome {
+  return (name) => ({
+    settled: (verdict) => told.push([name, 'value' in verdict ? verdict.value : 'refused']),
+    failed: (cause) => told.push([name, cause]),
+    waits: (step) => told.push([name, step]),
+  })
+}
+
+test('what is judged at once passes at once, changed as its schema says', () => {
+  const told: unknown[] = []
+  const outcome = watched(told)
+  const gate = new Gate()
+  gate.judge(number, 1, outcome('one'))
+  gate.judge(number, '1', outcome('two'))
+  gate.judge(undefined, 1, outcome('three'))
+  assert.deepEqual(told, [
+    ['one', 2],
+    ['two', 'refused'],
+    ['three', 'refused'],
+  ])
+})
+
+test('what takes its time holds up what comes behind it, and nothing later', async () => {
+  const told: unknown[] = []
+  const outcome = watched(told)
+  const gate = new Gate()
+  const { promise, resolve } = deferred()
+  gate.judge(
+    schemaOf(() => promise),
+    1,
+    outcome('slow'),
+  )
+  gate.judge(number, 1, outcome('quick'))
+  const last = new Promise((done) => {
+    gate.judge(number, 2, { ...outcome('last'), waits: (step) => step === -1 && done(step) })
+  })
+  resolve({ value: 'at last' })
+  await last
+  assert.deepEqual(told, [
+    ['slow', 1],
+    ['quick', 1],
+    ['slow', 'at last'],
+    ['slow', -1],
+    ['quick', 2],
+    ['quick', -1],
+    ['last', 3],
+  ])
+  told.length = 0
+  gate.judge(number, 3, outcome('after'))
+  assert.deepEqual(told, [['after', 4]])
+})
+
+test('a schema that fails is told, and what comes behind it goes on', async () => {
+  const told: unknown[] = []
+  const outcome = watched(told)
+  const gate = new Gate()
+  const throwing = schemaOf(() => {
+    throw new TypeError('thrown')
+  })
+  gate.judge(throwing, 1, outcome('throws'))
+  gate.judge(
+    schemaOf(() => Promise.reject(new TypeError('rejected'))),
+    1,
+    outcome('rejects'),
+  )
+  const last = new Promise((done) => {
+    gate.judge(number, 2, { ...outcome('last'), waits: (step) => step === -1 && done(step) })
+  })
+  await last
+  assert.deepEqual(told, [
+    ['throws', new TypeError('thrown')],
+    ['rejects', 1],
+    ['rejects', new TypeError('rejected')],
+    ['rejects', -1],
+    ['last', 3],
+  ])
+})
+
+interface Deferred {
+  readonly promise: Promise<{ value: unknown }>
+  readonly resolve: (result: { value: unknown }) => void
+}
+
+function deferred(): Deferred {
+  let resolve: Deferred['resolve'] = () => {}
+  const promise = new Promise<{ value: unknown }>((done) => {
+    resolve = done
+  })
+  return { promise, resolve }
+}
