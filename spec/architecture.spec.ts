@@ -22,6 +22,7 @@ const rows: readonly (readonly string[])[] = [
     'transport/frame',
     'transport/pongs',
     'transport/parts',
+    'transport/pieces',
     'channels/frame',
     'transport/utf8',
   ],

@@ -12,8 +12,6 @@ export interface Agreement {
   readonly windowBits: number
 }
 
-/** The bit that tells that a message is compressed, in the first byte of its frame. */
-export const COMPRESSED = 0x40
 /** Bytes; a longer message is left to `ws`, which compresses it beside the event loop. */
 export const MOST_DEFLATED = 64 * 1024
 

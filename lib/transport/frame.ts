@@ -3,6 +3,7 @@ import { randomFillSync } from 'node:crypto'
 /** The bits of a frame's first byte, RFC 6455 §5.2. */
 export const FIN = 0x80
 export const RESERVED = 0x70
+export const COMPRESSED = 0x40 // RFC 7692 §6
 export const OPCODE = 0x0f
 
 /** Opcodes. */
@@ -11,6 +12,34 @@ export const BINARY = 2
 export const CLOSE = 8
 export const PING = 9
 export const PONG = 10
+
+/** What is known of a stream where a frame begins. */
+export interface Stream {
+  /** Whether the peer masks: clients do, RFC 6455 §5.1. */
+  readonly masked: boolean
+  /** Whether its messages may be compressed, RFC 7692. */
+  readonly compressed: boolean
+}
+
+/**
+ * Tells whether a frame may be where it is, by its first two bytes, RFC 6455 §5.2, §5.4 and §5.5;
+ * `fragmented` is whether a message is under way.
+ */
+export function isFrame(
+  first: number,
+  second: number,
+  fragmented: boolean,
+  { masked, compressed }: Stream,
+): boolean {
+  if (second > 0x7f !== masked) return false
+  const opcode = first & OPCODE
+  const reserved = first & RESERVED
+  if (opcode >= CLOSE) {
+    return reserved === 0 && opcode <= PONG && first >= FIN && (second & 0x7f) < 126
+  }
+  if (reserved !== 0 && !(compressed && reserved === COMPRESSED && opcode !== 0)) return false
+  return opcode <= BINARY && (opcode === 0) === fragmented
+}
 
 const SHORT = 48 // bytes; fewer are masked faster one by one
 

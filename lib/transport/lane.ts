@@ -11,6 +11,7 @@ import type { ServerSettings } from '../options/server.ts'
 import { PING, PONG } from './frame.ts'
 import { Outbox } from './outbox.ts'
 import { hasParts } from './parts.ts'
+import { Pieces } from './pieces.ts'
 import { Pongs } from './pongs.ts'
 import { Reader, type Reading } from './reader.ts'
 import { FrameScanner, mostFragments } from './scanner.ts'
@@ -31,6 +32,13 @@ interface Terms {
   readonly side: 'server' | 'client'
 }
 
+/** Who reads the frames that are not read here. */
+interface Others {
+  readonly scanner: FrameScanner
+  readonly pieces: Pieces
+  readonly frames: ws.Receiver
+}
+
 /**
  * A TCP socket as a `Transport`, for connections without extensions: frames are written and, where
  * they are whole and plain, read here. Everything else is read by the receiver of `ws`, which is made
@@ -42,8 +50,7 @@ export class LaneTransport implements Transport, Reading {
   readonly #terms: Terms
   readonly #reader = new Reader(this)
   #receiver: Receiver | undefined
-  #frames: ws.Receiver | undefined
-  #scanner: FrameScanner | undefined // of what the receiver of `ws` gets
+  #others: Others | undefined
   #lazyOutbox: Outbox | undefined
   #pongs: Pongs | undefined
   #sentClose = false
@@ -68,6 +75,11 @@ export class LaneTransport implements Transport, Reading {
   /** @see Reading */
   get masked(): boolean {
     return this.#terms.side === 'server'
+  }
+
+  /** @see Reading */
+  get compressed(): boolean {
+    return false
   }
 
   /** @see Reading */
@@ -120,11 +132,10 @@ export class LaneTransport implements Transport, Reading {
     this.#receiver?.message(binary ? toBytes(data) : data, size)
   }
 
-  leave(bytes: Buffer): boolean {
-    const frames = (this.#frames ??= this.#makeFrames())
-    const scanner = (this.#scanner ??= new FrameScanner(this.#terms.settings))
+  leave(bytes: Buffer, left: number): boolean {
+    const { scanner, pieces, frames } = (this.#others ??= this.#makeOthers())
     const sound = scanner.scan(bytes)
-    if (sound > 0) frames.write(bytes.subarray(0, sound))
+    if (sound > 0) pieces.put(bytes.subarray(0, sound), left)
     if (frames.errored) this.#tcp.pause() // until that was told
     if (frames.errored || this.#deaf) return false
     if (scanner.fault) this.#refuse(scanner.fault)
@@ -156,9 +167,9 @@ export class LaneTransport implements Transport, Reading {
     return (this.#lazyOutbox ??= new Outbox(this.#tcp, !this.masked))
   }
 
-  #makeFrames(): ws.Receiver {
+  #makeOthers(): Others {
     const { settings } = this.#terms
-    return new ws.Receiver({
+    const frames = new ws.Receiver({
       isServer: this.masked,
       maxPayload: settings.maxReceivedMessageSize,
       maxFragments: mostFragments(settings),
@@ -170,6 +181,8 @@ export class LaneTransport implements Transport, Reading {
       .on('pong', (payload) => this.#receiver?.pong(plain(payload)))
       .on('conclude', (code, description) => this.#concluded(code, description.toString()))
       .on('error', (error) => this.#failed(error))
+    const pieces = new Pieces((bytes) => void frames.write(bytes))
+    return { scanner: new FrameScanner(settings, this), pieces, frames }
   }
 
   #pinged(payload: Buffer): void {

@@ -1,26 +1,24 @@
 import { isUtf8 } from 'node:buffer'
 import type { Data } from '../message.ts'
-import { BINARY, CLOSE, FIN, mask, OPCODE, PONG, RESERVED, TEXT } from './frame.ts'
+import { BINARY, CLOSE, FIN, isFrame, mask, OPCODE, TEXT, type Stream } from './frame.ts'
 
 const TEXT_FRAME = FIN | TEXT
 const BINARY_FRAME = FIN | BINARY
 const SHORT = 64 // bytes; fewer are looked at one by one
-const PIECE = 4 * 1024 // bytes; what is left to others is gathered up to here, and copied below
+const COPIED = 4 * 1024 // bytes; fewer of a fragment are copied
 const PAGE = 1024 // bytes decoded at once: a text cut out of them keeps no more alive
 
 /** What a reader tells, and whom it asks. */
-export interface Reading {
-  /** Whether the peer masks: clients do, RFC 6455 §5.1. */
-  readonly masked: boolean
+export interface Reading extends Stream {
   /** Bytes of a message in one frame at most. */
   readonly most: number
   /** A whole message came. */
   message(data: Data, size: number): void
   /**
    * Takes bytes of frames that are not read here, in order, and tells whether frames may follow that
-   * are.
+   * are; `left` is how many of the same payload are still to come.
    */
-  leave(bytes: Buffer): boolean
+  leave(bytes: Buffer, left: number): boolean
 }
 
 /**
@@ -32,8 +30,6 @@ export class Reader {
   readonly #reading: Reading
   #tail: Buffer | undefined // the beginning of a frame too short to know its length
   #left = 0 // bytes of a frame that is left to others which are still to come
-  #piece: Buffer | undefined // of them, with room for those up to its end
-  #gathered = 0 // bytes in it
   #fragmented = false
   #over = false
   #page = '' // the bytes of a chunk from here on, a letter each: for the short texts among them
@@ -47,7 +43,7 @@ export class Reader {
   /** Reads the next bytes that came. */
   read(chunk: Buffer): void {
     if (this.#over) {
-      this.#reading.leave(chunk)
+      this.#reading.leave(chunk, 0)
       return
     }
     const bytes = this.#tail ? Buffer.concat([this.#tail, chunk]) : chunk
@@ -64,8 +60,11 @@ export class Reader {
     const second = bytes[at + 1]
     if (second === undefined) return this.#keep(bytes, at)
     const { masked, most } = this.#reading
+    const opcode = first & OPCODE
+    if (opcode === CLOSE || !isFrame(first, second, this.#fragmented, this.#reading)) {
+      return this.#rest(bytes, at)
+    }
     const short = second & 0x7f
-    if (second > 0x7f !== masked || !this.#sound(first, short)) return this.#rest(bytes, at)
     const lengthBytes = short < 126 ? 0 : short === 126 ? 2 : 8
     if (at + 2 + lengthBytes > bytes.length) return this.#keep(bytes, at)
     const length = lengthBytes === 0 ? short : longLength(bytes, at + 2, lengthBytes)
@@ -76,53 +75,32 @@ export class Reader {
     if (data && end <= bytes.length && length <= most) {
       return this.#message(bytes, first, start, end) ? end : this.#rest(bytes, at)
     }
-    const fragment = (first & OPCODE) < CLOSE
+    const fragment = opcode < CLOSE
     if (fragment) this.#fragmented = first < FIN
     if (end <= bytes.length) {
       const frame = bytes.subarray(at, end)
       // A fragment waits for the others: a copy doesn't keep the whole chunk alive until then.
-      this.#leave(fragment && frame.length < PIECE ? Buffer.from(frame) : frame)
+      this.#leave(fragment && frame.length < COPIED ? Buffer.from(frame) : frame)
       return end
     }
     // By its header others may find that it makes no sense: at once, and not when it has come.
     const body = at + 2 + lengthBytes
     this.#left = end - body
     this.#leave(bytes.subarray(at, body))
-    if (!this.#over) this.#part(bytes.subarray(body))
+    if (!this.#over && body < bytes.length) this.#part(bytes.subarray(body))
     return bytes.length
   }
 
-  /**
-   * Leaves the next bytes of a frame that came in several chunks: in pieces, since whoever puts them
-   * together would take far too long for those of a peer that sends byte by byte.
-   */
+  /** Leaves the next bytes of a payload that comes in several chunks. */
   #part(bytes: Buffer): void {
-    for (let at = 0; at < bytes.length && !this.#over;) {
-      const rest = bytes.length - at
-      if (!this.#piece && rest >= PIECE) {
-        this.#left -= rest
-        this.#leave(bytes.subarray(at))
-        return
-      }
-      this.#piece ??= Buffer.allocUnsafeSlow(Math.min(PIECE, this.#left))
-      const taken = bytes.copy(this.#piece, this.#gathered, at)
-      at += taken
-      this.#left -= taken
-      this.#gathered += taken
-      if (this.#gathered === this.#piece.length) this.#leavePiece(this.#piece)
-    }
-  }
-
-  #leavePiece(piece: Buffer): void {
-    this.#piece = undefined
-    this.#gathered = 0
-    this.#leave(piece)
+    this.#left -= bytes.length
+    this.#leave(bytes, this.#left)
   }
 
   /** Leaves all that comes from here on to others. */
   #rest(bytes: Buffer, at: number): number {
     this.#over = true
-    this.#reading.leave(bytes.subarray(at))
+    this.#reading.leave(bytes.subarray(at), 0)
     return bytes.length
   }
 
@@ -158,16 +136,8 @@ export class Reader {
     return this.#page.slice(start - this.#pageAt, end - this.#pageAt)
   }
 
-  /** Tells whether a frame may be here, and others behind it, by its first bytes. */
-  #sound(first: number, short: number): boolean {
-    const opcode = first & OPCODE
-    if ((first & RESERVED) !== 0 || opcode === CLOSE) return false
-    if (opcode > CLOSE) return opcode <= PONG && first >= FIN && short < 126
-    return opcode <= BINARY && (opcode === 0) === this.#fragmented
-  }
-
-  #leave(bytes: Buffer): void {
-    if (!this.#reading.leave(bytes)) this.#over = true
+  #leave(bytes: Buffer, left = 0): void {
+    if (!this.#reading.leave(bytes, left)) this.#over = true
   }
 
   #keep(bytes: Buffer, at: number): number {

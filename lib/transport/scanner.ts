@@ -1,6 +1,6 @@
 import { messageTooBig, type CloseReason } from '../close.ts'
 import type { ConnectionSettings } from '../options/connection.ts'
-import { CLOSE, FIN, mask, OPCODE, RESERVED, TEXT } from './frame.ts'
+import { CLOSE, FIN, isFrame, mask, OPCODE, RESERVED, TEXT, type Stream } from './frame.ts'
 import { Utf8 } from './utf8.ts'
 
 const LEAST = new Map([
@@ -20,17 +20,20 @@ export class FrameScanner {
   fault: CloseReason | undefined
 
   readonly #settings: ConnectionSettings
+  readonly #stream: Stream
   #header: number[] = [] // the bytes of a header that isn't whole yet
   #payload = 0 // bytes of the payload still to come
-  #compressed = false // the message under way
+  #fragmented = false // whether a message is under way
+  #compressed = false // that message
   #size = 0 // bytes of it so far
   #text: Utf8 | undefined // which comes in fragments, uncompressed
   #reading = false // whether the payload is a part of it
   #mask: Uint8Array | undefined // the four bytes, the first one first for the next of the payload
 
   /** Makes one for the frames of one connection. */
-  constructor(settings: ConnectionSettings) {
+  constructor(settings: ConnectionSettings, stream: Stream) {
     this.#settings = settings
+    this.#stream = stream
   }
 
   /** Looks through the next bytes of the stream, and tells how many of them may be read. */
@@ -61,6 +64,7 @@ export class FrameScanner {
   #judge(): CloseReason | undefined {
     const [first = 0, second = 0, third = 0] = this.#header
     const { maxReceivedFrameSize: most, maxReceivedMessageSize: mostOfMessage } = this.#settings
+    if (!this.#isFrame()) return undefined // `ws` has seen that already
     const opcode = first & OPCODE
     const short = second & 0x7f
     const length = payloadLength(this.#header)
@@ -88,12 +92,20 @@ export class FrameScanner {
   #enter(): void {
     const [first = 0, second = 0] = this.#header
     const opcode = first & OPCODE
-    this.#payload = opcode === CLOSE ? Infinity : payloadLength(this.#header) // all behind it is void
+    const last = opcode === CLOSE || !this.#isFrame()
+    this.#payload = last ? Infinity : payloadLength(this.#header) // nothing is read behind the last
     this.#reading = false
-    if (opcode >= CLOSE || first >= FIN) return
+    if (opcode >= CLOSE) return
+    this.#fragmented = first < FIN
+    if (!this.#fragmented) return
     if (opcode === TEXT && !this.#compressed) this.#text = new Utf8()
     this.#reading = this.#text !== undefined && (first & RESERVED) === 0
     this.#mask = second > 0x7f ? Uint8Array.from(this.#header.slice(-MASK_LENGTH)) : undefined
+  }
+
+  #isFrame(): boolean {
+    const [first = 0, second = 0] = this.#header
+    return isFrame(first, second, this.#fragmented, this.#stream)
   }
 
   #read(part: Uint8Array): void {

@@ -10,7 +10,6 @@ import type { ConnectionSettings } from '../options/connection.ts'
 import type { ServerSettings } from '../options/server.ts'
 import {
   agreement,
-  COMPRESSED,
   deflated,
   EXTENSION,
   makesSense,
@@ -18,7 +17,7 @@ import {
   thresholdOf,
   type Agreement,
 } from './deflate.ts'
-import { BINARY, TEXT } from './frame.ts'
+import { BINARY, COMPRESSED, TEXT } from './frame.ts'
 import { Inflater } from './inflater.ts'
 import { HiddenTcp } from './hidden.ts'
 import { frameOf, Outbox, type Tcp } from './outbox.ts'
@@ -49,6 +48,8 @@ class Socket extends WebSocket {
   transport: WsTransport | undefined
   /** What was agreed on, by name: `ws` has no public way to it. */
   declare readonly _extensions?: Readonly<Record<string, Extension>>
+  /** Who reads its frames: that something was wrong with one is told in public only later. */
+  declare readonly _receiver?: { readonly errored: unknown }
 
   /** Hands what happens on without a listener for each: `ws` emits these with these arguments. */
   override emit(event: string | symbol, one?: unknown, two?: unknown): boolean {
@@ -114,7 +115,10 @@ export class WsTransport implements Transport {
     this.#socket = socket
     this.#tcp = tcp
     this.#terms = terms
-    this.#scanner = new FrameScanner(terms.settings)
+    this.#scanner = new FrameScanner(terms.settings, {
+      masked: terms.side === 'server',
+      compressed: socket.extensions !== '',
+    })
     if (terms.settings.useNagleAlgorithm) tcp.setNoDelay(false)
   }
 
@@ -228,7 +232,7 @@ export class WsTransport implements Transport {
     const sound = this.#scanner.scan(chunk)
     if (sound > 0) deliver(chunk.subarray(0, sound))
     const { fault } = this.#scanner
-    if (fault && !this.#deaf) this.#refuse(fault)
+    if (fault && !this.#deaf && !this.#socket._receiver?.errored) this.#refuse(fault)
   }
 
   /** Is asked by `ws` to close: with the peer's reason, or with a code alone for its bad frame. */

@@ -201,6 +201,12 @@ class Player implements Receiver {
     this.#notified = true
   }
 
+  #resume(transport: Transport): void {
+    if (this.#over) return
+    this.#lost ||= this.#left // the end comes in one turn with what waited before it
+    transport.resume()
+  }
+
   #act(act: Act): void {
     if (!this.#end) return
     const { transport, wire } = this.#end
@@ -209,9 +215,9 @@ class Player implements Receiver {
       this.#lose(wire, act.kind)
     else if (act.kind === 'stall') wire.stall()
     else if (act.kind === 'flow') wire.flow()
+    else if (act.kind === 'resume') this.#resume(transport)
     else if (this.#over) return
     else if (act.kind === 'cut') transport.cut()
-    else if (act.kind === 'resume') transport.resume()
     else if (!this.#open) return
     else if (act.kind === 'notify') this.#notify(transport)
     else if (act.kind === 'send') transport.send(act.data)

@@ -40,10 +40,14 @@ interface Outcome {
   readonly passed: number
 }
 
-/** Scans chunks until one is refused, or to their end. */
-function scanned(maxReceivedFrameSize: number | false, chunks: Iterable<Uint8Array>): Outcome {
+/** Scans chunks until one is refused, or to their end; the first frame tells who sends them. */
+function scanned(maxReceivedFrameSize: number | false, chunks: readonly Uint8Array[]): Outcome {
   const maxReceivedMessageSize = Number.MAX_SAFE_INTEGER
-  const scanner = new FrameScanner(resolveServer({ maxReceivedFrameSize, maxReceivedMessageSize }))
+  const masked = (Buffer.concat(chunks)[1] ?? 0) > 0x7f
+  const scanner = new FrameScanner(
+    resolveServer({ maxReceivedFrameSize, maxReceivedMessageSize }),
+    { masked, compressed: false },
+  )
   let index = 0
   let passed = 0
   for (const chunk of chunks) {
@@ -169,13 +173,20 @@ test('what comes behind a close frame is never judged', () => {
   }
 })
 
+test('what makes no sense by its first bytes is left to ws, whatever its length says', () => {
+  for (const first of [0xc1, 0xb1, 0x83, 0x8b, 0x09, 0x80]) {
+    const stream = Buffer.concat([frame(5, { first, form: 64 }), frame(5, { form: 64 })])
+    assert.deepEqual(scanned(1, [stream]), { code: undefined, index: 1, passed: stream.length })
+  }
+})
+
 test('a message is as long as its fragments, unless it is compressed', () => {
   const settings = resolveServer({ maxReceivedMessageSize: 100 })
   for (const [first, code] of [
     [0x02, 1009],
     [0x42, undefined],
   ] as const) {
-    const scanner = new FrameScanner(settings)
+    const scanner = new FrameScanner(settings, { masked: false, compressed: true })
     const faultAfter = (length: number, opening: number): number | undefined => {
       scanner.scan(frame(length, { first: opening }))
       return scanner.fault?.code
@@ -192,9 +203,10 @@ test('a stream is read alike wherever it is chopped', () => {
   const random = seeded(20_240)
   for (let round = 0; round < 100; round++) {
     const lengths = Array.from({ length: 20 }, () => Math.floor(random() ** 4 * 70_000))
-    const frames = lengths.map((length) => frame(length, { masked: random() < 0.5 }))
+    const masked = random() < 0.5
+    const frames = lengths.map((length) => frame(length, { masked }))
     const whole = frames.reduce((sum, { length }) => sum + length, 0)
-    const stream = Buffer.concat([...frames, frame(100_000)])
+    const stream = Buffer.concat([...frames, frame(100_000, { masked })])
     const { code, passed } = scanned(70_000, chopped(stream, random))
     assert.equal(code, 1008)
     assert.ok(passed >= whole && passed < whole + 10, 'none of its payload passes')
