@@ -249,7 +249,8 @@ export class RawPeer {
 
   #take(length = this.#bytes.length): Buffer {
     const taken = this.#bytes.subarray(0, length)
-    this.#bytes = this.#bytes.subarray(length)
+    const isAll = length >= this.#bytes.length
+    this.#bytes = isAll ? Buffer.alloc(0) : this.#bytes.subarray(length) // a view keeps all of it
     return taken
   }
 
