@@ -3,7 +3,6 @@ import { once as onceEmitted } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
-import { deflateRawSync } from 'node:zlib'
 import {
   listen,
   once,
@@ -14,6 +13,7 @@ import {
   type WebsocketConnection,
 } from 'simplewebsockets'
 import { pair } from 'simplewebsockets/testing'
+import { bomb } from './bomb.ts'
 import { closePayload, frame, handshake, RawPeer, type Shake } from './rawpeer.ts'
 import { alarms, MIB, Scene, turn } from './scene.ts'
 
@@ -216,10 +216,6 @@ const long = (value: bigint | number, bytes: 2 | 8): Buffer =>
 const repeated = (part: Buffer, count: number): Buffer =>
   Buffer.concat(Array<Buffer>(count).fill(part))
 const TOO_BIG = 'Maximum message size of 1048576 Bytes exceeded'
-const bomb = (megabytes: number): Buffer => {
-  const whole = deflateRawSync(Buffer.alloc(megabytes * MIB), { finishFlush: 2 })
-  return whole.subarray(0, -4)
-}
 
 for (const [what, bytes, code, text] of [
   ['a second reserved bit', frame(1, 'x', { reserved: 2 }), 1002, 'RSV2 and RSV3 must be clear'],
@@ -352,6 +348,7 @@ test('a close without a code is answered by one, and is 1005', async () => {
 for (const [what, share] of [
   ['a bomb of 6 MB', 6],
   ['a bomb of 64 MB', 64],
+  ['a bomb of 1 GB', 1024],
 ] as const) {
   test(`${what} gets 1009, and takes no memory`, async () => {
     await using scene = await Scene.set({ compression: true })

@@ -165,7 +165,8 @@ export class RawPeer {
   async gone(): Promise<void> {
     this.tcp.resume()
     if (this.tcp.closed) return
-    await this.#patiently('the end of TCP', () => once(this.tcp, 'close'))
+    const closed = new Promise((resolve) => this.tcp.once('close', resolve)) // a RST ends it, too
+    await this.#patiently('the end of TCP', () => closed)
   }
 
   /** Reads an answer to a request; fails where it isn't well-formed. */
