@@ -37,7 +37,8 @@ export function inUse(): number {
 /** Lets what is ready in this turn of the event loop happen. */
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-const handles = (): number =>
+/** Is how many sockets, pipes and inflaters there are. */
+export const handles = (): number =>
   process.getActiveResourcesInfo().filter((kind) => /^(TCP|TLS|Pipe|Zlib)/.test(kind)).length
 
 const ROOM = 16 * MIB // what code, and what was learned of it, may take
@@ -65,6 +66,8 @@ export class Scene implements AsyncDisposable {
   readonly neighbours: WebsocketConnection[] = []
   readonly #handles = handles()
   port = 0
+  /** Where it listens, for who can't wait until a name is looked up. */
+  host = ''
 
   private constructor(options: ServerOptions) {
     this.server = new WebsocketServer({ closeTimeout: 200, ...options })
@@ -77,8 +80,9 @@ export class Scene implements AsyncDisposable {
 
   static async set(options: ServerOptions = {}): Promise<Scene> {
     const scene = new Scene(options)
-    const { port } = await scene.server.serve(0)
+    const { port, address } = await scene.server.serve(0)
     scene.port = port
+    scene.host = address
     for (let count = 0; count < 2; count++) {
       scene.neighbours.push(await new WebsocketClient().open(`ws://localhost:${port}`))
     }
