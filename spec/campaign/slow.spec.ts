@@ -21,7 +21,8 @@ for (const slowConsumer of ['close', 'drop'] as const) {
       (neighbour, index) =>
         new Promise<void>((resolve, reject) => {
           const stop = listen(neighbour, 'message', (message: Data) => {
-            const number = heard[index]++
+            const number = heard[index] ?? 0
+            heard[index] = number + 1
             if (message !== numbered(number)) reject(new Error(`${message} instead of ${number}`))
             if (number + 1 < BROADCASTS) return
             stop()
