@@ -141,9 +141,10 @@ export class Signals<Events extends object> implements Hearer {
       return
     }
     const takers = (this.#takers ??= new Map())
-    if (this.over || (this.#end && !taker.stays)) {
+    const end = this.#end // of this life: it may begin again before the taker is told
+    if (this.over || (end && !taker.stays)) {
       takers.set(taker, ignore)
-      queueMicrotask(() => this.#tellEnded(event, taker))
+      queueMicrotask(() => this.#tellEnded(event, taker, end?.value))
       return
     }
     const take = (value: unknown): void => void taker.take(value as Value)
@@ -209,9 +210,9 @@ export class Signals<Events extends object> implements Hearer {
   }
 
   /** On an ended target its end sticks; nothing else comes. */
-  #tellEnded<Value>(event: PropertyKey, taker: Taker<Value>): void {
+  #tellEnded<Value>(event: PropertyKey, taker: Taker<Value>, end: unknown): void {
     if (!this.#takers?.has(taker)) return // detached meanwhile
-    if (event === this.#plan.end) void taker.take(this.#end?.value as Value)
+    if (event === this.#plan.end) void taker.take(end as Value)
     this.#takers.delete(taker)
     taker.ended()
   }

@@ -2,10 +2,8 @@ import assert from 'node:assert/strict'
 import { once as onceEmitted } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { after, test } from 'node:test'
-import { deflateRawSync } from 'node:zlib'
+import { test } from 'node:test'
 import {
-  FrameError,
   listen,
   once,
   WebsocketClient,
@@ -15,83 +13,9 @@ import {
   type WebsocketConnection,
 } from 'simplewebsockets'
 import { pair } from 'simplewebsockets/testing'
+import { bomb } from './bomb.ts'
 import { closePayload, frame, handshake, RawPeer, type Shake } from './rawpeer.ts'
-
-/** What must never come, whatever a peer does. */
-const alarms: string[] = []
-const alarm = (what: unknown): void => void alarms.push(String(what))
-const ALARMS = ['uncaughtException', 'unhandledRejection', 'warning']
-for (const event of ALARMS) process.on(event, alarm)
-after(() => {
-  for (const event of ALARMS) process.off(event, alarm)
-})
-
-const MIB = 1024 * 1024
-
-/** Lets what is ready in this turn of the event loop happen. */
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
-
-/** A server that echoes, two honest clients on it, and what it told of the others. */
-class Scene implements AsyncDisposable {
-  readonly server: WebsocketServer
-  readonly refused: number[] = []
-  readonly neighbours: WebsocketConnection[] = []
-  port = 0
-
-  constructor(options: ServerOptions) {
-    this.server = new WebsocketServer({ closeTimeout: 200, ...options })
-    listen(this.server, 'peerError', ({ status }) => void this.refused.push(status))
-    listen(this.server, 'client', (client) => {
-      if (client.request.url === '/stranger') return
-      listen(client, 'message', (message) => void client.send(message))
-    })
-  }
-
-  static async set(options: ServerOptions = {}): Promise<Scene> {
-    const scene = new Scene(options)
-    const { port } = await scene.server.serve(0)
-    scene.port = port
-    for (let count = 0; count < 2; count++) {
-      scene.neighbours.push(await new WebsocketClient().open(`ws://localhost:${port}`))
-    }
-    return scene
-  }
-
-  /** Lets in a stranger, whom only the caller listens to. */
-  async stranger(
-    shake: Shake = {},
-  ): Promise<{ peer: RawPeer; there: WebsocketConnection; errors: number[] }> {
-    const entered = once(this.server, 'client')
-    const peer = await RawPeer.enter(this.port, { target: '/stranger', ...shake })
-    const there = await entered
-    const errors: number[] = []
-    listen(there, 'error', (error) => {
-      errors.push(error instanceof FrameError ? error.code : 0)
-    })
-    return { peer, there, errors }
-  }
-
-  /** Checks that nobody else has felt anything. */
-  async calm(): Promise<void> {
-    await this.calmBut(0)
-  }
-
-  /** Checks so while some strangers are still there. */
-  async calmBut(strangers: number): Promise<void> {
-    for (const [index, neighbour] of this.neighbours.entries()) {
-      const echo = once(neighbour, 'message')
-      neighbour.send(`still here ${index}`)
-      assert.equal(await echo, `still here ${index}`)
-    }
-    await turn() // an unhandled rejection would be told now
-    assert.deepEqual(alarms, [])
-    assert.equal(this.server.clients.size, this.neighbours.length + strangers)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.server.close()
-  }
-}
+import { alarms, MIB, Scene, turn } from './scene.ts'
 
 // Handshake
 
@@ -292,10 +216,6 @@ const long = (value: bigint | number, bytes: 2 | 8): Buffer =>
 const repeated = (part: Buffer, count: number): Buffer =>
   Buffer.concat(Array<Buffer>(count).fill(part))
 const TOO_BIG = 'Maximum message size of 1048576 Bytes exceeded'
-const bomb = (megabytes: number): Buffer => {
-  const whole = deflateRawSync(Buffer.alloc(megabytes * MIB), { finishFlush: 2 })
-  return whole.subarray(0, -4)
-}
 
 for (const [what, bytes, code, text] of [
   ['a second reserved bit', frame(1, 'x', { reserved: 2 }), 1002, 'RSV2 and RSV3 must be clear'],
@@ -436,6 +356,7 @@ test('a close without a code is answered by one, and is 1005', async () => {
 for (const [what, share] of [
   ['a bomb of 6 MB', 6],
   ['a bomb of 64 MB', 64],
+  ['a bomb of 1 GB', 1024],
 ] as const) {
   test(`${what} gets 1009, and takes no memory`, async () => {
     await using scene = await Scene.set({ compression: true })

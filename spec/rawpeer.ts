@@ -165,7 +165,8 @@ export class RawPeer {
   async gone(): Promise<void> {
     this.tcp.resume()
     if (this.tcp.closed) return
-    await this.#patiently('the end of TCP', () => once(this.tcp, 'close'))
+    const closed = new Promise((resolve) => this.tcp.once('close', resolve)) // a RST ends it, too
+    await this.#patiently('the end of TCP', () => closed)
   }
 
   /** Reads an answer to a request; fails where it isn't well-formed. */
@@ -249,7 +250,8 @@ export class RawPeer {
 
   #take(length = this.#bytes.length): Buffer {
     const taken = this.#bytes.subarray(0, length)
-    this.#bytes = this.#bytes.subarray(length)
+    const isAll = length >= this.#bytes.length
+    this.#bytes = isAll ? Buffer.alloc(0) : this.#bytes.subarray(length) // a view keeps all of it
     return taken
   }
 

@@ -216,6 +216,14 @@ test('a wait that has failed on an ended target does not come back with it', asy
   await assert.rejects(wait, ClosedError)
 })
 
+test('who asks for the end of a target that begins again in this turn gets the end it had', async () => {
+  const shop = new Shop()
+  shop.end('night')
+  const shut = once(shop, 'shut')
+  shop.revive()
+  assert.equal(await shut, 'night')
+})
+
 test('stopping twice stops nobody else', () => {
   const shop = new Shop()
   const heard: string[] = []

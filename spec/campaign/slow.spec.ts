@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { listen, once, type Data } from 'simplewebsockets'
+import { inUse, MIB, Scene, turn } from '../scene.ts'
+
+const BROADCASTS = 10_000
+const SIZE = 1_024
+const MOST = 2 * MIB
+const CLOSE_FRAME = 127 // comes on top
+const SLACK = 4 * MIB // what both kernels hold is outside; the frames under way are not
+
+/** Is a broadcast: its number, and letters up to its size. */
+const numbered = (number: number): string => `${number}`.padEnd(SIZE, '.')
+
+for (const slowConsumer of ['close', 'drop'] as const) {
+  test(`who stops reading costs maxBufferedAmount, where slowConsumer is '${slowConsumer}'`, async () => {
+    await using scene = await Scene.set({ maxBufferedAmount: MOST, slowConsumer })
+    const { peer, there } = await scene.stranger()
+    const heard = scene.neighbours.map(() => 0)
+    const all = scene.neighbours.map(
+      (neighbour, index) =>
+        new Promise<void>((resolve, reject) => {
+          const stop = listen(neighbour, 'message', (message: Data) => {
+            const number = heard[index] ?? 0
+            heard[index] = number + 1
+            if (message !== numbered(number)) reject(new Error(`${message} instead of ${number}`))
+            if (number + 1 < BROADCASTS) return
+            stop()
+            resolve()
+          })
+        }),
+    )
+    const before = inUse()
+    let most = 0
+    for (let number = 0; number < BROADCASTS; number++) {
+      scene.server.emit(numbered(number))
+      most = Math.max(most, there.bufferedAmount)
+      if (number % 50 === 0) await turn()
+    }
+    await Promise.all(all)
+    assert.ok(most > MOST / 2, `only ${most} bytes waited`)
+    assert.ok(most <= MOST + CLOSE_FRAME, `${most} bytes waited`)
+    const cost = inUse() - before
+    assert.ok(cost < MOST + SLACK, `it costs ${cost} bytes`)
+    const { dropped } = scene.server.stats()
+    if (slowConsumer === 'close') {
+      assert.equal(dropped, 1)
+      assert.equal(there.isOpen, false)
+      const reason = { code: 1013, description: `more than ${MOST} bytes wait to be read` }
+      assert.deepEqual(await once(there, 'close'), reason)
+    } else {
+      assert.ok(there.isOpen)
+      assert.ok(dropped > 0 && dropped < BROADCASTS, `${dropped} were dropped`)
+      let got = 0
+      let last = -1
+      const reading = (async () => {
+        for (let frame = await peer.next(1); frame; frame = await peer.next(1)) {
+          const number = parseInt(frame.payload.toString())
+          assert.ok(number > last, `${number} after ${last}`)
+          last = number
+          got++
+        }
+      })()
+      await once(there, 'drain')
+      await there.close()
+      peer.tcp.end()
+      await reading
+      assert.equal(got + dropped, BROADCASTS)
+    }
+    await peer.reset()
+    await scene.calm()
+  })
+}
