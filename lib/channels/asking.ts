@@ -149,7 +149,9 @@ export function resolveChannelClient(given: ChannelClientOptions = {}): {
   const entries = Object.entries(given) as [string, unknown][]
   const own = entries.filter(([name]) => !passedOn.includes(name))
   const settings = settle(rules, Object.fromEntries(own))
-  const rest: ClientOptions = Object.fromEntries(entries.filter(([name]) => passedOn.includes(name)))
+  const rest: ClientOptions = Object.fromEntries(
+    entries.filter(([name]) => passedOn.includes(name)),
+  )
   const { reconnect = true } = rest
   const protocols = offered(settings)
   const dialling = { ...rest, reconnect: policyOf(reconnect), ...(protocols && { protocols }) }

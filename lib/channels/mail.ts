@@ -45,6 +45,13 @@ export class Mail<Value extends Letter> {
     return this.#waiting
   }
 
+  /** Is what waits already where one of that event would wait for want of a listener. */
+  unheard(event: string): { readonly waiting: number; readonly bytes: number } | undefined {
+    const named = this.#named?.get(event)
+    if (this.#every?.heard === true || named?.heard === true) return undefined
+    return named ?? this.#every
+  }
+
   /** Gives a letter to those who hear of it. */
   put(letter: Value): void {
     const named = this.#named?.get(letter.event)

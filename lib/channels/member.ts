@@ -13,7 +13,7 @@ import {
   type PushOptions,
 } from './channel.ts'
 import type { Contract } from './contract.ts'
-import type { ClientFrame, PushFrame, ReplyFrame, ServerFrame } from './frame.ts'
+import type { ClientFrame, PushFrame, ReplyFrame, TopicFrame } from './frame.ts'
 import { ChannelSignals, Messages, type Heard } from './hearing.ts'
 import { Mail, type Mailed, type Tally } from './mail.ts'
 import { Pushes, refusal, type Push, type Pusher } from './push.ts'
@@ -50,14 +50,13 @@ export interface Line extends Tally {
 
 type Timer = ReturnType<typeof setTimeout>
 
+const MOST_UNHEARD = 1_000 // messages that wait for want of a listener,
+const MOST_UNHEARD_BYTES = 1024 * 1024 // and their bytes
 const LEFT = closeReason(1000, 'left')
 const pushRules = { timeout: milliseconds(0, 1) }
 
 /** One membership of one topic, on the client that has it: the table of docs/channels-client.md. */
-export class ClientChannel
-  extends Channel<Loose, Loose>
-  implements Answerer, Tally, Heard, Pusher
-{
+export class ClientChannel extends Channel<Loose, Loose> implements Answerer, Tally, Heard, Pusher {
   readonly topic: string
   readonly #line: Line
   readonly #payload: unknown
@@ -81,6 +80,7 @@ export class ClientChannel
   #attempt = 0
   #waits = false
   #count = 0
+  #full = false
   #why: CloseReason | undefined
   #over: Timer | 'over' | undefined
 
@@ -183,7 +183,7 @@ export class ClientChannel
   }
 
   /** The server says something about the topic; tells whether it meant this membership. */
-  heard(frame: Exclude<ServerFrame, { topic?: never }>, size: number): boolean {
+  heard(frame: TopicFrame, size: number): boolean {
     if (frame.joinRef !== null && frame.joinRef !== this.#joinRef) return false
     if (frame.kind === 'reply') return this.#replied(frame)
     if (frame.kind === 'close') return this.#sentOut()
@@ -198,8 +198,12 @@ export class ClientChannel
   /** Keeps a message for its listeners. */
   take(frame: PushFrame, payload: unknown, size: number): void {
     if (this.#why) return
-    const letter = { size, number: this.#count++ }
-    if (!this.#mail.put(new Received(frame, payload, this, letter))) this.#unheard()
+    const { waiting = 0, bytes = 0 } = this.#mail.unheard(frame.event) ?? {}
+    const isFull = waiting >= MOST_UNHEARD || (waiting > 0 && bytes + size > MOST_UNHEARD_BYTES)
+    if (isFull && !this.#full) this.#unheard()
+    this.#full = isFull
+    if (isFull) return
+    this.#mail.put(new Received(frame, payload, this, { size, number: this.#count++ }))
   }
 
   /** Tells of an error that the server has made. */

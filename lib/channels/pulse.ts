@@ -72,7 +72,8 @@ export class Pulse {
   }
 
   #late(period: number): void {
-    if (this.#beating.isReading()) this.#beating.gone(`no answer to a heartbeat within ${period} ms`)
+    if (this.#beating.isReading())
+      this.#beating.gone(`no answer to a heartbeat within ${period} ms`)
     else this.#timer = setTimeout(() => this.#late(period), period)
   }
 

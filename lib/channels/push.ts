@@ -73,7 +73,8 @@ export class Pushes {
     if (!push) return false
     this.#take(push)
     if (status === 'ok') push.asked.resolve(reply)
-    else this.#refuse(push, refusal(`\`${push.event}\``, { topic: this.#pusher.topic, status, reply }))
+    else
+      this.#refuse(push, refusal(`\`${push.event}\``, { topic: this.#pusher.topic, status, reply }))
     return true
   }
 

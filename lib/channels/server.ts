@@ -15,7 +15,7 @@ import {
 } from './options.ts'
 import { Peer, roomOf, type Hall } from './peer.ts'
 import { phoenix } from './phoenix.ts'
-import { checkPattern, Topic } from './topic.ts'
+import { checkPattern, Topic, type Speak } from './topic.ts'
 
 /** The events of a channel server. */
 export interface ChannelServerEvents {
@@ -86,7 +86,8 @@ export class ChannelServer<Context extends {} = {}> implements Target<ChannelSer
   topic(pattern: string, contract?: Contract): Topic<Loose, Loose, Context> {
     checkPattern(pattern)
     if (contract !== undefined) checkContract(contract)
-    const topic = new Topic<Loose, Loose, Context>(pattern, contract, this.#signals)
+    const speak: Speak = (name, event, payload) => this.#floor.emit(name, event, payload)
+    const topic = new Topic<Loose, Loose, Context>(pattern, contract, this.#signals, speak)
     this.#floor.declare(topic)
     return topic
   }
