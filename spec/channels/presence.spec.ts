@@ -86,7 +86,7 @@ for (const when of ['before', 'after'] as const) {
 suite('a presence', () => {
   const endings: Record<string, (room: Channel) => unknown> = {
     leaves: (room) => room.leave(),
-    crashes: (room) => room.push('crash', {}),
+    crashes: (room) => room.push('crash', {}).catch(() => {}),
     'loses its connection': (room) => room.connection && cut(room.connection),
     'closes its connection': (room) => room.connection?.close(),
   }
