@@ -34,6 +34,12 @@ export interface ClientEvents {
 /** Names the method that opens by another way than the network. */
 export const OPEN_BY: unique symbol = Symbol('open by')
 
+/** What opens by another way than the network, too. */
+export interface Opener {
+  /** Connects by a network. */
+  [OPEN_BY](network: Network, url: Url, signal?: AbortSignal): Promise<WebsocketConnection>
+}
+
 const PLAN: Plan<ClientEvents> = {
   kind: 'client',
   revives: true,
@@ -73,7 +79,7 @@ interface Life {
 }
 
 /** Is what connects to a server: `open` yields a `connect` event with the connection. */
-export class WebsocketClient implements Target<ClientEvents> {
+export class WebsocketClient implements Target<ClientEvents>, Opener {
   readonly #settings: ClientSettings
   readonly #signals = new ClientSignals()
   readonly #maker: Maker

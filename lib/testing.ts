@@ -1,5 +1,5 @@
 import type { Url } from './attempt.ts'
-import { OPEN_BY, type WebsocketClient } from './client.ts'
+import { OPEN_BY, type Opener } from './client.ts'
 import { CUT, WebsocketConnection, type Maker } from './connection.ts'
 import { ConnectError } from './errors.ts'
 import { Keepalive } from './keepalive.ts'
@@ -57,7 +57,7 @@ export function cut(connection: WebsocketConnection): void {
  */
 export async function link<Context extends {}>(
   server: WebsocketServer<Context>,
-  client: WebsocketClient,
+  client: Opener,
   url: Url = 'ws://localhost/',
 ): Promise<[server: WebsocketConnection<Context>, client: WebsocketConnection]> {
   const entered = deferred<WebsocketConnection<Context>>()

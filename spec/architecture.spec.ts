@@ -45,6 +45,8 @@ const rows: readonly (readonly string[])[] = [
     'inbox',
     'keepalive',
     'retries',
+    'channels/pulse',
+    'channels/push',
     'channels/binary',
     'channels/broadcast',
     'channels/contract',
@@ -61,14 +63,21 @@ const rows: readonly (readonly string[])[] = [
     'channels/gate',
   ],
   ['transport/lane'],
-  ['listen', 'channels/received', 'channels/options'],
-  ['connection', 'room'],
+  [
+    'listen',
+    'channels/received',
+    'channels/options',
+    'channels/address',
+    'channels/sieve',
+    'channels/roster',
+  ],
+  ['connection', 'room', 'channels/asking'],
   ['server', 'client', 'channels/channel'],
   ['testing', 'channels/topic', 'channels/hearing'],
-  ['index', 'browser', 'channels/membership'],
-  ['channels/peer'],
-  ['channels/server'],
-  ['channels/index'],
+  ['index', 'browser', 'channels/membership', 'channels/member', 'channels/presence'],
+  ['channels/peer', 'channels/wire'],
+  ['channels/server', 'channels/client'],
+  ['channels/index', 'channels/browser'],
 ]
 
 /** What stands behind a name that begins with #, in Node and in a browser. */
@@ -142,11 +151,11 @@ function reachedInBrowser(door: string): Import[] {
 }
 
 test('a browser gets nothing of Node, nothing of ws, and nothing that only a server needs', () => {
-  const reached = reachedInBrowser('browser')
+  const reached = ['browser', 'channels/browser'].flatMap(reachedInBrowser)
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|room|allowance|backplane|http|origin|options\/(server|node|wire)|transport\/(ws|lane|memory))$/.test(
+    /^(server|room|allowance|backplane|http|origin|options\/(server|node|wire)|transport\/(ws|lane|memory)|channels\/(server|peer|membership|topic|broadcast|options))$/.test(
       to,
     ),
   )
@@ -165,11 +174,11 @@ test('what a browser can import it finds in Node, too', () => {
     [...readFileSync(join(LIB, `${file}.ts`), 'utf8').matchAll(/\{([^}]*)\}/g)].flatMap(
       ([, list = '']) => list.split(',').map((name) => name.replace(/\btype\b/, '').trim()),
     )
-  const there = names('index')
-  assert.deepEqual(
-    names('browser').filter((name) => !there.includes(name)),
-    [],
-  )
+  for (const folder of ['', 'channels/']) {
+    const there = names(`${folder}index`)
+    const missing = names(`${folder}browser`).filter((name) => !there.includes(name))
+    assert.deepEqual(missing, [])
+  }
 })
 
 test('nothing is imported but what the package depends on', () => {

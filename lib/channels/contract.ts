@@ -75,6 +75,19 @@ export type Output<Schema> = Schema extends StandardSchema<any, infer Value> ? V
 /** Is what a schema takes. */
 export type Input<Schema> = Schema extends StandardSchema<infer Value, any> ? Value : never
 
+/** Payloads by their events, as the schemas of a contract make them. */
+export type Outputs<Schemas> = [Schemas] extends [Readonly<Record<string, StandardSchema>>]
+  ? { [Name in keyof Schemas]: Output<Schemas[Name]> }
+  : Record<string, any>
+
+/** Payloads by their events, as the schemas of a contract take them. */
+export type Inputs<Schemas> = [Schemas] extends [Readonly<Record<string, StandardSchema>>]
+  ? { [Name in keyof Schemas]: Input<Schemas[Name]> }
+  : Record<string, any>
+
+/** What comes with a join, as the schema of a contract makes it. */
+export type Joined<Schema> = [Schema] extends [StandardSchema] ? Output<Schema> : any
+
 /** What is answered to a payload that its schema doesn't let pass. */
 export interface Invalid {
   readonly reason: string

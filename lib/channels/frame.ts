@@ -115,6 +115,9 @@ export type ClientFrame = JoinFrame | LeaveFrame | PushFrame | HeartbeatFrame
 export type ServerFrame =
   PushFrame | ReplyFrame | ErrorFrame | CloseFrame | HeartbeatReplyFrame | PingFrame
 
+/** Is what a server may say about a topic. */
+export type TopicFrame = PushFrame | ReplyFrame | ErrorFrame | CloseFrame
+
 /** Is what the two ends of the channels layer say to each other, in no dialect. */
 export type Frame = ClientFrame | ServerFrame
 

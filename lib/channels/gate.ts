@@ -18,10 +18,10 @@ export class Gate {
   /** What is judged still; whatever comes behind it waits. */
   #judging: Promise<void> | undefined
 
-  /** Judges a payload; without a schema it is one of an event that isn't known. */
-  judge(schema: StandardSchema | undefined, payload: unknown, outcome: Outcome): void {
+  /** Judges a payload, which may be anything or, without a schema, is one of an unknown event. */
+  judge(schema: StandardSchema | 'anything' | undefined, payload: unknown, outcome: Outcome): void {
     try {
-      const verdict = schema ? judged(schema, payload) : UNKNOWN
+      const verdict = verdictOn(payload, schema)
       if (this.#judging || isPromise(verdict)) this.#wait(verdict, outcome)
       else outcome.settled(verdict)
     } catch (cause) {
@@ -42,4 +42,12 @@ export class Gate {
       })
     this.#judging = judging
   }
+}
+
+function verdictOn(
+  payload: unknown,
+  schema: StandardSchema | 'anything' | undefined,
+): Verdict | PromiseLike<Verdict> {
+  if (schema === 'anything') return { value: payload }
+  return schema ? judged(schema, payload) : UNKNOWN
 }

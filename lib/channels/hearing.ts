@@ -7,7 +7,7 @@ import type { Message } from './received.ts'
 
 /** A channel, as those who listen to it have to do with it. */
 export interface Heard extends Target<ChannelEvents> {
-  readonly connection: object
+  readonly connection: object | undefined
   /** Who hears of errors that nobody hears of here. */
   readonly hearer: Hearer
   /** Adds a listener of what the peer pushes. */
@@ -64,7 +64,8 @@ export class ChannelSignals extends Signals<ChannelEvents> {
 
   override failed(event: PropertyKey, cause: unknown, value: unknown): void {
     // A connection that closes while a listener waits for something on it is no failure.
-    if (cause instanceof ClosedError && cause.target === this.#channel.connection) return
+    const left = cause instanceof ClosedError ? cause.target : undefined
+    if (left && left === this.#channel.connection) return
     super.failed(event, cause, value)
     this.#channel.crash()
   }

@@ -1,4 +1,6 @@
 export { amber } from './amber.ts'
+export type { Params } from './address.ts'
+export type { ChannelClientOptions, Logger, Rejoining } from './asking.ts'
 export {
   Channel,
   type ChannelEvents,
@@ -6,12 +8,16 @@ export {
   type Loose,
   type PushOptions,
 } from './channel.ts'
+export { ChannelClient, type JoinPayload } from './client.ts'
 export type {
   Contract,
   Failed,
   Input,
+  Inputs,
+  Joined,
   Judgement,
   Output,
+  Outputs,
   Passed,
   PathSegment,
   SchemaIssue,
@@ -36,15 +42,12 @@ export type {
   Serializer,
   ServerFrame,
   SignsOfLife,
+  TopicFrame,
 } from './frame.ts'
 export type { ChannelServerOptions } from './options.ts'
 export { phoenix, phoenixV1 } from './phoenix.ts'
+export { Presence, type PresenceEvents, type PresenceJoin, type PresenceLeave } from './presence.ts'
 export type { Message } from './received.ts'
-export {
-  ChannelServer,
-  type ChannelServerEvents,
-  type Inputs,
-  type Joined,
-  type Outputs,
-} from './server.ts'
+export { ChannelServer, type ChannelServerEvents } from './server.ts'
 export { Topic, type JoinRequest, type Leave, type LeaveReason, type TopicEvents } from './topic.ts'
+export type { ChannelClientEvents } from './wire.ts'

@@ -21,6 +21,12 @@ export interface Tally {
   tally(waiting: number, bytes: number): void
 }
 
+/** What waits for those who hear of the same. */
+class Box<Value extends Letter> extends Inbox<Value> {
+  /** The number of the first letter that came since somebody hears of it. */
+  since = 0
+}
+
 /**
  * Keeps what came on a channel for its listeners, some of which hear of one event and some of every
  * one: each kind has an inbox of its own, so that a slow one delays no other.
@@ -29,9 +35,10 @@ export interface Tally {
  */
 export class Mail<Value extends Letter> {
   readonly #tally: Tally
-  #every: Inbox<Value> | undefined
+  #every: Box<Value> | undefined
   /** Of the events that somebody listens to, or whose last listener left some behind. */
-  #named: Map<string, Inbox<Value>> | undefined
+  #named: Map<string, Box<Value>> | undefined
+  #next = 0 // the number of the next letter
   #waiting = 0
   #bytes = 0
   #ended = false
@@ -45,8 +52,16 @@ export class Mail<Value extends Letter> {
     return this.#waiting
   }
 
+  /** Is what waits already where one of that event would wait for want of a listener. */
+  unheard(event: string): { readonly waiting: number; readonly bytes: number } | undefined {
+    const named = this.#named?.get(event)
+    if (this.#every?.heard === true || named?.heard === true) return undefined
+    return named ?? this.#every
+  }
+
   /** Gives a letter to those who hear of it. */
   put(letter: Value): void {
+    this.#next = letter.number + 1
     const named = this.#named?.get(letter.event)
     const every = this.#every
     if (every?.heard === true) {
@@ -62,8 +77,11 @@ export class Mail<Value extends Letter> {
   /** Adds a listener. */
   add(heard: Mailed, taker: Taker<Value>): void {
     const inbox = heard === EVERY ? this.#everyInbox() : this.#namedInbox(heard)
-    if (!inbox.heard) this.#gather(heard, inbox)
-    if (!inbox.heard && this.#ended) inbox.end()
+    if (!inbox.heard) {
+      this.#gather(heard, inbox)
+      inbox.since = this.#next
+      if (this.#ended) inbox.end()
+    }
     inbox.add(taker)
   }
 
@@ -73,8 +91,11 @@ export class Mail<Value extends Letter> {
     if (!inbox) return
     inbox.remove(taker)
     if (inbox.heard) return
-    if (heard === EVERY) this.#refill(inbox, ({ event }) => this.#named?.get(event)?.heard !== true)
-    else if (this.#every?.heard === true || inbox.waiting === 0) this.#forget(heard, inbox)
+    const others = ({ event }: Value): Box<Value> | undefined =>
+      heard === EVERY ? this.#named?.get(event) : this.#every
+    const left = inbox.drain().filter((letter) => !hasGot(others(letter), letter))
+    for (const letter of left) inbox.put(letter, letter.size)
+    if (heard !== EVERY && left.length === 0) this.#named?.delete(heard)
     this.changed()
   }
 
@@ -116,51 +137,43 @@ export class Mail<Value extends Letter> {
   }
 
   /** Brings what waits for want of a listener to the first one who hears of it. */
-  #gather(heard: Mailed, inbox: Inbox<Value>): void {
-    if (heard !== EVERY) {
-      const every = this.#every
-      if (!every || every.heard || every.waiting === 0) return
-      const waiting = every.drain()
-      for (const letter of waiting) {
-        const to = letter.event === heard ? inbox : every
-        to.put(letter, letter.size)
-      }
-      return
-    }
+  #gather(heard: Mailed, inbox: Box<Value>): void {
     const letters = inbox.drain()
-    for (const [event, named] of this.#named ?? []) {
-      if (named.heard) continue
-      letters.push(...named.drain())
-      this.#named?.delete(event)
+    if (heard === EVERY) {
+      for (const [event, named] of this.#named ?? []) {
+        if (named.heard) continue
+        letters.push(...named.drain())
+        this.#named?.delete(event)
+      }
+    } else if (this.#every && !this.#every.heard && this.#every.waiting > 0) {
+      const every = this.#every
+      for (const letter of every.drain()) {
+        if (letter.event === heard) letters.push(letter)
+        else every.put(letter, letter.size)
+      }
     }
     letters.sort((one, other) => one.number - other.number)
     for (const letter of letters) inbox.put(letter, letter.size)
   }
 
-  #refill(inbox: Inbox<Value>, stays: (letter: Value) => boolean): void {
-    if (inbox.waiting === 0) return
-    const letters = inbox.drain().filter(stays)
-    for (const letter of letters) inbox.put(letter, letter.size)
+  #everyInbox(): Box<Value> {
+    return (this.#every ??= new Box<Value>(this))
   }
 
-  #forget(event: string, inbox: Inbox<Value>): void {
-    inbox.drain()
-    this.#named?.delete(event)
-  }
-
-  #everyInbox(): Inbox<Value> {
-    return (this.#every ??= new Inbox<Value>(this))
-  }
-
-  #namedInbox(event: string): Inbox<Value> {
-    const named = (this.#named ??= new Map<string, Inbox<Value>>())
-    const inbox = named.get(event) ?? new Inbox<Value>(this)
+  #namedInbox(event: string): Box<Value> {
+    const named = (this.#named ??= new Map<string, Box<Value>>())
+    const inbox = named.get(event) ?? new Box<Value>(this)
     named.set(event, inbox)
     return inbox
   }
 
-  #inboxes(): Inbox<Value>[] {
+  #inboxes(): Box<Value>[] {
     const named = this.#named ? [...this.#named.values()] : []
     return this.#every ? [this.#every, ...named] : named
   }
+}
+
+/** Whether a letter went to others, too: they must have listened when it came. */
+function hasGot<Value extends Letter>(box: Box<Value> | undefined, { number }: Value): boolean {
+  return box?.heard === true && number >= box.since
 }

@@ -214,6 +214,7 @@ export class ServerChannel<Context extends {} = {}>
     this.#state = 'joined'
     this.#host.entered(this)
     for (const data of pending.pushed) this.#host.send(data)
+    this.#of.entered(this)
     this.#signals?.emit('join', reply)
     for (const [frame, size] of pending.arrived) this.arrive(frame, size)
   }

@@ -40,6 +40,14 @@ const SELF = 'phoenix'
 const ownEvents: ReadonlySet<string> = new Set([JOIN, LEAVE, REPLY, ERROR, CLOSE])
 /** What phoenix.js hands replies on by, as if they were events. */
 const REPLY_EVENT = 'chan_reply_'
+/** The event that tells a member who is here, */
+export const PRESENCE_STATE = 'presence_state'
+/** and the one that tells all who comes and goes. */
+export const PRESENCE_DIFF = 'presence_diff'
+/** What each meta of a presence is known by, */
+export const META_REF = 'phx_ref'
+/** and, where it takes the place of another, that one. */
+export const META_REF_BEFORE = 'phx_ref_prev'
 const ALIVE = '{"status":"ok","response":{}}'
 const BEARER = 'base64url.bearer.phx.'
 

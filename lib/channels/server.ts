@@ -6,13 +6,7 @@ import { BUILD, type Floor, type Ground, type Guest, type WebsocketServer } from
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from '../signals.ts'
 import { arrived, broadcastOf } from './broadcast.ts'
 import type { Loose } from './channel.ts'
-import {
-  checkContract,
-  type Contract,
-  type Input,
-  type Output,
-  type StandardSchema,
-} from './contract.ts'
+import { checkContract, type Contract, type Inputs, type Joined, type Outputs } from './contract.ts'
 import type { ServerChannel } from './membership.ts'
 import {
   resolveChannels,
@@ -21,26 +15,13 @@ import {
 } from './options.ts'
 import { Peer, roomOf, type Hall } from './peer.ts'
 import { phoenix } from './phoenix.ts'
-import { checkPattern, Topic } from './topic.ts'
+import { checkPattern, Topic, type Speak } from './topic.ts'
 
 /** The events of a channel server. */
 export interface ChannelServerEvents {
   /** Something failed that nobody heard of where it happened. */
   error: WebsocketError
 }
-
-/** Payloads by their events, as the schemas of a contract make them. */
-export type Outputs<Schemas> = [Schemas] extends [Readonly<Record<string, StandardSchema>>]
-  ? { [Name in keyof Schemas]: Output<Schemas[Name]> }
-  : Loose
-
-/** Payloads by their events, as the schemas of a contract take them. */
-export type Inputs<Schemas> = [Schemas] extends [Readonly<Record<string, StandardSchema>>]
-  ? { [Name in keyof Schemas]: Input<Schemas[Name]> }
-  : Loose
-
-/** What comes with a join, as the schema of a contract makes it. */
-export type Joined<Schema> = [Schema] extends [StandardSchema] ? Output<Schema> : any
 
 const PLAN: Plan<ChannelServerEvents> = { kind: 'channel server', events: ['error'] }
 const BEAT = 5_000 // milliseconds, and less where a dialect counts in less
@@ -105,7 +86,8 @@ export class ChannelServer<Context extends {} = {}> implements Target<ChannelSer
   topic(pattern: string, contract?: Contract): Topic<Loose, Loose, Context> {
     checkPattern(pattern)
     if (contract !== undefined) checkContract(contract)
-    const topic = new Topic<Loose, Loose, Context>(pattern, contract, this.#signals)
+    const speak: Speak = (name, event, payload) => this.#floor.emit(name, event, payload)
+    const topic = new Topic<Loose, Loose, Context>(pattern, contract, this.#signals, speak)
     this.#floor.declare(topic)
     return topic
   }

@@ -83,6 +83,12 @@ class TopicSignals<Events extends { join: unknown; leave: unknown }> extends Sig
   }
 }
 
+/** Sends an event to every member of a topic. */
+export type Speak = (topic: string, event: string, payload: unknown) => void
+
+/** Is called for a member who was let in. */
+export type Welcomer = (channel: Channel<Loose, Loose, any>) => void
+
 /** Is the topics whose names fit a pattern: who asks to join them, and who leaves. */
 export class Topic<
   In extends object = Loose,
@@ -93,12 +99,15 @@ export class Topic<
   /** The pattern that it was declared with. */
   readonly pattern: string
   readonly #contract: Contract | undefined
+  readonly #speak: Speak
+  readonly #welcomers = new Set<Welcomer>()
   readonly #signals: Signals<TopicEvents<In, Out, Context, Payload>>
 
   /** @internal */
-  constructor(pattern: string, contract: Contract | undefined, parent: Hearer) {
+  constructor(pattern: string, contract: Contract | undefined, parent: Hearer, speak: Speak) {
     this.pattern = pattern
     this.#contract = contract
+    this.#speak = speak
     this.#signals = new TopicSignals<TopicEvents<In, Out, Context, Payload>>(parent)
   }
 
@@ -110,6 +119,33 @@ export class Topic<
   /** @internal */
   get contract(): Contract | undefined {
     return this.#contract
+  }
+
+  /**
+   * Sends an event to every member of one of these, on every node.
+   *
+   * @internal
+   */
+  emit(name: string, event: string, payload: unknown): void {
+    this.#speak(name, event, payload)
+  }
+
+  /**
+   * Calls back for everybody who was let in, right after the answer.
+   *
+   * @internal
+   */
+  welcome(welcomer: Welcomer): void {
+    this.#welcomers.add(welcomer)
+  }
+
+  /**
+   * Somebody was let in.
+   *
+   * @internal
+   */
+  entered(channel: Channel<Loose, Loose, any>): void {
+    for (const welcomer of this.#welcomers) welcomer(channel)
   }
 
   /**

@@ -108,10 +108,14 @@ test('however listeners come and go, each letter is taken by somebody, in order'
       if (random.below(2) === 0) await turn()
     }
     await turn()
-    const last = new Reader()
-    post.mail.add(EVERY, last)
+    const ears: readonly Mailed[] = [EVERY, 'a', 'b', 'c']
+    const last = ears.map((heard) => {
+      const reader = new Reader()
+      post.mail.add(heard, reader)
+      return reader
+    })
     await turn()
-    const all = [...readers.map(([, reader]) => reader), ...gone, last]
+    const all = [...readers.map(([, reader]) => reader), ...gone, ...last]
     const taken = new Set(all.flatMap((reader) => reader.taken))
     assert.deepEqual(
       [...taken].sort((one, other) => one - other),

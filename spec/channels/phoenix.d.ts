@@ -54,7 +54,21 @@ type PhoenixSocketMaker = new (
   },
 ) => PhoenixSocket
 
+type PhoenixState = Record<string, { metas: Record<string, unknown>[] }>
+
+interface PhoenixPresence {
+  onSync(callback: () => void): void
+  list<Value>(by: (key: string, presence: PhoenixState[string]) => Value): Value[]
+}
+
+interface PhoenixPresenceMaker {
+  new (channel: PhoenixChannel): PhoenixPresence
+  syncState(state: PhoenixState, other: PhoenixState): PhoenixState
+  syncDiff(state: PhoenixState, diff: { joins: PhoenixState; leaves: PhoenixState }): PhoenixState
+}
+
 declare module 'phoenix' {
+  export const Presence: PhoenixPresenceMaker
   export const Socket: PhoenixSocketMaker
   export const Serializer: PhoenixSerializer
 }

@@ -1,0 +1,51 @@
+export { amber } from './amber.ts'
+export type { Params } from './address.ts'
+export type { ChannelClientOptions, Logger, Rejoining } from './asking.ts'
+export {
+  Channel,
+  type ChannelEvents,
+  type ChannelState,
+  type Loose,
+  type PushOptions,
+} from './channel.ts'
+export { ChannelClient, type JoinPayload } from './client.ts'
+export type {
+  Contract,
+  Failed,
+  Input,
+  Inputs,
+  Joined,
+  Judgement,
+  Output,
+  Outputs,
+  Passed,
+  PathSegment,
+  SchemaIssue,
+  SchemaTypes,
+  StandardSchema,
+  StandardSchemaProps,
+} from './contract.ts'
+export type {
+  ClientFrame,
+  CloseFrame,
+  Codec,
+  ErrorFrame,
+  Frame,
+  HeartbeatFrame,
+  HeartbeatReplyFrame,
+  JoinFrame,
+  LeaveFrame,
+  PingFrame,
+  PushFrame,
+  Ref,
+  ReplyFrame,
+  Serializer,
+  ServerFrame,
+  SignsOfLife,
+  TopicFrame,
+} from './frame.ts'
+export { phoenix, phoenixV1 } from './phoenix.ts'
+export { Presence, type PresenceEvents, type PresenceJoin, type PresenceLeave } from './presence.ts'
+export type { Message } from './received.ts'
+export type { JoinRequest, Leave, LeaveReason, Topic, TopicEvents } from './topic.ts'
+export type { ChannelClientEvents } from './wire.ts'

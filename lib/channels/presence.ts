@@ -1,0 +1,254 @@
+import { ChannelError, unexpected } from '../errors.ts'
+import { listen } from '../listen.ts'
+import { isObject } from '../options/rules.ts'
+import { SIGNALS, Signals, type Hearer, type Target } from '../signals.ts'
+import { Channel, type Loose } from './channel.ts'
+import { META_REF, META_REF_BEFORE, PRESENCE_DIFF, PRESENCE_STATE } from './phoenix.ts'
+import type { Message } from './received.ts'
+import { changesIn, diffIn, Roster, written, type Meta, type Witness } from './roster.ts'
+import type { Topic } from './topic.ts'
+
+/** Somebody has come: at one place more, maybe. */
+export interface PresenceJoin<Known extends object = Loose> {
+  /** What they are tracked by. */
+  readonly key: string
+  /** What is known of the places that are new. */
+  readonly metas: readonly Known[]
+  /** What was known of them before; empty: they were not here. */
+  readonly before: readonly Known[]
+}
+
+/** Somebody has gone: from one place, maybe. */
+export interface PresenceLeave<Known extends object = Loose> {
+  /** What they were tracked by. */
+  readonly key: string
+  /** What was known of the places that they have left. */
+  readonly metas: readonly Known[]
+  /** What is known of those where they still are; empty: they are gone. */
+  readonly after: readonly Known[]
+}
+
+/** The events of a presence. */
+export interface PresenceEvents<Known extends object = Loose> {
+  /** All that has changed is told. */
+  sync: void
+  /** Somebody has come. */
+  join: PresenceJoin<Known>
+  /** Somebody has gone. */
+  leave: PresenceLeave<Known>
+}
+
+const MOST_WAITING = 10_000 // diffs that wait for a state
+
+class PresenceSignals<Known extends object> extends Signals<PresenceEvents<Known>> {
+  readonly #parent: Hearer
+
+  constructor(parent: Hearer) {
+    super({ kind: 'presence', events: ['sync', 'join', 'leave'] })
+    this.#parent = parent
+  }
+
+  override get parent(): Hearer {
+    return this.#parent
+  }
+}
+
+/**
+ * Is who is here, by keys of yours, as Phoenix.Presence tells it.
+ *
+ * On a client it follows a channel: make it before the channel joins. On a server it is of a topic:
+ * members that are tracked are told to all members, and whoever joins is told who is here. A server
+ * knows those of its own node.
+ */
+export class Presence<Known extends object = Loose>
+  implements Target<PresenceEvents<Known>>, Iterable<[key: string, metas: readonly Known[]]>
+{
+  readonly #signals: PresenceSignals<Known>
+  readonly #topic: Topic<any, any, any, any> | undefined
+  /** By the names of topics: a channel has one. */
+  readonly #rosters = new Map<string, Roster>()
+  /** What each member of a topic is tracked by, */
+  readonly #tracked = new Map<object, Map<string, Meta>>()
+  /** and will be, once it is let in. */
+  readonly #asked = new WeakMap<object, [key: string, meta: object][]>()
+  readonly #prefix = newPrefix()
+  #count = 0
+
+  /** @throws TypeError for what is neither a client's channel nor a server's topic. */
+  constructor(of: Channel<any, any, any> | Topic<any, any, any, any>) {
+    if (!isObject(of) || !(SIGNALS in of) || !('topic' in of || 'pattern' in of)) {
+      throw unexpected('whose presence it is', 'a channel or a topic', of)
+    }
+    this.#signals = new PresenceSignals(of[SIGNALS])
+    if (of instanceof Channel) {
+      this.#follow(of)
+    } else {
+      this.#topic = of
+      of.welcome((channel) => this.#welcome(channel))
+      listen(of, 'leave', ({ channel }) => this.#forget(channel))
+    }
+  }
+
+  /** @hidden */
+  get [SIGNALS](): Signals<PresenceEvents<Known>> {
+    return this.#signals
+  }
+
+  /** How many keys are here. */
+  get size(): number {
+    let size = 0
+    for (const roster of this.#rosters.values()) size += roster.size
+    return size
+  }
+
+  /** What is known of a key; empty: it is not here. */
+  get(key: string): readonly Known[] {
+    return known([...this.#rosters.values()].flatMap((roster) => roster.get(key)))
+  }
+
+  /** Is who is here in one topic of those that a pattern stands for. */
+  in(topic: string): Map<string, readonly Known[]> {
+    const roster = this.#rosters.get(topic) ?? []
+    return new Map([...roster].map(([key, metas]) => [key, known<Known>(metas)]))
+  }
+
+  /** Iterates over the keys, and what is known of each: a key once for each topic it is in. */
+  *[Symbol.iterator](): Generator<[key: string, metas: readonly Known[]]> {
+    for (const roster of this.#rosters.values()) {
+      for (const [key, metas] of roster) yield [key, known(metas)]
+    }
+  }
+
+  /**
+   * Tracks a member by a key until it leaves, however; again for the same member and key: what is
+   * known of them has changed. One that isn't let in yet is tracked once it is, one that has left
+   * is not. On a server only.
+   *
+   * @throws TypeError for a channel of another topic, and for what can't be JSON.
+   */
+  track(channel: Channel<any, any, any>, key: string, meta: Known): void {
+    const topic = this.#topic
+    if (!topic) throw new TypeError('a server tracks: make a presence of its topic there')
+    if (typeof key !== 'string') throw unexpected('a key', 'a string', key)
+    if (!isObject(meta)) throw unexpected('what is known', 'an object', meta)
+    if (!topic.fits(channel.topic)) {
+      throw unexpected('the channel', `one of \`${topic.pattern}\``, channel.topic)
+    }
+    if (channel.state === 'joined') this.#track(topic, channel, key, meta)
+    if (channel.state !== 'joining') return
+    const asked = this.#asked.get(channel) ?? []
+    asked.push([key, meta])
+    this.#asked.set(channel, asked)
+  }
+
+  #track(
+    topic: Topic<any, any, any, any>,
+    channel: Channel<any, any, any>,
+    key: string,
+    given: object,
+  ): void {
+    const mine = this.#tracked.get(channel) ?? new Map<string, Meta>()
+    const old = mine.get(key)
+    const before = old && { [META_REF_BEFORE]: old[META_REF] as unknown }
+    const meta: Meta = {
+      ...given,
+      [META_REF]: `${this.#prefix}${(this.#count++).toString(36)}`,
+      ...before,
+    }
+    const leaves = written(old ? [[key, [old]]] : [])
+    topic.emit(channel.topic, PRESENCE_DIFF, { joins: written([[key, [meta]]]), leaves })
+    this.#tracked.set(channel, mine.set(key, meta))
+    const roster = this.#roster(channel.topic)
+    roster.join(key, [meta], this.#witness())
+    if (old) roster.leave(key, [old], this.#witness())
+    this.#signals.emit('sync', undefined)
+  }
+
+  /** Tells who was let in who is here, and then all who was let in. */
+  #welcome(channel: Channel<any, any, any>): void {
+    void channel.push(PRESENCE_STATE, written(this.#rosters.get(channel.topic) ?? []))
+    for (const [key, meta] of this.#asked.get(channel) ?? []) {
+      if (this.#topic) this.#track(this.#topic, channel, key, meta)
+    }
+    this.#asked.delete(channel)
+  }
+
+  #forget(channel: Channel<any, any, any>): void {
+    const mine = this.#tracked.get(channel)
+    const roster = this.#rosters.get(channel.topic)
+    if (!mine || !roster) return
+    this.#tracked.delete(channel)
+    const leaves = [...mine].map(([key, meta]) => [key, [meta]] as const)
+    this.#topic?.emit(channel.topic, PRESENCE_DIFF, { joins: {}, leaves: written(leaves) })
+    for (const [key, metas] of leaves) roster.leave(key, metas, this.#witness())
+    if (roster.size === 0) this.#rosters.delete(channel.topic)
+    this.#signals.emit('sync', undefined)
+  }
+
+  /** Hears of who is here from a server: diffs wait for the state of the same membership. */
+  #follow(channel: Channel<any, any, any>): void {
+    const roster = this.#roster(channel.topic)
+    let waiting: NonNullable<ReturnType<typeof diffIn>>[] | undefined = []
+    const refuse = (what: string): void => {
+      const text = `the server told ${what} on \`${channel.topic}\``
+      channel[SIGNALS].report(new ChannelError(text, { topic: channel.topic }))
+    }
+    const apply = ({ joins, leaves }: NonNullable<ReturnType<typeof diffIn>>): void => {
+      for (const [key, metas] of joins) roster.join(key, metas, this.#witness())
+      for (const [key, metas] of leaves) roster.leave(key, metas, this.#witness())
+    }
+    listen(channel, 'join', () => {
+      waiting = []
+    })
+    listen(channel.messages, PRESENCE_STATE, ({ payload }: Message) => {
+      const state = changesIn(payload)
+      if (!state) return refuse(`a \`${PRESENCE_STATE}\` that is none`)
+      roster.become(state, this.#witness())
+      for (const diff of waiting ?? []) apply(diff)
+      waiting = undefined
+      this.#signals.emit('sync', undefined)
+    })
+    listen(channel.messages, PRESENCE_DIFF, ({ payload }: Message) => {
+      const diff = diffIn(payload)
+      if (!diff) return refuse(`a \`${PRESENCE_DIFF}\` that is none`)
+      if (waiting && waiting.length >= MOST_WAITING) return refuse('too much before who is here')
+      if (waiting) {
+        waiting.push(diff)
+        return
+      }
+      apply(diff)
+      this.#signals.emit('sync', undefined)
+    })
+  }
+
+  #roster(topic: string): Roster {
+    const roster = this.#rosters.get(topic) ?? new Roster()
+    this.#rosters.set(topic, roster)
+    return roster
+  }
+
+  #witness(): Witness {
+    const signals = this.#signals
+    return {
+      joined:
+        signals.listens('join') &&
+        ((key, metas, before) =>
+          signals.emit('join', { key, metas: known(metas), before: known(before) })),
+      left:
+        signals.listens('leave') &&
+        ((key, metas, after) =>
+          signals.emit('leave', { key, metas: known(metas), after: known(after) })),
+    }
+  }
+}
+
+/** Peers are taken at their word, as with every payload whose type you give. */
+function known<Known extends object>(metas: readonly Meta[]): readonly Known[] {
+  return metas as unknown as readonly Known[]
+}
+
+/** Makes refs that no other server gives. */
+function newPrefix(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(8))
+  return `${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}.`
+}

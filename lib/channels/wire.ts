@@ -1,0 +1,231 @@
+import type { CloseReason } from '../close.ts'
+import { CUT, READ, type Reader, type WebsocketConnection } from '../connection.ts'
+import { ChannelError, FrameError, WebsocketError } from '../errors.ts'
+import type { Data } from '../message.ts'
+import { SIGNALS, type Signals } from '../signals.ts'
+import { rejoinDelay, type ChannelClientSettings } from './asking.ts'
+import type { ClientFrame, ServerFrame, TopicFrame } from './frame.ts'
+import type { ClientChannel, Line } from './member.ts'
+import { Pulse, type Beating } from './pulse.ts'
+
+/** The events of a channel client. */
+export interface ChannelClientEvents {
+  /** It has reached its server; each time. */
+  open: void
+  /** What the server says, as it was understood. */
+  message: ServerFrame
+  /**
+   * An attempt to connect failed, the server said what makes no sense, or something failed that
+   * nobody heard of on its channel.
+   */
+  error: WebsocketError
+  /** Its connection is lost, or was closed; each time. */
+  close: CloseReason
+}
+
+/** The private half of a channel client: what its connection, when it has one, carries. */
+export class Wire implements Line, Reader, Beating {
+  waits = 0
+  waiting = 0
+  readonly unheardOf = 'listen to `message`, even with an empty callback'
+  readonly closeTimeout: number
+  readonly #settings: ChannelClientSettings
+  readonly #signals: Signals<ChannelClientEvents>
+  /** In the order in which they came; several of a topic only while all but the last leave. */
+  readonly #channels = new Map<string, Set<ClientChannel>>()
+  #connection: WebsocketConnection | undefined
+  #pulse: Pulse | undefined
+  #bytes = 0
+  #number = 0
+  #beating: string | undefined
+
+  constructor(
+    settings: ChannelClientSettings,
+    closeTimeout: number,
+    signals: Signals<ChannelClientEvents>,
+  ) {
+    this.#settings = settings
+    this.closeTimeout = closeTimeout
+    this.#signals = signals
+  }
+
+  get connection(): WebsocketConnection | undefined {
+    return this.#connection?.isOpen === true ? this.#connection : undefined
+  }
+
+  get hearer(): Signals<ChannelClientEvents> {
+    return this.#signals
+  }
+
+  get timeout(): number {
+    return this.#settings.timeout
+  }
+
+  get replies(): boolean {
+    return this.#settings.serializer.replies
+  }
+
+  /** What waits for want of a listener is bounded elsewhere, and outlives the connection. */
+  get waitingBytes(): number {
+    return this.waiting > 0 ? this.#bytes : 0
+  }
+
+  /** Takes a connection, before its first message. */
+  connected(connection: WebsocketConnection): void {
+    connection[READ](this)
+    this.#connection = connection
+    const { signs } = this.#settings.serializer
+    const { heartbeat = signs.heartbeat } = this.#settings
+    this.#pulse = new Pulse(this, {
+      heartbeat: signs.heartbeat === false ? false : heartbeat,
+      patience: signs.clientPatience,
+    })
+    this.log('transport', `connected to ${connection.request.path}`, undefined)
+    for (const channel of this.#all()) channel.opened()
+    this.#signals.emit('open', undefined)
+  }
+
+  /** There is reason to believe that the network came back, or went. */
+  woken(): void {
+    this.#pulse?.probe()
+  }
+
+  read(data: Data, size: number): void {
+    this.#pulse?.heard()
+    const frame = this.#decoded(data)
+    if (!frame) return
+    if (frame.kind === 'heartbeatReply') {
+      if (frame.ref === this.#beating) this.#pulse?.answered()
+    } else if (frame.kind !== 'ping') this.#hand(frame, size)
+    this.#signals.emit('message', frame)
+  }
+
+  pinged(): void {
+    this.#pulse?.heard()
+  }
+
+  ended(reason: CloseReason): void {
+    this.#pulse?.stop()
+    this.#pulse = this.#connection = undefined
+    this.log('transport', `closed: ${reason.code} ${reason.description}`, reason)
+    for (const channel of this.#all()) channel.lost(reason)
+    this.#signals.emit('close', reason)
+  }
+
+  beat(): void {
+    this.#beating = this.ref()
+    this.say({ kind: 'heartbeat', ref: this.#beating })
+  }
+
+  isReading(): boolean {
+    return this.waiting === 0 || this.waits > 0
+  }
+
+  gone(what: ClientChannel | string): void {
+    if (typeof what !== 'string') {
+      const members = this.#channels.get(what.topic)
+      members?.delete(what)
+      if (members?.size === 0) this.#channels.delete(what.topic)
+      return
+    }
+    this.log('transport', what, undefined)
+    this.#connection?.[CUT]()
+  }
+
+  ref(): string {
+    return String(++this.#number)
+  }
+
+  say(frame: ClientFrame): void {
+    const data = this.#written(frame)
+    if (data === undefined) return
+    if (this.#settings.logger) this.log('push', shown(frame), frame)
+    this.#connection?.send(data)
+  }
+
+  check(frame: ClientFrame): void {
+    this.#written(frame)
+  }
+
+  again(cause: ChannelError | CloseReason, attempt: number): number | undefined {
+    const { rejoin } = this.#settings
+    if (rejoin === false) return undefined
+    const { delay = rejoinDelay, when = () => true } = rejoin === true ? {} : rejoin
+    try {
+      if (!(cause instanceof ChannelError)) return 0
+      return when(cause) ? Math.max(0, Number(delay(attempt))) : undefined
+    } catch (failure) {
+      this.#signals.failed('rejoin', failure, undefined)
+      return rejoinDelay(attempt)
+    }
+  }
+
+  log(kind: string, text: string, data: unknown): void {
+    try {
+      this.#settings.logger?.(kind, text, data)
+    } catch (failure) {
+      this.#signals.failed('logger', failure, undefined)
+    }
+  }
+
+  entering(channel: ClientChannel): void {
+    const members = this.#channels.get(channel.topic) ?? new Set<ClientChannel>()
+    for (const member of [...members]) void member.leave()
+    this.#channels.set(channel.topic, members.add(channel))
+  }
+
+  tally(waiting: number, bytes: number): void {
+    this.waiting += waiting
+    this.#bytes += bytes
+    this.#flow()
+  }
+
+  wait(step: 1 | -1): void {
+    this.waits += step
+    this.#flow()
+  }
+
+  #all(): ClientChannel[] {
+    return [...this.#channels.values()].flatMap((members) => [...members])
+  }
+
+  #hand(frame: TopicFrame, size: number): void {
+    const members = [...(this.#channels.get(frame.topic) ?? [])]
+    // All of them, as each knows what is meant for it.
+    const meant = members.filter((channel) => channel.heard(frame, size))
+    if (this.#settings.logger) {
+      this.log('receive', `${shown(frame)}${meant.length > 0 ? '' : ' (for nobody)'}`, frame)
+    }
+  }
+
+  /** What makes no sense harms nobody: it is told, and left out. */
+  #decoded(data: Data): ServerFrame | undefined {
+    try {
+      return this.#settings.serializer.client.decode(data)
+    } catch (cause) {
+      const error = cause instanceof WebsocketError ? cause : new FrameError(cause, { code: 1008 })
+      this.log('receive', error.message, error)
+      this.#signals.report(error)
+      return undefined
+    }
+  }
+
+  #written(frame: ClientFrame): Data | undefined {
+    const { client, name } = this.#settings.serializer
+    const data = client.encode(frame)
+    if (data !== undefined || frame.kind === 'heartbeat') return data
+    throw new TypeError(`${name} has no words for bytes on \`${frame.topic}\``)
+  }
+
+  /** Too much waits, or not any more. */
+  #flow(): void {
+    this.#connection?.[SIGNALS].changed()
+  }
+}
+
+function shown(frame: ClientFrame | TopicFrame): string {
+  if (frame.kind === 'heartbeat') return `heartbeat (${frame.ref})`
+  const name = frame.kind === 'push' ? frame.event : frame.kind
+  const ref = 'ref' in frame ? frame.ref : null
+  return `${frame.topic} ${name} (${frame.joinRef}, ${ref})`
+}

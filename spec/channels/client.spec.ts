@@ -1,0 +1,493 @@
+import assert from 'node:assert/strict'
+import { mock, suite, test, type TestContext } from 'node:test'
+import {
+  ChannelError,
+  ClosedError,
+  ConnectError,
+  listen,
+  once,
+  WebsocketServer,
+  type WebsocketConnection,
+} from 'simplewebsockets'
+import {
+  amber,
+  ChannelClient,
+  ChannelServer,
+  phoenix,
+  phoenixV1,
+  type ChannelClientOptions,
+  type Serializer,
+} from 'simplewebsockets/channels'
+import { cut, link } from 'simplewebsockets/testing'
+
+const URL_ = 'ws://localhost/socket'
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+interface Scene {
+  readonly server: WebsocketServer
+  readonly channels: ChannelServer
+  readonly client: ChannelClient
+  /** Connects, and gives the server's end. */
+  readonly open: () => Promise<WebsocketConnection>
+}
+
+function scene(t: TestContext, options?: ChannelClientOptions): Scene {
+  const server = new WebsocketServer({ path: '/socket' })
+  const channels = new ChannelServer(server)
+  const client = new ChannelClient({ keepaliveTimeout: false, ...options })
+  t.after(() => client.close())
+  const open = async (): Promise<WebsocketConnection> => (await link(server, client, URL_))[0]
+  return { server, channels, client, open }
+}
+
+/** A server written from the books: it says what it is told to, and keeps what it hears. */
+class Books {
+  readonly heard: unknown[][] = []
+  readonly server = new WebsocketServer()
+  connection: WebsocketConnection | undefined
+
+  constructor() {
+    listen(this.server, 'client', (connection) => {
+      this.connection = connection
+      listen(connection, 'message', (message) => {
+        this.heard.push(JSON.parse(String(message)) as unknown[])
+      })
+    })
+  }
+
+  static async meet(client: ChannelClient): Promise<Books> {
+    const books = new Books()
+    await link(books.server, client, URL_)
+    return books
+  }
+
+  /** Is what came since it was asked last. */
+  async take(): Promise<unknown[][]> {
+    await turn()
+    return this.heard.splice(0)
+  }
+
+  async say(...frames: unknown[]): Promise<void> {
+    for (const frame of frames) {
+      const isData = typeof frame === 'string' || frame instanceof Uint8Array
+      this.connection?.send(isData ? frame : JSON.stringify(frame))
+    }
+    await turn()
+  }
+
+  reply(ref: unknown, topic: string, response: unknown = {}, status = 'ok'): Promise<void> {
+    return this.say([ref, ref, topic, 'phx_reply', { status, response }])
+  }
+}
+
+const dialects: readonly Serializer[] = [phoenix, phoenixV1]
+
+for (const serializer of dialects) {
+  suite(`a channel client of ${serializer.name}`, () => {
+    test('joins, pushes, is answered, hears and leaves', async (t) => {
+      const { channels, client, open } = scene(t, { serializer })
+      const rooms = channels.topic('room:*')
+      listen(rooms, 'join', ({ channel, payload, accept }) => {
+        listen(channel.messages, 'double', ({ payload: number, reply }) => reply(number.n * 2))
+        listen(channel.messages, 'no', ({ refuse }) => refuse({ why: 'not' }))
+        accept({ hello: payload.name })
+        void channel.push('welcome', { to: payload.name })
+      })
+      const left = once(rooms, 'leave')
+      await open()
+      const room = client.channel('room:1', { name: 'ann' })
+      assert.equal(room.state, 'closed')
+      const joining = room.join()
+      assert.equal(room.state, 'joining')
+      assert.deepEqual(await joining, { hello: 'ann' })
+      assert.equal(room.state, 'joined')
+      assert.deepEqual((await once(room.messages, 'welcome')).payload, { to: 'ann' })
+      assert.equal(await room.push('double', { n: 21 }), 42)
+      await assert.rejects(room.push('no', {}), (error: ChannelError) => {
+        assert.ok(error instanceof ChannelError)
+        assert.deepEqual(
+          [error.status, error.reply, error.topic],
+          ['error', { why: 'not' }, 'room:1'],
+        )
+        return true
+      })
+      const heard = once(room.messages, 'news')
+      channels.emit('room:1', 'news', { n: 1 })
+      assert.deepEqual((await heard).payload, { n: 1 })
+      await room.leave()
+      assert.equal(room.state, 'closed')
+      assert.deepEqual(await once(room, 'close'), { code: 1000, description: 'left' })
+      assert.equal((await left).reason, 'left')
+      await assert.rejects(room.push('double', { n: 1 }), ClosedError)
+      await assert.rejects(room.join(), ClosedError)
+    })
+
+    test('joins again when the membership crashes, and when the connection is lost', async (t) => {
+      const { channels, client, open } = scene(t, {
+        serializer,
+        rejoin: { delay: () => 1 },
+        reconnect: { delay: () => 1 },
+      })
+      const rooms = channels.topic('room:*')
+      let joins = 0
+      listen(rooms, 'join', ({ channel, payload, accept }) => {
+        joins++
+        listen(channel.messages, 'crash', () => {
+          throw new Error('as asked')
+        })
+        accept(payload)
+      })
+      listen(channels, 'error', () => {})
+      await open()
+      let asked = 0
+      const room = client.channel('room:1', () => ({ asked: ++asked }))
+      assert.deepEqual(await room.join(), { asked: 1 })
+      const again = once(room, 'join')
+      await assert.rejects(room.push('crash', {}), ClosedError)
+      assert.deepEqual(await again, { asked: 2 })
+      const third = once(room, 'join')
+      const closed = once(client, 'close')
+      assert.ok(room.connection)
+      cut(room.connection)
+      assert.equal((await closed).code, 1006)
+      assert.deepEqual(await third, { asked: 3 })
+      assert.equal(joins, 3)
+    })
+  })
+}
+
+suite('a channel client', () => {
+  test('says and reads the frames that the books have', async (t) => {
+    const client = new ChannelClient({ keepaliveTimeout: false })
+    t.after(() => client.close())
+    const books = await Books.meet(client)
+    const room = client.channel('room:1', { name: 'ann' })
+    const early = room.join()
+    const waiting = room.push('first', { n: 1 })
+    assert.deepEqual(await books.take(), [['1', '1', 'room:1', 'phx_join', { name: 'ann' }]])
+    await books.reply('1', 'room:1', { id: 7 })
+    assert.deepEqual(await early, { id: 7 })
+    assert.deepEqual(await books.take(), [['1', '2', 'room:1', 'first', { n: 1 }]])
+    await books.say(['1', '2', 'room:1', 'phx_reply', { status: 'ok', response: { a: 1 } }])
+    assert.deepEqual(await waiting, { a: 1 })
+    const events: unknown[] = []
+    listen(room, 'message', ({ event, payload }) => events.push([event, payload]))
+    await books.say(
+      ['1', null, 'room:1', 'evt', { n: 1 }],
+      [null, null, 'room:1', 'evt', { n: 2 }],
+      ['0', null, 'room:1', 'evt', { n: 'of another membership' }],
+      ['1', null, 'room:2', 'evt', { n: 'of another topic' }],
+      Uint8Array.from(
+        Buffer.from('00010606 31 726f6f6d3a31 62696e617279 000102ff'.replaceAll(' ', ''), 'hex'),
+      ),
+    )
+    assert.deepEqual(events, [
+      ['evt', { n: 1 }],
+      ['evt', { n: 2 }],
+      ['binary', Uint8Array.of(0, 1, 2, 255)],
+    ])
+    const leaving = room.leave()
+    assert.equal(room.state, 'leaving')
+    assert.deepEqual(await books.take(), [['1', '3', 'room:1', 'phx_leave', {}]])
+    await books.say(
+      ['1', '3', 'room:1', 'phx_reply', { status: 'ok', response: {} }],
+      ['1', '1', 'room:1', 'phx_close', {}],
+    )
+    await leaving
+    assert.equal(room.state, 'closed')
+  })
+
+  test('sends a heartbeat when the last was answered 30 s ago, and drops a server that is silent', async (t) => {
+    mock.timers.enable({ apis: ['setTimeout'] })
+    t.after(() => mock.timers.reset())
+    const client = new ChannelClient({ keepaliveTimeout: false, reconnect: false })
+    const books = await Books.meet(client)
+    mock.timers.tick(29_999)
+    assert.deepEqual(await books.take(), [])
+    mock.timers.tick(1)
+    assert.deepEqual(await books.take(), [[null, '1', 'phoenix', 'heartbeat', {}]])
+    mock.timers.tick(20_000)
+    await books.say([null, '1', 'phoenix', 'phx_reply', { status: 'ok', response: {} }])
+    mock.timers.tick(29_999)
+    assert.deepEqual(await books.take(), [])
+    mock.timers.tick(1)
+    assert.deepEqual(await books.take(), [[null, '2', 'phoenix', 'heartbeat', {}]])
+    await books.say([null, '1', 'phoenix', 'phx_reply', { status: 'ok', response: {} }])
+    const closed = once(client, 'close')
+    mock.timers.tick(30_000)
+    assert.equal((await closed).code, 1006)
+  })
+
+  test('gives up a join after its timeout, tells the server, and joins anew', async (t) => {
+    mock.timers.enable({ apis: ['setTimeout'] })
+    t.after(() => mock.timers.reset())
+    const client = new ChannelClient({ keepaliveTimeout: false, rejoin: { delay: () => 1_000 } })
+    const books = await Books.meet(client)
+    const room = client.channel('room:1')
+    const errors: ChannelError[] = []
+    listen(room, 'error', (error) => errors.push(error as ChannelError))
+    const joining = room.join()
+    const pushed = room.push('late', {}, { timeout: 15_000 })
+    await books.take()
+    mock.timers.tick(10_000)
+    await assert.rejects(joining, { name: 'ChannelError', status: 'timeout' })
+    assert.equal(room.state, 'errored')
+    assert.deepEqual(await books.take(), [['1', '2', 'room:1', 'phx_leave', {}]])
+    await books.say(
+      ['1', '1', 'room:1', 'phx_reply', { status: 'ok', response: {} }],
+      ['1', '2', 'room:1', 'phx_reply', { status: 'ok', response: {} }],
+      ['1', '1', 'room:1', 'phx_close', {}],
+    )
+    assert.equal(room.state, 'errored')
+    mock.timers.tick(1_000)
+    assert.deepEqual(await books.take(), [['3', '3', 'room:1', 'phx_join', {}]])
+    mock.timers.tick(4_000)
+    await assert.rejects(pushed, { status: 'timeout' })
+    await books.reply('3', 'room:1')
+    assert.equal(room.state, 'joined')
+    assert.deepEqual(await books.take(), [])
+    assert.deepEqual(
+      errors.map(({ status }) => status),
+      ['timeout', 'timeout'],
+    )
+  })
+
+  test('tells why a join was refused, and tries it again unless told not to', async (t) => {
+    const { channels, client, open } = scene(t, { rejoin: { delay: () => 1 } })
+    let asked = 0
+    listen(channels.topic('room:*'), 'join', ({ accept, reject }) => {
+      if (++asked < 3) reject({ reason: 'not yet' })
+      else accept({})
+    })
+    await open()
+    const room = client.channel('room:1')
+    await assert.rejects(room.join(), {
+      name: 'ChannelError',
+      status: 'error',
+      reply: { reason: 'not yet' },
+      message: 'a join on `room:1` was answered `error`: {"reason":"not yet"}',
+    })
+    await once(room, 'join')
+    assert.equal(asked, 3)
+
+    const once_ = scene(t, { rejoin: { when: ({ status }) => status !== 'error' } })
+    listen(once_.channels.topic('room:*'), 'join', ({ reject }) => reject({ reason: 'never' }))
+    await once_.open()
+    const never = once_.client.channel('room:1')
+    await assert.rejects(never.join(), { reply: { reason: 'never' } })
+    assert.equal(never.state, 'closed')
+    await once(never, 'close')
+  })
+
+  test('a second channel of a topic leaves the first one before it joins', async (t) => {
+    const client = new ChannelClient({ keepaliveTimeout: false })
+    t.after(() => client.close())
+    const books = await Books.meet(client)
+    const first = client.channel('room:1')
+    void first.join()
+    await books.take()
+    await books.reply('1', 'room:1')
+    const second = client.channel('room:1')
+    void second.join()
+    assert.deepEqual(await books.take(), [
+      ['1', '2', 'room:1', 'phx_leave', {}],
+      ['3', '3', 'room:1', 'phx_join', {}],
+    ])
+    const heard: string[] = []
+    listen(first, 'message', () => heard.push('first'))
+    listen(second, 'message', () => heard.push('second'))
+    await books.say(
+      ['1', '2', 'room:1', 'phx_reply', { status: 'ok', response: {} }],
+      ['1', '1', 'room:1', 'phx_close', {}],
+      ['3', '3', 'room:1', 'phx_reply', { status: 'ok', response: {} }],
+      [null, null, 'room:1', 'evt', {}],
+    )
+    assert.deepEqual([first.state, second.state], ['closed', 'joined'])
+    assert.deepEqual(heard, ['second'])
+  })
+
+  test('phx_close ends a channel for good', async (t) => {
+    const client = new ChannelClient({ keepaliveTimeout: false })
+    t.after(() => client.close())
+    const books = await Books.meet(client)
+    const room = client.channel('room:1')
+    const joining = room.join()
+    await books.take()
+    await books.reply('1', 'room:1')
+    await joining
+    const pushed = room.push('a', {})
+    await books.say(['1', '1', 'room:1', 'phx_close', {}])
+    await assert.rejects(pushed, ClosedError)
+    assert.deepEqual(await once(room, 'close'), {
+      code: 1000,
+      description: 'sent out by the server',
+    })
+    await books.take()
+  })
+
+  test('bytes go and come as bytes', async (t) => {
+    const { channels, client, open } = scene(t)
+    listen(channels.topic('room:*'), 'join', ({ channel, accept }) => {
+      listen(channel.messages, 'echo', ({ payload, reply }) => reply(payload))
+      accept({})
+    })
+    await open()
+    const room = client.channel('room:1')
+    await room.join()
+    assert.deepEqual(await room.push('echo', Uint8Array.of(1, 2, 3)), Uint8Array.of(1, 2, 3))
+    assert.throws(() => room.push('echo', 1n), TypeError)
+    assert.throws(() => room.push('phx_leave', {}), TypeError)
+    assert.throws(() => room.broadcast('echo', {}), /push/)
+    assert.throws(() => client.channel('room:2').push('early', {}), /join first/)
+  })
+
+  test('in Amber it joins again after a reconnection, and pushes are done when sent', async (t) => {
+    const { channels, client, open } = scene(t, {
+      serializer: amber,
+      reconnect: { delay: () => 1 },
+    })
+    const rooms = channels.topic('room:*')
+    let joins = 0
+    listen(rooms, 'join', ({ channel, accept }) => {
+      joins++
+      listen(channel.messages, 'new', ({ payload }) => channels.emit(channel.topic, 'new', payload))
+      accept({})
+    })
+    await open()
+    const room = client.channel('room:1')
+    await room.join()
+    const heard = once(room.messages, 'new')
+    assert.equal(await room.push('new', { n: 1 }), undefined)
+    assert.deepEqual((await heard).payload, { n: 1 })
+    const again = once(room, 'join')
+    assert.ok(room.connection)
+    cut(room.connection)
+    await again
+    const reheard = once(room.messages, 'new')
+    await room.push('new', { n: 2 })
+    assert.deepEqual((await reheard).payload, { n: 2 })
+    assert.equal(joins, 2)
+    assert.throws(() => room.push('new', Uint8Array.of(1)), /Amber has no words for bytes/)
+    assert.throws(() => new ChannelClient({ serializer: amber, authToken: 'a' }), /params/)
+    await room.leave()
+  })
+
+  test('its params, token and headers are asked at every attempt, over a real socket', async (t) => {
+    const server = new WebsocketServer({ path: '/socket' })
+    const channels = new ChannelServer(server)
+    channels.topic('*')
+    t.after(() => server.close())
+    const { port } = await server.serve(0)
+    let count = 0
+    const client = new ChannelClient({
+      params: () => Promise.resolve({ a: ++count, nested: { b: [1, 2] } }),
+      authToken: () => `token ${count}`,
+      headers: { 'x-mine': 'yes' },
+      reconnect: { delay: () => 1 },
+    })
+    t.after(() => client.close())
+    const first = once(server, 'client')
+    await client.open(`ws://localhost:${port}/socket`)
+    assert.ok(client.isOpen)
+    const { request } = await first
+    assert.equal(
+      request.url,
+      '/socket/websocket?a=1&nested%5Bb%5D%5B%5D=1&nested%5Bb%5D%5B%5D=2&vsn=2.0.0',
+    )
+    assert.equal(request.headers['x-mine'], 'yes')
+    assert.match(String(request.token()), /^token \d$/)
+    const second = once(server, 'client')
+    const opened = once(client, 'open')
+    await (await first).close(1000)
+    assert.match((await second).request.url, /\?a=2&/)
+    await opened
+  })
+
+  test('an attempt that fails is an error, and giving up rejects', async () => {
+    const server = new WebsocketServer({ path: '/socket', authorize: () => false })
+    new ChannelServer(server)
+    const client = new ChannelClient()
+    const heard = once(client, 'error')
+    await assert.rejects(link(server, client, URL_), ConnectError)
+    assert.ok((await heard) instanceof ConnectError)
+    await assert.rejects(new ChannelClient().open('nonsense'), ConnectError)
+  })
+
+  test('an unknown option is refused, with the nearest', () => {
+    assert.throws(() => new ChannelClient({ timeOut: 1 } as object), /did you mean `timeout`/)
+    assert.throws(
+      () => new ChannelClient({ rejoin: { wehn: () => true } } as object),
+      /rejoin\.when/,
+    )
+    assert.throws(() => new ChannelClient({ timeout: 0 }), /`timeout`/)
+  })
+})
+
+suite('what a server may say that it should not', () => {
+  const wrongs: readonly (readonly [what: string, frame: unknown, isError: boolean])[] = [
+    ['no JSON', 'oops', true],
+    ['no array', {}, true],
+    ['too few', ['1', '1', 'room:1', 'evt'], true],
+    ['a ref that is a number', ['1', 1, 'room:1', 'evt', {}], true],
+    ['a topic that is none', ['1', '1', 7, 'evt', {}], true],
+    ['a reply of nothing', ['1', '1', 'room:1', 'phx_reply', null], true],
+    ['a reply without status', ['1', '1', 'room:1', 'phx_reply', {}], true],
+    ['a join', ['1', '1', 'room:1', 'phx_join', {}], true],
+    ['bytes of no kind', Uint8Array.of(9, 9, 9), true],
+    ['no bytes', new Uint8Array(0), true],
+    ['bytes cut short', Uint8Array.of(0, 255, 255, 255), true],
+    ['nested too deep', `["1",null,"room:1","evt",${'['.repeat(600)}${']'.repeat(600)}]`, true],
+    ['an answer to nothing', ['1', '99', 'room:1', 'phx_reply', { status: 'ok' }], false],
+    ['the join answered again', ['1', '1', 'room:1', 'phx_reply', { status: 'error' }], false],
+    ['a heartbeat answered unasked', [null, '5', 'phoenix', 'phx_reply', { status: 'ok' }], false],
+    ['the crash of another', ['0', '0', 'room:1', 'phx_error', {}], false],
+    ['the end of another', ['0', '0', 'room:1', 'phx_close', {}], false],
+    ['an event of no payload', ['1', null, 'room:1', 'evt', null], false],
+    ['an event named close', ['1', null, 'room:1', 'close', {}], false],
+  ]
+  for (const [what, frame, isError] of wrongs) {
+    test(`${what}: ${isError ? 'an error' : 'nothing'}, and the channel goes on`, async (t) => {
+      const client = new ChannelClient({ keepaliveTimeout: false })
+      t.after(() => client.close())
+      const books = await Books.meet(client)
+      const room = client.channel('room:1')
+      const joining = room.join()
+      await books.take()
+      await books.reply('1', 'room:1')
+      await joining
+      let errors = 0
+      listen(client, 'error', () => errors++)
+      listen(room, 'close', () => assert.fail('closed'))
+      listen(room, 'message', () => {})
+      await books.say(frame)
+      assert.equal(errors, isError ? 1 : 0)
+      assert.equal(room.state, 'joined')
+      const pushed = room.push('still', {})
+      const [sent] = await books.take()
+      await books.say(['1', sent?.[1], 'room:1', 'phx_reply', { status: 'ok', response: 1 }])
+      await books.say(['1', sent?.[1], 'room:1', 'phx_reply', { status: 'error', response: 2 }])
+      assert.equal(await pushed, 1)
+      assert.ok(client.isOpen)
+    })
+  }
+
+  test('more than anybody listens to is dropped, told once, and the connection goes on', async (t) => {
+    const client = new ChannelClient({ keepaliveTimeout: false })
+    t.after(() => client.close())
+    const books = await Books.meet(client)
+    const room = client.channel('room:1')
+    const joining = room.join()
+    await books.take()
+    await books.reply('1', 'room:1')
+    await joining
+    const errors: string[] = []
+    listen(room, 'error', ({ message }) => errors.push(message))
+    for (let n = 0; n < 3_000; n++) await books.say([null, null, 'room:1', 'evt', { n }])
+    assert.equal(errors.length, 1)
+    assert.match(String(errors[0]), /listen to `message`/)
+    const heard: unknown[] = []
+    listen(room.messages, 'evt', ({ payload }) => heard.push(payload.n))
+    await turn()
+    assert.deepEqual([heard.length, heard[0], client.isOpen], [1_000, 0, true])
+  })
+})

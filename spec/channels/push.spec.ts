@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict'
+import { mock, test, type TestContext } from 'node:test'
+import { ChannelError, ClosedError } from '../../lib/errors.ts'
+import { Pushes, refusal } from '../../lib/channels/push.ts'
+
+interface Scene {
+  readonly pushes: Pushes
+  readonly sent: string[]
+  readonly errors: ChannelError[]
+  readonly waits: () => number
+}
+
+/** Pushes of nobody, on a virtual clock; `ref` makes their refs. */
+function scene(t: TestContext, ref: (count: number) => string | undefined = String): Scene {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.after(() => mock.timers.reset())
+  const sent: string[] = []
+  const errors: ChannelError[] = []
+  let waits = 0
+  const pushes = new Pushes({
+    topic: 'room:1',
+    send: ({ event }) => ref(sent.push(event)),
+    refused: (error) => errors.push(error),
+    wait: (step) => {
+      waits += step
+    },
+  })
+  return { pushes, sent, errors, waits: () => waits }
+}
+
+test('a push is settled by the reply of its ref, once', async (t) => {
+  const { pushes, waits } = scene(t)
+  const pushed = pushes.add({ event: 'a', payload: {} }, 100, true)
+  assert.equal(waits(), 1)
+  assert.equal(pushes.answer('2', 'ok', 'another'), false)
+  assert.equal(pushes.answer('1', 'ok', 'mine'), true)
+  assert.equal(pushes.answer('1', 'error', 'again'), false)
+  assert.equal(await pushed, 'mine')
+  assert.equal(waits(), 0)
+})
+
+test('a status other than ok rejects with it, and with the reply', async (t) => {
+  const { pushes, errors } = scene(t)
+  const pushed = pushes.add({ event: 'a', payload: {} }, 100, true)
+  pushes.answer('1', 'later', { in: 5 })
+  const error: unknown = await pushed.catch((cause: unknown) => cause)
+  assert.ok(error instanceof ChannelError)
+  assert.deepEqual([error.status, error.reply, error.topic], ['later', { in: 5 }, 'room:1'])
+  assert.deepEqual(errors, [error])
+})
+
+test('what waits goes out in order, and its time has run meanwhile', async (t) => {
+  const { pushes, sent, waits } = scene(t)
+  const first = pushes.add({ event: 'a', payload: {} }, 100, false)
+  const second = pushes.add({ event: 'b', payload: {} }, 50, false)
+  const third = pushes.add({ event: 'c', payload: {} }, 100, false)
+  mock.timers.tick(60)
+  await assert.rejects(second, { status: 'timeout', message: /`b` on `room:1` within 50 ms/ })
+  pushes.flush()
+  assert.deepEqual(sent, ['a', 'c'])
+  pushes.answer('1', 'ok', 1)
+  assert.equal(await first, 1)
+  mock.timers.tick(40)
+  await assert.rejects(third, { status: 'timeout' })
+  assert.equal(waits(), 0)
+})
+
+test('without replies a push is done when it is sent', async (t) => {
+  const { pushes } = scene(t, () => undefined)
+  const waiting = pushes.add({ event: 'a', payload: {} }, 100, false)
+  assert.equal(await pushes.add({ event: 'b', payload: {} }, 100, true), undefined)
+  pushes.flush()
+  assert.equal(await waiting, undefined)
+})
+
+test('those that were sent and those that were not fail apart', async (t) => {
+  const { pushes, waits } = scene(t)
+  const sent = pushes.add({ event: 'a', payload: {} }, 100, true)
+  const waiting = pushes.add({ event: 'b', payload: {} }, 100, false)
+  pushes.failSent(new ClosedError('gone'))
+  await assert.rejects(sent, ClosedError)
+  assert.equal(waits(), 0)
+  pushes.failWaiting(new ClosedError('over'))
+  await assert.rejects(waiting, /over/)
+})
+
+test('no more than 10,000 wait', async (t) => {
+  const { pushes } = scene(t)
+  for (let count = 0; count < 10_000; count++)
+    void pushes.add({ event: 'a', payload: {} }, 9, false)
+  await assert.rejects(pushes.add({ event: 'a', payload: {} }, 9, false), ChannelError)
+})
+
+test('one that can no longer be said is rejected, and the others go out', async (t) => {
+  const { pushes, sent } = scene(t, (count) => {
+    if (count === 1) throw new TypeError('it has changed')
+    return String(count)
+  })
+  const wrong = pushes.add({ event: 'a', payload: {} }, 100, false)
+  const right = pushes.add({ event: 'b', payload: {} }, 100, false)
+  pushes.flush()
+  await assert.rejects(wrong, /changed/)
+  pushes.answer('2', 'ok', 'yes')
+  assert.equal(await right, 'yes')
+  assert.deepEqual(sent, ['a', 'b'])
+})
+
+test('what a server says is cut in a message for humans', () => {
+  const error = refusal('a join', { topic: 'a', status: 'error', reply: 'x'.repeat(10_000) })
+  assert.ok(error.message.length < 300)
+})

@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { changesIn, diffIn, Roster, written, type Witness } from '../../lib/channels/roster.ts'
+
+const meta = (ref: string, more: object = {}): Record<string, unknown> => ({
+  phx_ref: ref,
+  ...more,
+})
+
+function witness(): { story: unknown[]; seen: Witness } {
+  const story: unknown[] = []
+  const refs = (metas: readonly Record<string, unknown>[]): unknown[] =>
+    metas.map(({ phx_ref }) => phx_ref)
+  return {
+    story,
+    seen: {
+      joined: (key, metas, before) => story.push(['join', key, refs(metas), refs(before)]),
+      left: (key, metas, after) => story.push(['leave', key, refs(metas), refs(after)]),
+    },
+  }
+}
+
+test('a state is told as what is new, and then as what is gone', () => {
+  const roster = new Roster()
+  const { story, seen } = witness()
+  roster.become(
+    [
+      ['ann', [meta('1'), meta('2')]],
+      ['bob', [meta('3')]],
+    ],
+    seen,
+  )
+  story.length = 0
+  roster.become(
+    [
+      ['ann', [meta('2'), meta('4')]],
+      ['cid', [meta('5')]],
+    ],
+    seen,
+  )
+  assert.deepEqual(story, [
+    ['join', 'ann', ['4'], ['1', '2']],
+    ['join', 'cid', ['5'], []],
+    ['leave', 'ann', ['1'], ['2', '4']],
+    ['leave', 'bob', ['3'], []],
+  ])
+  assert.deepEqual(
+    [...roster].map(([key, metas]) => [key, metas.length]),
+    [
+      ['ann', 2],
+      ['cid', 1],
+    ],
+  )
+})
+
+test('joins come after those that are there, and one of the same ref takes its place', () => {
+  const roster = new Roster()
+  roster.join('ann', [meta('1', { old: true }), meta('2')])
+  roster.join('ann', [meta('3'), meta('1', { new: true })])
+  assert.deepEqual(roster.get('ann'), [meta('2'), meta('3'), meta('1', { new: true })])
+})
+
+test('unknown leaves are skipped, and a key without metas is gone', () => {
+  const roster = new Roster()
+  const { story, seen } = witness()
+  roster.join('ann', [meta('1')])
+  roster.leave('ann', [meta('9')], seen)
+  roster.leave('nobody', [meta('1')], seen)
+  assert.deepEqual(story, [])
+  roster.leave('ann', [meta('1')], seen)
+  assert.deepEqual([roster.size, story], [0, [['leave', 'ann', ['1'], []]]])
+})
+
+test('a key is a key, whatever it is called', () => {
+  const keys = ['__proto__', 'constructor', 'toString', '', 'hasOwnProperty']
+  const state = JSON.stringify(written(keys.map((key) => [key, [meta(key)]])))
+  const changes = changesIn(JSON.parse(state))
+  assert.deepEqual(
+    changes?.map(([key]) => key),
+    keys,
+  )
+  const roster = new Roster()
+  roster.become(changes ?? [], {})
+  assert.deepEqual(
+    [...roster].map(([key]) => key),
+    keys,
+  )
+  assert.deepEqual(roster.get('valueOf'), [])
+})
+
+for (const wrong of [
+  null,
+  1,
+  'a',
+  [],
+  { ann: null },
+  { ann: {} },
+  { ann: { metas: {} } },
+  { ann: { metas: [1] } },
+]) {
+  test(`${JSON.stringify(wrong)} says nothing about who is here`, () => {
+    if (!Array.isArray(wrong) || wrong.length > 0) assert.equal(changesIn(wrong), undefined)
+    assert.equal(diffIn({ joins: wrong, leaves: {} }), undefined)
+    assert.equal(diffIn(wrong), undefined)
+  })
+}
+
+test('100,000 metas of one key, and a million keys, take no time that grows faster', () => {
+  const roster = new Roster()
+  for (let n = 0; n < 100_000; n++) roster.join('ann', [meta(String(n))])
+  for (let n = 0; n < 100_000; n++) roster.leave('ann', [meta(String(n))])
+  assert.equal(roster.size, 0)
+  const many = Array.from({ length: 1_000_000 }, (_, n) => [String(n), [meta(String(n))]] as const)
+  roster.become(many, {})
+  assert.equal(roster.size, 1_000_000)
+  roster.become([], {})
+  assert.equal(roster.size, 0)
+})
