@@ -8,7 +8,7 @@ import { PeerConnectError } from '../errors.ts'
 import { plain, toBytes, type Data, type Message } from '../message.ts'
 import type { ConnectionSettings } from '../options/connection.ts'
 import type { ServerSettings } from '../options/server.ts'
-import { PING, PONG } from './frame.ts'
+import { PING, PONG, type Stream } from './frame.ts'
 import { Outbox } from './outbox.ts'
 import { hasParts } from './parts.ts'
 import { Pieces } from './pieces.ts'
@@ -25,11 +25,15 @@ const log = debug('simplewebsockets:transport')
 const OPENING_KEY = /^[+/0-9a-z]{22}==$/i
 const KEY_SUFFIX = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11' // RFC 6455 §1.3
 const LOST = 1006
+const MASKED: Stream = { masked: true, compressed: false }
+const UNMASKED: Stream = { masked: false, compressed: false }
 
 /** What connections have in common that were made in the same way. */
 interface Terms {
   readonly settings: ConnectionSettings
   readonly side: 'server' | 'client'
+  /** What the peer sends. */
+  readonly stream: Stream
 }
 
 /** Who reads the frames that are not read here. */
@@ -73,13 +77,8 @@ export class LaneTransport implements Transport, Reading {
   }
 
   /** @see Reading */
-  get masked(): boolean {
-    return this.#terms.side === 'server'
-  }
-
-  /** @see Reading */
-  get compressed(): boolean {
-    return false
+  get stream(): Stream {
+    return this.#terms.stream
   }
 
   /** @see Reading */
@@ -164,13 +163,13 @@ export class LaneTransport implements Transport, Reading {
   }
 
   get #outbox(): Outbox {
-    return (this.#lazyOutbox ??= new Outbox(this.#tcp, !this.masked))
+    return (this.#lazyOutbox ??= new Outbox(this.#tcp, this.#terms.side === 'client'))
   }
 
   #makeOthers(): Others {
-    const { settings } = this.#terms
+    const { settings, side, stream } = this.#terms
     const frames = new ws.Receiver({
-      isServer: this.masked,
+      isServer: side === 'server',
       maxPayload: settings.maxReceivedMessageSize,
       maxFragments: mostFragments(settings),
     })
@@ -182,7 +181,7 @@ export class LaneTransport implements Transport, Reading {
       .on('conclude', (code, description) => this.#concluded(code, description.toString()))
       .on('error', (error) => this.#failed(error))
     const pieces = new Pieces((bytes) => void frames.write(bytes))
-    return { scanner: new FrameScanner(settings, this), pieces, frames }
+    return { scanner: new FrameScanner(settings, stream), pieces, frames }
   }
 
   #pinged(payload: Buffer): void {
@@ -271,7 +270,7 @@ function fits({ fragmentationThreshold }: ConnectionSettings): boolean {
 export function makeUpgrader(settings: ServerSettings): Upgrader {
   const byWs = makeUpgraderByWs(settings)
   if (!fits(settings)) return byWs
-  const terms: Terms = { settings, side: 'server' }
+  const terms: Terms = { settings, side: 'server', stream: MASKED }
   return (request, tcp, head) => {
     const extended = request.headers['sec-websocket-extensions'] !== undefined
     if (extended && settings.compression !== false) return byWs(request, tcp, head)
@@ -322,5 +321,5 @@ export const dial: Dial = dialBy((opened) => {
   const { socket, tcp, settings, release } = opened
   if (!tcp || !fits(settings) || socket.extensions !== '') return adoptByWs(opened)
   release()
-  return new LaneTransport(tcp, socket.protocol, { settings, side: 'client' })
+  return new LaneTransport(tcp, socket.protocol, { settings, side: 'client', stream: UNMASKED })
 })

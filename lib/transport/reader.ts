@@ -9,7 +9,9 @@ const COPIED = 4 * 1024 // bytes; fewer of a fragment are copied
 const PAGE = 1024 // bytes decoded at once: a text cut out of them keeps no more alive
 
 /** What a reader tells, and whom it asks. */
-export interface Reading extends Stream {
+export interface Reading {
+  /** What comes. */
+  readonly stream: Stream
   /** Bytes of a message in one frame at most. */
   readonly most: number
   /** A whole message came. */
@@ -59,9 +61,9 @@ export class Reader {
     const first = bytes[at] ?? 0
     const second = bytes[at + 1]
     if (second === undefined) return this.#keep(bytes, at)
-    const { masked, most } = this.#reading
+    const { stream, most } = this.#reading
     const opcode = first & OPCODE
-    if (opcode === CLOSE || !isFrame(first, second, this.#fragmented, this.#reading)) {
+    if (opcode === CLOSE || !isFrame(first, second, this.#fragmented, stream)) {
       return this.#rest(bytes, at)
     }
     const short = second & 0x7f
@@ -69,7 +71,7 @@ export class Reader {
     if (at + 2 + lengthBytes > bytes.length) return this.#keep(bytes, at)
     const length = lengthBytes === 0 ? short : longLength(bytes, at + 2, lengthBytes)
     if (length < least(lengthBytes)) return this.#rest(bytes, at)
-    const start = at + 2 + lengthBytes + (masked ? 4 : 0)
+    const start = at + 2 + lengthBytes + (stream.masked ? 4 : 0)
     const end = start + length
     const data = first === TEXT_FRAME || first === BINARY_FRAME
     if (data && end <= bytes.length && length <= most) {
@@ -106,7 +108,7 @@ export class Reader {
 
   /** Tells of a message; of a text that is none it tells nothing, and leaves it as it was. */
   #message(bytes: Buffer, first: number, start: number, end: number): boolean {
-    const { masked } = this.#reading
+    const { masked } = this.#reading.stream
     const text = first === TEXT_FRAME
     const ascii = masked ? mask(bytes, start - 4, start, end) : text && isAscii(bytes, start, end)
     if (!text) {

@@ -153,7 +153,8 @@ await attempt('`drain`, after much was sent', async () => {
   const connection = await open('a')
   listen(connection, 'message', () => {})
   let sent = 0
-  while (connection.send(new Uint8Array(1 << 20))) if (++sent === 14) return 'it takes all there is'
+  // A runtime that writes at once may find a network that takes all there is: then nothing drains.
+  while (connection.send(new Uint8Array(1 << 20))) if (++sent === 14) return undefined
   await once(connection, 'drain')
   return differs(connection.bufferedAmount, 0)
 })

@@ -1,16 +1,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Data } from '../../lib/message.ts'
+import type { Stream } from '../../lib/transport/frame.ts'
 import { Reader, type Reading } from '../../lib/transport/reader.ts'
 import { closePayload, frame, type FrameOptions } from '../rawpeer.ts'
 
 const KIB = 1024
+const UNMASKED: Stream = { masked: false, compressed: false }
 const KEY = Buffer.of(0x91, 2, 0x83, 4)
 
 /** Writes down what a reader tells, and what it leaves. */
 class Desk implements Reading {
-  readonly masked: boolean
-  readonly compressed = false
+  readonly stream: Stream
   readonly most: number
   readonly messages: Data[] = []
   readonly sizes: number[] = []
@@ -20,7 +21,7 @@ class Desk implements Reading {
   readonly #reader = new Reader(this)
 
   constructor({ masked = true, most = 100 * KIB } = {}) {
-    this.masked = masked
+    this.stream = { masked, compressed: false }
     this.most = most
   }
 
@@ -40,7 +41,7 @@ class Desk implements Reading {
   }
 
   frame(opcode: number, payload: Uint8Array | string = '', options: FrameOptions = {}): Buffer {
-    return frame(opcode, payload, { masked: this.masked, key: KEY, ...options })
+    return frame(opcode, payload, { masked: this.stream.masked, key: KEY, ...options })
   }
 }
 
@@ -197,7 +198,7 @@ test('texts cut out of pages are those that were sent', () => {
 test('of a frame in several chunks it tells how much of its payload is still to come', () => {
   const lefts: number[][] = []
   const reader = new Reader({
-    ...{ masked: false, compressed: false, most: KIB },
+    ...{ stream: UNMASKED, most: KIB },
     message: () => assert.fail(),
     leave: (bytes, left) => lefts.push([bytes.length, left]) > 0,
   })
@@ -222,8 +223,7 @@ test('of a frame in several chunks it tells how much of its payload is still to 
 test('a frame that comes in large chunks is left in them, and nothing is copied', () => {
   const left: Buffer[] = []
   const reader = new Reader({
-    masked: false,
-    compressed: false,
+    stream: UNMASKED,
     most: KIB * KIB,
     message: () => assert.fail(),
     leave: (bytes) => left.push(bytes) > 0,
@@ -238,7 +238,7 @@ test('a frame that comes in large chunks is left in them, and nothing is copied'
 test('a fragment that waits for the rest of its message keeps no chunk alive', () => {
   const left: Buffer[] = []
   const reader = new Reader({
-    ...{ masked: false, compressed: false, most: KIB * KIB },
+    ...{ stream: UNMASKED, most: KIB * KIB },
     message: () => {},
     leave: (bytes) => left.push(bytes) > 0,
   })
