@@ -26,7 +26,7 @@ import type { RequestDetails, RequestSource } from './request.ts'
 import { Rooms, type Room } from './room.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
 import type { Transport } from './transport/transport.ts'
-import type { Upgrader } from './transport/ws.ts'
+import type { Upgrader } from './transport/upgrader.ts'
 import { claimUpgrades, type Door } from './upgrades.ts'
 
 const log = debug('simplewebsockets:server')

@@ -53,6 +53,7 @@ const rows: readonly (readonly string[])[] = [
   ],
   [
     'transport/ws',
+    'transport/wsoptions',
     'transport/browser',
     'transport/memory',
     'signals',
@@ -62,6 +63,8 @@ const rows: readonly (readonly string[])[] = [
     'channels/mail',
     'channels/gate',
   ],
+  ['transport/dialler', 'transport/upgrader'],
+  ['transport/reference'],
   ['transport/lane'],
   [
     'listen',
@@ -125,7 +128,13 @@ test('mitt is known to signals.ts alone, and ws to its transports', () => {
   const users = (name: string): string[] =>
     imports.filter(({ to }) => to === name).map(({ from }) => from)
   assert.deepEqual(users('mitt'), ['signals'])
-  assert.deepEqual(users('ws').sort(), ['transport/lane', 'transport/parts', 'transport/ws'])
+  assert.deepEqual(users('ws').sort(), [
+    'transport/lane',
+    'transport/parts',
+    'transport/upgrader',
+    'transport/ws',
+    'transport/wsoptions',
+  ])
 })
 
 test('the words of Phoenix are known to channels/phoenix.ts alone', () => {
@@ -155,7 +164,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|room|allowance|backplane|http|origin|options\/(server|node|wire)|transport\/(ws|lane|memory)|channels\/(server|peer|membership|topic|broadcast|options))$/.test(
+    /^(server|room|allowance|backplane|http|origin|options\/(server|node|wire)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|broadcast|options))$/.test(
       to,
     ),
   )

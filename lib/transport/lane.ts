@@ -10,15 +10,16 @@ import type { ConnectionSettings } from '../options/connection.ts'
 import type { ServerSettings } from '../options/server.ts'
 import { PING, PONG, type Stream } from './frame.ts'
 import { Outbox } from './outbox.ts'
+import { adoptByWs, dialBy } from './dialler.ts'
 import { hasParts } from './parts.ts'
 import { Pieces } from './pieces.ts'
 import { Pongs } from './pongs.ts'
 import { Reader, type Reading } from './reader.ts'
 import { FrameScanner, mostFragments } from './scanner.ts'
 import type { Dial, Receiver, Transport } from './transport.ts'
-import { adoptByWs, dialBy, makeUpgrader as makeUpgraderByWs, type Upgrader } from './ws.ts'
+import { makeUpgrader as makeUpgraderByWs, type Upgrader } from './upgrader.ts'
 
-export { onWake } from './ws.ts'
+export { onWake } from './reference.ts'
 
 const log = debug('simplewebsockets:transport')
 

@@ -1,30 +1,15 @@
-import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
-import type { Socket as TcpSocket } from 'node:net'
-import type { Duplex } from 'node:stream'
 import debug from 'debug'
-import { extension, WebSocket, WebSocketServer, type PerMessageDeflateOptions } from 'ws'
+import { WebSocket } from 'ws'
 import { messageTooBig, type CloseReason } from '../close.ts'
-import { ConnectError, PeerConnectError } from '../errors.ts'
 import { Message, mostBytes, plain, toBytes, type Data } from '../message.ts'
 import type { ConnectionSettings } from '../options/connection.ts'
-import type { ServerSettings } from '../options/server.ts'
-import {
-  agreement,
-  deflated,
-  EXTENSION,
-  makesSense,
-  MOST_DEFLATED,
-  thresholdOf,
-  type Agreement,
-} from './deflate.ts'
+import { deflated, EXTENSION, MOST_DEFLATED, thresholdOf, type Agreement } from './deflate.ts'
 import { BINARY, COMPRESSED, TEXT } from './frame.ts'
 import { Inflater } from './inflater.ts'
-import { HiddenTcp } from './hidden.ts'
 import { frameOf, Outbox, type Tcp } from './outbox.ts'
-import type { Parameters } from './parts.ts'
 import { Pongs } from './pongs.ts'
-import { FrameScanner, mostFragments } from './scanner.ts'
-import type { Dial, OnWake, Receiver, Transport } from './transport.ts'
+import { FrameScanner } from './scanner.ts'
+import type { Receiver, Transport } from './transport.ts'
 
 const log = debug('simplewebsockets:transport')
 
@@ -32,10 +17,7 @@ const AS_TEXT = { binary: false }
 const AS_BINARY = { binary: true }
 const NOTHING = Buffer.alloc(0)
 const LARGEST_WINDOW = 15
-const MOST_OF_WS = 2 ** 31 - 1
 const NO_CODE = 1005
-const MOST_BODY = 4 * 1024 // bytes kept of what a server says instead of 101
-const BODY_TIMEOUT = 1_000
 
 // What there is to say where the bytes of TCP don't come by here, as in Bun.
 const UNSEEN: CloseReason = {
@@ -44,7 +26,7 @@ const UNSEEN: CloseReason = {
 }
 
 /** A `ws` socket that leaves the answer to the peer's close frame, or to a bad one, to its transport. */
-class Socket extends WebSocket {
+export class Socket extends WebSocket {
   transport: WsTransport | undefined
   /** What was agreed on, by name: `ws` has no public way to it. */
   declare readonly _extensions?: Readonly<Record<string, Extension>>
@@ -84,7 +66,7 @@ interface Extension {
 type Decompressed = (error: Error | null, data: Buffer) => void
 
 /** What connections have in common that were made in the same way. */
-interface Terms {
+export interface Terms {
   readonly settings: ConnectionSettings
   readonly side: 'server' | 'client'
   /** How messages may be compressed for many peers at once. */
@@ -391,221 +373,4 @@ function own(message: Data | Message): Uint8Array {
 
 function isText(message: Data | Message): boolean {
   return typeof message === 'string' || (message instanceof Message && message.isText)
-}
-
-/**
- * Turns the request for an upgrade into a transport, which must be started in the same turn.
- *
- * @throws PeerConnectError 400 where it asks for what makes no sense, 0 where the peer has gone.
- */
-export type Upgrader = (request: IncomingMessage, tcp: Duplex, head: Buffer) => Transport
-
-/** Makes what turns the requests of one server into transports. */
-export function makeUpgrader(settings: ServerSettings): Upgrader {
-  const server = new WebSocketServer({
-    ...shared(settings),
-    noServer: true,
-    clientTracking: false,
-    WebSocket: Socket,
-    handleProtocols: (offered) =>
-      [...offered].find((name) => settings.protocols.includes(name)) ?? false,
-  })
-  const outcomes: (WebSocket | Error)[] = [] // `ws` answers in the same turn, if the peer is there
-  server.on('wsClientError', (error) => void outcomes.push(error))
-  const plain: Terms = { settings, side: 'server', agreement: undefined, framing: true }
-  const extended: Terms = { ...plain, framing: false } // only `ws` knows how
-  const agreements = new Map<number, Terms>()
-  const termsOf = (headers: readonly string[]): Terms => {
-    const agreed = agreement(headers)
-    if (!agreed) return extended
-    const { windowBits } = agreed
-    const terms = agreements.get(windowBits) ?? { ...plain, agreement: agreed }
-    agreements.set(windowBits, terms)
-    return terms
-  }
-  let answered: readonly string[] = []
-  if (settings.compression !== false) server.on('headers', (headers) => (answered = headers))
-  return (request, tcp, head) => {
-    if (settings.compression !== false) decline(request)
-    server.handleUpgrade(request, tcp, head, (socket) => void outcomes.push(socket))
-    const outcome = outcomes.pop()
-    if (outcome instanceof Socket) {
-      const terms = outcome.extensions === '' ? plain : termsOf(answered)
-      return new WsTransport(outcome, request.socket, terms)
-    }
-    throw outcome instanceof Error
-      ? new PeerConnectError(outcome.message, { status: 400 })
-      : new PeerConnectError('the peer has left', { status: 0 })
-  }
-}
-
-/** Takes the offers off a request that make no sense: `ws` would refuse it, RFC 7692 §7.1 doesn't. */
-function decline({ headers }: IncomingMessage): void {
-  const offers = listed(headers)
-  const sensible = offers.filter((offer) => makesSense(offer, 'client'))
-  if (sensible.length === offers.length) return
-  headers['sec-websocket-extensions'] = extension.format({ [EXTENSION]: sensible })
-  if (sensible.length === 0) delete headers['sec-websocket-extensions']
-}
-
-/** Reads what is said of the extension; nothing where that is no list, which `ws` refuses. */
-function listed(headers: IncomingHttpHeaders): readonly Parameters[] {
-  const { 'sec-websocket-extensions': header } = headers
-  try {
-    return header === undefined ? [] : (extension.parse(header)[EXTENSION] ?? [])
-  } catch {
-    return []
-  }
-}
-
-/** A connection that `ws` has opened as a client. */
-export interface Opened {
-  readonly socket: Socket
-  /** Nothing where the runtime keeps its own to itself. */
-  readonly tcp: TcpSocket | undefined
-  readonly settings: ConnectionSettings
-  /** Takes what `ws` listens to off the TCP socket. */
-  readonly release: () => void
-}
-
-/** Dials with `ws`, and makes a transport of what comes of it; it throws for what it can't dial. */
-export function dialBy(adopt: (opened: Opened) => Transport): Dial {
-  return ({ url, protocols, headers, settings }, { opened, failed }) => {
-    const { agent, tls } = settings
-    const socket = new Socket(url, [...protocols], {
-      ...tls,
-      ...shared(settings),
-      headers: { ...headers },
-      ...(agent && { agent }),
-    })
-    let tcp: TcpSocket | undefined
-    let release = (): void => {}
-    let done = false
-    const giveUp = (): void => {
-      done = true
-      socket.terminate()
-    }
-    const fail = (error: ConnectError): void => {
-      if (done) return
-      giveUp()
-      failed(error)
-    }
-    socket
-      .on('error', (cause) => fail(new ConnectError(cause)))
-      .on('unexpected-response', (_, response) => refusal(response, fail))
-      .on('upgrade', ({ headers, socket }) => {
-        const [answer, ...others] = listed(headers)
-        if (others.length > 0 || (answer && !makesSense(answer, 'server'))) {
-          const header = headers['sec-websocket-extensions']
-          fail(
-            new ConnectError(
-              `the server answered with Sec-WebSocket-Extensions that make no sense: ${header}`,
-            ),
-          )
-          return
-        }
-        tcp = socket
-        release = releaser(tcp)
-      })
-      .on('open', () => {
-        done = true
-        socket.removeAllListeners()
-        opened(adopt({ socket, tcp, settings, release }))
-      })
-    return giveUp
-  }
-}
-
-/** Makes what removes the listeners that a TCP socket gets from now on; Bun doesn't tell of its own. */
-function releaser(tcp: TcpSocket | undefined): () => void {
-  if (!tcp) return () => {}
-  const before = ['data', 'end', 'close', 'error'].map(
-    (event) => [event, new Set(tcp.listeners(event))] as const,
-  )
-  return () => {
-    for (const [event, known] of before) {
-      for (const listener of tcp.listeners(event)) {
-        if (!known.has(listener)) tcp.off(event, listener as () => void)
-      }
-    }
-  }
-}
-
-/** Reaches for a server with `ws`. */
-export const dial: Dial = dialBy(adoptByWs)
-
-/** Leaves a connection to `ws`. */
-export function adoptByWs({ socket, tcp, settings }: Opened): Transport {
-  const terms: Terms = { settings, side: 'client', agreement: undefined, framing: false }
-  return new WsTransport(socket, tcp ?? new HiddenTcp(socket), terms)
-}
-
-/** Calls back never: a process is told nothing of the network, and finds out by trying. */
-export const onWake: OnWake = () => () => {}
-
-/** The options of `ws` that both sides have. */
-function shared(settings: ConnectionSettings): {
-  maxPayload: number
-  maxFragments: number
-  autoPong: boolean
-  perMessageDeflate: false | PerMessageDeflateOptions
-} {
-  return {
-    maxPayload: mostPayload(settings),
-    maxFragments: mostFragments(settings),
-    autoPong: false,
-    perMessageDeflate: deflation(settings.compression),
-  }
-}
-
-/** Is how many bytes a message may take as it comes: compressing makes some longer. */
-function mostPayload({ compression, maxReceivedMessageSize: most }: ConnectionSettings): number {
-  if (compression === false) return most
-  return Math.min(most + Math.ceil(most / 8) + 1024, MOST_OF_WS)
-}
-
-/** Keeps no context from one message to the next: it would cost each connection 227 KiB. */
-function deflation(
-  compression: ConnectionSettings['compression'],
-): false | PerMessageDeflateOptions {
-  if (compression === false) return false
-  const { threshold = 1024, ...zlib } = compression === true ? {} : compression
-  return {
-    serverNoContextTakeover: true,
-    clientNoContextTakeover: true,
-    threshold,
-    zlibDeflateOptions: Object.fromEntries(
-      Object.entries(zlib).filter(([, value]) => value !== undefined),
-    ),
-  }
-}
-
-/** Reads what a server says instead of 101: its status, headers, and the start of its body. */
-function refusal(response: IncomingMessage, fail: (error: ConnectError) => void): void {
-  const { statusCode: status = 0, statusMessage = '' } = response
-  let body = Buffer.alloc(0)
-  const finish = (): void => {
-    clearTimeout(timer)
-    fail(
-      new ConnectError(`the server answered ${status} ${statusMessage}`.trimEnd(), {
-        status,
-        headers: flat(response.headers),
-        body: body.subarray(0, MOST_BODY).toString(),
-      }),
-    )
-    response.destroy()
-  }
-  const timer = setTimeout(finish, BODY_TIMEOUT)
-  response
-    .on('data', (chunk: Buffer) => {
-      body = Buffer.concat([body, chunk])
-      if (body.length >= MOST_BODY) finish()
-    })
-    .on('error', finish)
-    .on('close', finish)
-}
-
-function flat(headers: IncomingHttpHeaders): Record<string, string> {
-  const pairs = Object.entries(headers).map(([name, value]) => [name, String(value)] as const)
-  return Object.assign(Object.create(null), Object.fromEntries(pairs)) as Record<string, string>
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { resolveClient } from '../../lib/options/node.ts'
 import type { Call, Receiver } from '../../lib/transport/transport.ts'
-import * as ws from '../../lib/transport/ws.ts'
+import * as ws from '../../lib/transport/reference.ts'
 import { transportContract } from './contract.ts'
 import { join, turned } from './join.ts'
 
