@@ -6,6 +6,7 @@ const TEXT_FRAME = FIN | TEXT
 const BINARY_FRAME = FIN | BINARY
 const SHORT = 64 // bytes; fewer are looked at one by one
 const COPIED = 4 * 1024 // bytes; fewer of a fragment are copied
+const MUCH = 4 // times; a message in a chunk that is longer is copied out, or it would keep it alive
 const PAGE = 1024 // bytes decoded at once: a text cut out of them keeps no more alive
 
 /** What a reader tells, and whom it asks. */
@@ -112,8 +113,9 @@ export class Reader {
     const text = first === TEXT_FRAME
     const ascii = masked ? mask(bytes, start - 4, start, end) : text && isAscii(bytes, start, end)
     if (!text) {
-      const data = new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start)
-      this.#reading.message(data, end - start)
+      const size = end - start
+      const data = new Uint8Array(bytes.buffer, bytes.byteOffset + start, size)
+      this.#reading.message(MUCH * size < bytes.length ? data.slice() : data, size)
       return true
     }
     if (ascii) {

@@ -235,6 +235,21 @@ test('a frame that comes in large chunks is left in them, and nothing is copied'
   assert.ok(left.every(({ buffer }) => buffer === bytes.buffer))
 })
 
+test('a message that is kept keeps a few times as much alive, at most', () => {
+  const desk = new Desk({ masked: false })
+  const chunk = Buffer.concat([
+    desk.frame(2, Buffer.alloc(10)),
+    desk.frame(2, Buffer.alloc(20 * KIB)),
+    desk.frame(9),
+    desk.frame(2, Buffer.alloc(20 * KIB)),
+  ])
+  desk.read(chunk)
+  assert.deepEqual(
+    desk.messages.map((data) => data instanceof Uint8Array && data.buffer.byteLength),
+    [10, chunk.length, chunk.length],
+  )
+})
+
 test('a fragment that waits for the rest of its message keeps no chunk alive', () => {
   const left: Buffer[] = []
   const reader = new Reader({
