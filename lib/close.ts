@@ -26,7 +26,8 @@ export const closeTexts: ReadonlyMap<number, string> = new Map([
   [1015, 'TLS handshake failed'],
 ])
 
-const MOST_TEXT = 123 // a control frame's 125 bytes, less the code's two
+/** Bytes of a text at most: a control frame's 125, less the code's two. */
+export const MOST_TEXT = 123
 const NEVER_SENT: readonly number[] = [1004, 1005, 1006, 1015]
 
 /** Tells whether a code may be put on the wire, RFC 6455 §7.4.2. */

@@ -80,6 +80,8 @@ export interface Denial extends ErrorDetails {
   status?: number | undefined
   /** The body. Default: the message of the error. */
   body?: string | undefined
+  /** Seconds after which to come back, as the answer's Retry-After, RFC 9110 §10.2.3. */
+  retryAfter?: number | undefined
 }
 
 /** Tells that a peer was not let in; throw one in `authorize` to choose the answer's status. */
@@ -92,11 +94,14 @@ export class PeerConnectError extends WebsocketError {
   readonly status: number
   /** The body of the answer; undefined: the message, unless it is that of a failure of yours. */
   readonly body: string | undefined
+  /** Seconds after which to come back, in the answer's Retry-After, if any. */
+  readonly retryAfter: number | undefined
 
   constructor(what?: unknown, details: Denial = {}) {
     super(what, details)
     this.status = details.status ?? 403
     this.body = details.body
+    this.retryAfter = details.retryAfter
   }
 }
 

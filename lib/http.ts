@@ -124,12 +124,13 @@ export function refuse(tcp: Duplex, error: PeerConnectError): void {
     tcp.destroy()
     return
   }
-  const { body = cause === undefined ? message : (STATUS_CODES[status] ?? '') } = error
-  answer(tcp, status, body)
+  const { retryAfter, body = cause === undefined ? message : (STATUS_CODES[status] ?? '') } = error
+  const wait = retryAfter === undefined ? '' : `Retry-After: ${Math.ceil(retryAfter)}\r\n`
+  answer(tcp, status, body, wait)
 }
 
 /** Answers a request for an upgrade with anything but 101, and hangs up. */
-export function answer(tcp: Duplex, status: number, text: string): void {
+export function answer(tcp: Duplex, status: number, text: string, more = ''): void {
   tcp.on('error', () => tcp.destroy())
   if (!tcp.writable) {
     tcp.destroy()
@@ -140,7 +141,8 @@ export function answer(tcp: Duplex, status: number, text: string): void {
   tcp.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Refused'}\r\n` +
       `Connection: close\r\nContent-Type: text/plain; charset=utf-8\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\n${EXTRA_HEADERS.get(status) ?? ''}\r\n${body}`,
+      `Content-Length: ${Buffer.byteLength(body)}\r\n` +
+      `${EXTRA_HEADERS.get(status) ?? ''}${more}\r\n${body}`,
   )
 }
 

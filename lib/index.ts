@@ -23,6 +23,7 @@ export { listen, once, type ListenOptions, type Unlisten } from './listen.ts'
 export type { Data } from './message.ts'
 export type { Asked } from './options/asked.ts'
 export type { ClientOptions, Reconnection } from './options/client.ts'
+export type { CloseOptions } from './options/close.ts'
 export type { ConnectionOptions } from './options/connection.ts'
 export type { ServerOptions, Verdict } from './options/server.ts'
 export type { Compression } from './options/wire.ts'
@@ -33,7 +34,6 @@ export {
   WebsocketServer,
   type Address,
   type BackplaneState,
-  type CloseOptions,
   type ServerEvents,
   type ServerStats,
 } from './server.ts'

@@ -5,8 +5,8 @@ import debug from 'debug'
 import { addressOf, authorized, checkHandshake, judge, received, type Knock } from './admission.ts'
 import type { Backplane } from './backplane.ts'
 import { Allowance } from './allowance.ts'
-import { sendableReason } from './close.ts'
 import { READ, WebsocketConnection, type Counts, type Maker, type Reader } from './connection.ts'
+import { Draining } from './draining.ts'
 import {
   ConnectError,
   PeerConnectError,
@@ -18,7 +18,7 @@ import {
 import { boundTo, hangUp, listening, makeHttp, refuse, stop, type AnyHttpServer } from './http.ts'
 import { Keepalive } from './keepalive.ts'
 import { Message, toBytes, type Data } from './message.ts'
-import { checkNames } from './options/rules.ts'
+import { resolveClose, type CloseOptions, type CloseSettings } from './options/close.ts'
 import { resolveServer, type ServerOptions, type ServerSettings } from './options/server.ts'
 import { below, type Place } from './path.ts'
 import { deferred, handled } from './promises.ts'
@@ -79,14 +79,6 @@ export interface ServerStats {
   readonly dropped: number
   /** Peers that were not let in, by HTTP status; 0 for those who left before. */
   readonly refused: ReadonlyMap<number, number>
-}
-
-/** How a server closes. */
-export interface CloseOptions {
-  /** The code that its clients are told. Default: 1001. */
-  code?: number | undefined
-  /** The text that its clients are told. Default: the standard text of the code. */
-  description?: string | undefined
 }
 
 /** Somebody at the door. */
@@ -181,6 +173,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   #http: AnyHttpServer | undefined
   #serving: Promise<unknown> | undefined
   #closing: Promise<void> | undefined
+  #draining: Draining | undefined
   #address: Address = { port: 0, host: '', address: '' }
   #open = false
 
@@ -304,13 +297,16 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
    * Lets nobody in any more, closes every connection, with 1001 unless you say otherwise, and
    * resolves when all have ended: those that don't answer are cut after `closeTimeout`.
    *
-   * @throws RangeError for a code that may not be sent, RFC 6455 §7.4; nothing is changed then.
+   * With `within` it does so over that time, for a restart under load: in batches, with 1012, and
+   * `retry=MS` in its text, which tells a client with `reconnect` when to come back; who comes
+   * meanwhile gets 503 with Retry-After.
+   *
+   * @throws TypeError for an option that is unknown or can't be, RangeError for a code that may not be
+   * sent, RFC 6455 §7.4; nothing is changed then.
    */
   close(options: CloseOptions = {}): Promise<void> {
-    checkNames(options, ['code', 'description'])
-    const { code = 1001, description = '' } = options
-    sendableReason(code, description) // throws now or never
-    return (this.#closing ??= this.#close(code, description))
+    const settings = resolveClose(options) // throws now or never
+    return (this.#closing ??= this.#close(settings))
   }
 
   /** Is what it has counted. */
@@ -335,7 +331,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   [WELCOME](visit: Visit): Welcome<Context> {
     try {
       const { authorize } = this.#settings
-      if (this.#closing) throw new PeerConnectError('the server is closing', { status: 503 })
+      if (this.#closing) throw this.#isClosing()
       this.#begin()
       visit.check()
       const { request, ending } = received(visit.source, this.#settings)
@@ -494,24 +490,41 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     void this[WELCOME](visit)
   }
 
-  async #close(code: number, description: string): Promise<void> {
+  #isClosing(): PeerConnectError {
+    const retryAfter = this.#draining?.retryAfter
+    return new PeerConnectError('the server is closing', { status: 503, retryAfter })
+  }
+
+  /** Refuses those who wait for `authorize`. */
+  #turnAway(): void {
+    for (const turnAway of this.#visitors) turnAway(this.#isClosing())
+  }
+
+  async #close(settings: CloseSettings): Promise<void> {
     await this.#serving
     if (!this.#open) {
       this.#closing = undefined
       return
     }
     this.#open = false
+    const { code, description } = settings.reason
+    if (settings.within > 0) {
+      this.#draining = new Draining(settings)
+      this.#turnAway()
+      await this.#draining.over([...this.clients], (client, reason) => {
+        void client.close(reason.code, reason.description)
+      })
+    }
     const http = this.#http
     const address = http ? this.#address : boundTo([...this.#doors.keys()][0])
     for (const releases of this.#doors.values()) for (const release of releases) release()
     this.#doors.clear()
-    const refusal = new PeerConnectError('the server is closing', { status: 503 })
-    for (const turnAway of this.#visitors) turnAway(refusal)
+    this.#turnAway()
     const stopped = http && stop(http, this.#settings.closeTimeout)
     await Promise.all([...this.clients].map((client) => client.close(code, description)))
     if (http) hangUp(http)
     await stopped
-    this.#http = this.#closing = undefined
+    this.#http = this.#closing = this.#draining = undefined
     this.#rooms.end()
     this.#floor?.closed()
     log('has closed')

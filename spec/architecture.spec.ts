@@ -28,7 +28,7 @@ const rows: readonly (readonly string[])[] = [
   ],
   ['message', 'request', 'backoff', 'options/rules', 'channels/text'],
   ['options/asked', 'transport/outbox'],
-  ['options/wire'],
+  ['options/wire', 'options/close'],
   ['options/connection'],
   ['options/server', 'options/client'],
   ['options/node', 'options/browser', 'http'],
@@ -44,6 +44,7 @@ const rows: readonly (readonly string[])[] = [
     'pings',
     'inbox',
     'keepalive',
+    'draining',
     'retries',
     'channels/pulse',
     'channels/push',
@@ -164,7 +165,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|room|allowance|backplane|http|origin|options\/(server|node|wire)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|broadcast|options))$/.test(
+    /^(server|room|draining|allowance|backplane|http|origin|options\/(server|node|wire)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|broadcast|options))$/.test(
       to,
     ),
   )
