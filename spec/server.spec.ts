@@ -1091,6 +1091,43 @@ test('closing has a code and a text, as you choose', async () => {
   await once(server, 'closed')
 })
 
+for (const how of ['serves', 'is attached'] as const) {
+  test(`a server that ${how} closes within a time: in batches, and 503 at the door`, async (t) => {
+    const server = new WebsocketServer()
+    let port = 0
+    if (how === 'serves') {
+      port = (await server.serve(0)).port
+    } else {
+      const http = createServer()
+      await new Promise<void>((resolve) => http.listen(0, 'localhost', resolve))
+      t.after(() => http.close())
+      server.attach(http)
+      port = (http.address() as AddressInfo).port
+    }
+    const first = await RawPeer.enter(port)
+    const last = await RawPeer.enter(port)
+    const closing = server.close({ within: 400, batch: 1 })
+    assert.match((await first.closed())?.description ?? '', /^Service restart retry=\d+$/)
+    const late = await (await RawPeer.knock(port)).answer()
+    assert.deepEqual([late.status, late.headers.get('retry-after')], [503, '1'])
+    assert.equal((await last.closed())?.code, 1012)
+    for (const peer of [first, last]) peer.tcp.destroy()
+    await closing
+    assert.equal(server.isOpen, false)
+  })
+}
+
+test('authorize may say when to come back', async () => {
+  await using server = new WebsocketServer({
+    authorize: () => {
+      throw new PeerConnectError('full', { status: 429, retryAfter: 1.5 })
+    },
+  })
+  const { port } = await server.serve(0)
+  const { status, headers } = await (await RawPeer.knock(port)).answer()
+  assert.deepEqual([status, headers.get('retry-after')], [429, '2'])
+})
+
 test('closing with a code that may not be sent throws a RangeError, and changes nothing', async () => {
   await using server = new WebsocketServer()
   const { port } = await server.serve(0)
