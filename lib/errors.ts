@@ -215,7 +215,8 @@ export function unknownName(kind: string, name: string, known: readonly string[]
   return new TypeError(`unknown ${kind} \`${name}\`: ${cure}`)
 }
 
-function show(value: unknown): string {
+/** Is a value as a message shows it, whatever it is. */
+export function show(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value)
   if (typeof value === 'bigint') return `${value}n`
   if (typeof value === 'function') return 'a function'

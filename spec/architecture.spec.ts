@@ -10,8 +10,8 @@ const LIB = new URL('../lib/', import.meta.url).pathname
  * other, save by the arrows drawn below.
  */
 const rows: readonly (readonly string[])[] = [
+  ['errors'],
   [
-    'errors',
     'close',
     'path',
     'promises',

@@ -21,14 +21,14 @@ const unsayable = new Map<string, () => unknown>([
   ],
   ['a throwing toJSON', () => ({ toJSON: () => assert.fail('no') })],
   ['a getter that throws', () => Object.defineProperty({}, 'x', { enumerable: true, get: boom })],
-  [
-    'a nesting of 10^5',
-    () =>
-      Array(100_000)
-        .fill(0)
-        .reduce((inner) => [inner], 0),
-  ],
+  ['a nesting of 10^5', () => nested(100_000)],
 ])
+
+function nested(levels: number): unknown {
+  let inner: unknown = 0
+  for (let level = 0; level < levels; level++) inner = [inner]
+  return inner
+}
 
 function boom(): never {
   throw new Error('boom')
