@@ -13,6 +13,7 @@ const rows: readonly (readonly string[])[] = [
   ['errors'],
   [
     'close',
+    'counts',
     'path',
     'promises',
     'origin',

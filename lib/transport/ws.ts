@@ -134,6 +134,10 @@ export class WsTransport implements Transport {
     return this.#tcp.bytesRead || this.#heard
   }
 
+  get bytesSent(): number {
+    return this.#tcp.bytesWritten ?? 0
+  }
+
   start(receiver: Receiver): void {
     this.#receiver = receiver
     this.#socket.transport = this
@@ -434,8 +438,8 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
       return new WsTransport(outcome, request.socket, terms)
     }
     throw outcome instanceof Error
-      ? new PeerConnectError(outcome.message, { status: 400 })
-      : new PeerConnectError('the peer has left', { status: 0 })
+      ? new PeerConnectError(outcome.message, { status: 400, reason: 'request' })
+      : new PeerConnectError('the peer has left', { status: 0, reason: 'left' })
   }
 }
 
