@@ -84,7 +84,7 @@ test('where messages are dropped, pings, pongs and the close frame are not', asy
     })
   })
   while (scene.server.stats().drops.slowConsumer === 0) {
-    scene.server.emit('x'.repeat(SIZE))
+    there.send('x'.repeat(SIZE))
     await turn()
   }
   peer.send(9, 'are you there?')
