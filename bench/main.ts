@@ -1,4 +1,4 @@
-// npm run bench [-- echo|fanout|memory|handshakes|client|channels] [--quick] [--profile]
+// npm run bench [-- echo|fanout|memory|handshakes|client|channels|slow] [--quick] [--profile]
 import { writeFileSync } from 'node:fs'
 import { channels } from './cases/channels.ts'
 import { client } from './cases/client.ts'
@@ -7,6 +7,7 @@ import { fanout } from './cases/fanout.ts'
 import { handshakes } from './cases/handshakes.ts'
 import { memory } from './cases/memory.ts'
 import type { Result } from './cases/result.ts'
+import { slow } from './cases/slow.ts'
 import { everybody, home } from './contestants.ts'
 import { moveToGeneratorCore } from './cores.ts'
 import { installPeers } from './install.ts'
@@ -14,7 +15,7 @@ import type { Setting } from './lineup.ts'
 import { machine } from './machine.ts'
 import { document, section } from './results.ts'
 
-const parts = new Map(Object.entries({ echo, fanout, memory, handshakes, client, channels }))
+const parts = new Map(Object.entries({ echo, fanout, memory, handshakes, client, channels, slow }))
 const flags = ['--quick', '--profile']
 
 const words = process.argv.slice(2)

@@ -28,16 +28,20 @@ const rules: readonly Rule[] = [
     const forwarded = settings.trustProxy === false ? undefined : request.header('x-forwarded-host')
     const own = lastOf(forwarded) ?? request.header('host')
     if (originAllowed(origin, own, settings.origins)) return
-    throw new PeerConnectError(`origin ${origin} is not allowed`, { status: 403 })
+    throw new PeerConnectError(`origin ${origin} is not allowed`, { status: 403, reason: 'origin' })
   },
   function connections({ connections, settings: { maxConnections } }) {
     if (maxConnections === false || connections < maxConnections) return
-    throw new PeerConnectError(`there are ${maxConnections} connections already`, { status: 503 })
+    throw new PeerConnectError(`there are ${maxConnections} connections already`, {
+      status: 503,
+      reason: 'maxConnections',
+    })
   },
   function connectionsOfAddress({ fromAddress, settings: { maxConnectionsPerAddress } }) {
     if (maxConnectionsPerAddress === false || fromAddress < maxConnectionsPerAddress) return
     throw new PeerConnectError(`this address has ${maxConnectionsPerAddress} connections already`, {
       status: 429,
+      reason: 'maxConnectionsPerAddress',
     })
   },
 ]
@@ -55,9 +59,11 @@ interface Received {
  */
 export function received(source: RequestSource, place: Place): Received {
   const path = pathOf(source.url)
-  if (path === undefined) throw new PeerConnectError('the path makes no sense', { status: 400 })
+  if (path === undefined)
+    throw new PeerConnectError('the path makes no sense', { status: 400, reason: 'path' })
   const spot = findPath(place, path)
-  if (!spot) throw new PeerConnectError(`nothing is served at ${path}`, { status: 404 })
+  if (!spot)
+    throw new PeerConnectError(`nothing is served at ${path}`, { status: 404, reason: 'path' })
   const params = place.path === undefined ? undefined : spot.params
   return { request: new RequestDetails(source, params), ending: spot.ending }
 }
@@ -109,7 +115,7 @@ async function within<Value>(milliseconds: number, promise: Promise<Value>): Pro
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
       const text = `\`authorize\` took more than ${milliseconds} ms`
-      reject(new PeerConnectError(text, { status: 503 }))
+      reject(new PeerConnectError(text, { status: 503, reason: 'handshakeTimeout' }))
     }, milliseconds)
   })
   try {
@@ -126,28 +132,40 @@ async function within<Value>(milliseconds: number, promise: Promise<Value>): Pro
 export function checkHandshake(request: IncomingMessage): void {
   const { method, httpVersion, headers, socket } = request
   if (socket.listenerCount('data') > 0) {
-    throw new PeerConnectError('another server took this upgrade already', { status: 500 })
+    throw new PeerConnectError('another server took this upgrade already', {
+      status: 500,
+      reason: 'request',
+    })
   }
   if (method !== 'GET') {
-    throw new PeerConnectError(`a WebSocket opens with GET, not ${method}`, { status: 405 })
+    throw new PeerConnectError(`a WebSocket opens with GET, not ${method}`, {
+      status: 405,
+      reason: 'request',
+    })
   }
   if (httpVersion !== '1.1') {
     throw new PeerConnectError(`a WebSocket opens with HTTP/1.1, not ${httpVersion}`, {
       status: 505,
+      reason: 'request',
     })
   }
   const hosts = countOf('host', request)
   if (hosts !== 1) {
-    throw new PeerConnectError(`expected one Host header, got ${hosts}`, { status: 400 })
+    throw new PeerConnectError(`expected one Host header, got ${hosts}`, {
+      status: 400,
+      reason: 'request',
+    })
   }
   if (headers.upgrade?.toLowerCase() !== 'websocket') {
     throw new PeerConnectError(`expected an upgrade to websocket, got ${headers.upgrade}`, {
       status: 400,
+      reason: 'request',
     })
   }
   if (headers['sec-websocket-version'] !== '13') {
     throw new PeerConnectError('only version 13 of the WebSocket protocol is spoken', {
       status: 426,
+      reason: 'request',
     })
   }
 }

@@ -4,6 +4,7 @@ import debug from '#debug'
 import { Impossible, reach, Stopped, stoppedBy, type Url } from './attempt.ts'
 import { closeReason, sendableReason, type CloseReason } from './close.ts'
 import { WebsocketConnection, type Maker } from './connection.ts'
+import { newCounts } from './counts.ts'
 import { ConnectError, type CallbackError, type WebsocketError } from './errors.ts'
 import { Keepalive } from './keepalive.ts'
 import { once } from './listen.ts'
@@ -95,7 +96,7 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
       side: 'client',
       settings,
       keepalive: keepaliveTimeout === false ? undefined : new Keepalive(keepaliveTimeout),
-      counts: { received: 0, sent: 0, dropped: 0 },
+      counts: newCounts(),
       report: (error) => this.#signals.report(error),
       broadcast: () => {},
       gone: () => this.#gone(),

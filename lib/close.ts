@@ -1,3 +1,5 @@
+import { show } from './errors.ts'
+
 /** Why a connection ended: whoever closed first said so. */
 export interface CloseReason {
   /** A code of RFC 6455 §7.4. */
@@ -63,7 +65,7 @@ export function sendableReason(code: number, description: string): CloseReason {
   if (maySend(reason.code)) return reason
   throw new RangeError(
     `expected a close code that may be sent (1000 to 1003, 1007 to 1014, 3000 to 4999), ` +
-      `got ${String(reason.code)}`,
+      `got ${show(reason.code)}`,
   )
 }
 

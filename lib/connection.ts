@@ -1,6 +1,7 @@
 import debug from '#debug'
 import type { Allowance } from './allowance.ts'
 import { closeTexts, messageTooBig, sendableReason, type CloseReason } from './close.ts'
+import type { Counts } from './counts.ts'
 import { ClosedError, FrameError, WebsocketError, type CallbackError } from './errors.ts'
 import type { Keepalive, Watched } from './keepalive.ts'
 import { DELIVER, mostBytes, toBytes, toData, toText, type Data, type Message } from './message.ts'
@@ -43,13 +44,6 @@ export interface Maker<Context extends {} = {}> extends Hearer {
   gone(connection: WebsocketConnection<Context>): void
 }
 
-/** What a maker counts over all its connections. */
-export interface Counts {
-  received: number
-  sent: number
-  dropped: number
-}
-
 /** Reads a connection's messages as they come, in place of the listeners of `message`. */
 export interface Reader {
   /** How many `once` are pending that need reading to go on. */
@@ -81,6 +75,15 @@ interface Closing {
   /** Settles once the wire has closed. */
   ended?: Deferred<CloseReason>
 }
+
+/** How many bytes went over a connection. */
+export interface Carried {
+  readonly received: number
+  readonly sent: number
+}
+
+/** Names the method that tells how many bytes went over a connection. */
+export const CARRIED: unique symbol = Symbol('carried')
 
 /** Cuts a connection off, as a failing network would. */
 export const CUT: unique symbol = Symbol('cut')
@@ -348,6 +351,12 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   }
 
   /** @internal */
+  [CARRIED](): Carried {
+    const { bytesReceived, bytesSent = 0 } = this.#transport
+    return { received: bytesReceived, sent: bytesSent }
+  }
+
+  /** @internal */
   [CUT](): void {
     this.#transport.cut()
   }
@@ -375,7 +384,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   /** A peer that doesn't read has as much waiting as it may. */
   #overflow(): boolean {
     const { slowConsumer, maxBufferedAmount } = this.#maker.settings
-    this.#maker.counts.dropped++
+    this.#maker.counts.drops.slowConsumer++
     this.#fill()
     if (slowConsumer === 'close') {
       this.#shut({
@@ -407,7 +416,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     if (size > most) {
       this.#invalid(messageTooBig(most))
     } else if (signals.waitingBytes > most) {
-      this.#maker.counts.dropped++ // the connection closes for it already
+      this.#maker.counts.drops.closing++ // the connection closes for it already
     } else if (!this.#allows(size)) {
       return
     } else if (this.#reader) {
@@ -440,7 +449,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     this.#allowance ??= this.#maker.allowance?.()
     const refusal = this.#allowance?.refusal(size)
     if (refusal === undefined) return true
-    this.#maker.counts.dropped++
+    this.#maker.counts.drops.rateLimit++
     if (!this.#allowance?.drops) this.#invalid({ code: 1008, description: refusal })
     return false
   }

@@ -74,8 +74,33 @@ export class ConnectError extends WebsocketError {
   }
 }
 
+/** Why a peer was not let in. */
+export type RefusalReason =
+  /** What it asked for was no opening handshake, or one too long. */
+  | 'request'
+  /** Nothing is served at its path. */
+  | 'path'
+  /** Pages of its origin may not connect. */
+  | 'origin'
+  /** There were as many connections as there may be. */
+  | 'maxConnections'
+  /** Its address had as many connections as it may have. */
+  | 'maxConnectionsPerAddress'
+  /** It was not let in within the `handshakeTimeout`. */
+  | 'handshakeTimeout'
+  /** `authorize` did not want it, or failed. */
+  | 'authorize'
+  /** It speaks no dialect of the channels. */
+  | 'channels'
+  /** The server was closing. */
+  | 'closing'
+  /** It left before. */
+  | 'left'
+
 /** What a peer is answered that isn't let in. */
 export interface Denial extends ErrorDetails {
+  /** Why, as `server.stats()` counts it. Default: 'authorize'. */
+  reason?: RefusalReason | undefined
   /** The HTTP status. Default: 403. */
   status?: number | undefined
   /** The body. Default: the message of the error. */
@@ -92,6 +117,8 @@ export class PeerConnectError extends WebsocketError {
 
   /** The HTTP status of the answer; 0 when the peer had gone before it could be answered. */
   readonly status: number
+  /** Why, as `server.stats()` counts it. */
+  readonly reason: RefusalReason
   /** The body of the answer; undefined: the message, unless it is that of a failure of yours. */
   readonly body: string | undefined
   /** Seconds after which to come back, in the answer's Retry-After, if any. */
@@ -100,6 +127,7 @@ export class PeerConnectError extends WebsocketError {
   constructor(what?: unknown, details: Denial = {}) {
     super(what, details)
     this.status = details.status ?? 403
+    this.reason = details.reason ?? 'authorize'
     this.body = details.body
     this.retryAfter = details.retryAfter
   }
@@ -220,7 +248,8 @@ export function unknownName(kind: string, name: string, known: readonly string[]
   return new TypeError(`unknown ${kind} \`${name}\`: ${cure}`)
 }
 
-function show(value: unknown): string {
+/** Is a value as a message shows it, whatever it is. */
+export function show(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value)
   if (typeof value === 'bigint') return `${value}n`
   if (typeof value === 'function') return 'a function'

@@ -65,7 +65,9 @@ export function makeHttp(
       tcp.destroy() // they have left, or were answered already
       return
     }
-    const error = new PeerConnectError(cause, { status: STATUSES.get(cause.code) ?? 400 })
+    const status = STATUSES.get(cause.code) ?? 400
+    const reason = status === 408 ? 'handshakeTimeout' : 'request'
+    const error = new PeerConnectError(cause, { status, reason })
     refused(error)
     // Before TLS is agreed on nothing can be said, and what is written would wait for ever.
     if (Reflect.get(tcp, 'secureConnecting') === true) tcp.destroy()

@@ -4,6 +4,7 @@ export type { Url } from './attempt.ts'
 export { WebsocketClient, type ClientEvents } from './client.ts'
 export { closeReason, closeTexts, maySend, type CloseReason } from './close.ts'
 export { WebsocketConnection, type ConnectionEvents } from './connection.ts'
+export type { DropReason } from './counts.ts'
 export {
   CallbackError,
   ChannelError,
@@ -16,6 +17,7 @@ export {
   type Denial,
   type ErrorDetails,
   type Refusal,
+  type RefusalReason,
   type Refused,
 } from './errors.ts'
 export type { AnyHttpServer } from './http.ts'

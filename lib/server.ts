@@ -5,7 +5,8 @@ import debug from 'debug'
 import { addressOf, authorized, checkHandshake, judge, received, type Knock } from './admission.ts'
 import type { Backplane } from './backplane.ts'
 import { Allowance } from './allowance.ts'
-import { READ, WebsocketConnection, type Counts, type Maker, type Reader } from './connection.ts'
+import { CARRIED, READ, WebsocketConnection, type Maker, type Reader } from './connection.ts'
+import { newCounts, type Counts, type DropReason } from './counts.ts'
 import { Draining } from './draining.ts'
 import {
   ConnectError,
@@ -14,6 +15,7 @@ import {
   WebsocketError,
   type CallbackError,
   type Denial,
+  type RefusalReason,
 } from './errors.ts'
 import { boundTo, hangUp, listening, makeHttp, refuse, stop, type AnyHttpServer } from './http.ts'
 import { Keepalive } from './keepalive.ts'
@@ -75,10 +77,18 @@ export interface ServerStats {
   readonly received: number
   /** Messages sent to peers, one for each. */
   readonly sent: number
-  /** Messages dropped by a policy: for slow peers, past a limit, or senseless on the backplane. */
+  /** Bytes received, as they came: handshakes, frame headers and all, compressed where it was. */
+  readonly bytesReceived: number
+  /** Bytes sent, or waiting to be read, as they go: frame headers and all, compressed where it is. */
+  readonly bytesSent: number
+  /** Messages dropped, in all. */
   readonly dropped: number
-  /** Peers that were not let in, by HTTP status; 0 for those who left before. */
-  readonly refused: ReadonlyMap<number, number>
+  /** Messages dropped, by reason. */
+  readonly drops: Readonly<Record<DropReason, number>>
+  /** Peers that were not let in, in all. */
+  readonly refused: number
+  /** Peers that were not let in, by reason. */
+  readonly refusals: Readonly<Record<RefusalReason, number>>
 }
 
 /** Somebody at the door. */
@@ -159,8 +169,8 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
 
   readonly #settings: ServerSettings & Place
   readonly #signals = new ServerSignals<Context>()
-  readonly #counts: Counts = { received: 0, sent: 0, dropped: 0 }
-  readonly #refused = new Map<number, number>()
+  readonly #counts = newCounts()
+  readonly #refusals = noRefusals()
   readonly #rooms: Rooms<WebsocketConnection<Context>>
   readonly #maker: Maker<Context>
   readonly #upgrade: Upgrader
@@ -194,7 +204,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       has: (member) => this.clients.has(member),
       failed: (error) => this.#report(error),
       dropped: () => {
-        this.#counts.dropped++
+        this.#counts.drops.backplane++
       },
     })
     this.clients = this.#rooms.everyone()
@@ -311,14 +321,21 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
 
   /** Is what it has counted. */
   stats(): ServerStats {
-    const { received, sent, dropped } = this.#counts
+    const { received, sent, drops } = this.#counts
+    let { bytesReceived, bytesSent } = this.#counts // of those who have gone
+    for (const client of this.clients) {
+      const carried = client[CARRIED]()
+      bytesReceived += carried.received
+      bytesSent += carried.sent
+    }
     return {
       connections: this.clients.size,
       handshakes: this.#visitors.size,
-      received,
-      sent,
-      dropped,
-      refused: new Map(this.#refused),
+      ...{ received, sent, bytesReceived, bytesSent },
+      dropped: sum(drops),
+      drops: { ...drops },
+      refused: sum(this.#refusals),
+      refusals: { ...this.#refusals },
     }
   }
 
@@ -384,7 +401,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   ): Promise<WebsocketConnection<Context>> {
     const { promise: turnedAway, reject: turnAway } = deferred<never>()
     const unwatch = visit.watch(() => {
-      turnAway(new PeerConnectError('the peer has left', { status: 0 }))
+      turnAway(new PeerConnectError('the peer has left', { status: 0, reason: 'left' }))
     })
     this.#visitors.add(turnAway)
     this.#count(knock.request, 1)
@@ -461,11 +478,14 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   }
 
   #turnedAway(error: PeerConnectError): void {
-    this.#refused.set(error.status, (this.#refused.get(error.status) ?? 0) + 1)
+    this.#refusals[error.reason]++
     if (!this.#signals.emit('peerError', error)) log('refused: %d %s', error.status, error.message)
   }
 
   #gone(connection: WebsocketConnection<Context>): void {
+    const { received, sent } = connection[CARRIED]()
+    this.#counts.bytesReceived += received
+    this.#counts.bytesSent += sent
     this.#count(connection.request, -1)
     this.#rooms.leaveAll(connection)
   }
@@ -492,7 +512,10 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
 
   #isClosing(): PeerConnectError {
     const retryAfter = this.#draining?.retryAfter
-    return new PeerConnectError('the server is closing', { status: 503, retryAfter })
+    return new PeerConnectError('the server is closing', {
+      ...{ status: 503, reason: 'closing' },
+      retryAfter,
+    })
   }
 
   /** Refuses those who wait for `authorize`. */
@@ -530,6 +553,17 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     log('has closed')
     this.#signals.end(address)
   }
+}
+
+function noRefusals(): Record<RefusalReason, number> {
+  return {
+    ...{ request: 0, path: 0, origin: 0, maxConnections: 0, maxConnectionsPerAddress: 0 },
+    ...{ handshakeTimeout: 0, authorize: 0, channels: 0, closing: 0, left: 0 },
+  }
+}
+
+function sum(counts: Readonly<Record<string, number>>): number {
+  return Object.values(counts).reduce((all, one) => all + one, 0)
 }
 
 // No closure: it stays with the socket, and would keep the whole request with it.

@@ -1,5 +1,5 @@
 import mitt, { type Emitter } from 'mitt'
-import { CallbackError, ClosedError, unknownName, type WebsocketError } from './errors.ts'
+import { CallbackError, ClosedError, show, unknownName, type WebsocketError } from './errors.ts'
 import { Inbox, type Taker } from './inbox.ts'
 
 /** Where a target keeps its private half; not exported by the package, so nobody can forge events. */
@@ -88,7 +88,8 @@ export class Signals<Events extends object> implements Hearer {
   /** Throws a TypeError for an event that the target doesn't have. */
   check(event: PropertyKey): void {
     if ((this.#plan.events as readonly PropertyKey[]).includes(event)) return
-    throw unknownName(`event of a ${this.#plan.kind}`, String(event), this.#plan.events)
+    const name = typeof event === 'string' ? event : show(event)
+    throw unknownName(`event of a ${this.#plan.kind}`, name, this.#plan.events)
   }
 
   /** Tells whether it has ended for good. */

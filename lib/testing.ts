@@ -1,6 +1,7 @@
 import type { Url } from './attempt.ts'
 import { OPEN_BY, type Opener } from './client.ts'
 import { CUT, WebsocketConnection, type Maker } from './connection.ts'
+import { newCounts } from './counts.ts'
 import { ConnectError } from './errors.ts'
 import { Keepalive } from './keepalive.ts'
 import type { ConnectionOptions } from './options/connection.ts'
@@ -114,7 +115,7 @@ function loneMaker(side: Maker['side'], settings: Maker['settings']): Maker {
     side,
     settings,
     keepalive: keepaliveTimeout === false ? undefined : new Keepalive(keepaliveTimeout),
-    counts: { received: 0, sent: 0, dropped: 0 },
+    counts: newCounts(),
     report: () => false,
     broadcast: () => {},
     gone: () => {},

@@ -10,9 +10,10 @@ const LIB = new URL('../lib/', import.meta.url).pathname
  * other, save by the arrows drawn below.
  */
 const rows: readonly (readonly string[])[] = [
+  ['errors'],
   [
-    'errors',
     'close',
+    'counts',
     'path',
     'promises',
     'origin',

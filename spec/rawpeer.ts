@@ -48,7 +48,7 @@ export interface Shake {
   and?: Buffer
 }
 
-const PATIENCE = 5_000 // milliseconds
+const PATIENCE = 20_000 // milliseconds: a machine may be busy with much else
 const KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
 const ZEROS = Buffer.alloc(4)
 

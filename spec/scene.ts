@@ -42,7 +42,7 @@ export const handles = (): number =>
   process.getActiveResourcesInfo().filter((kind) => /^(TCP|TLS|Pipe|Zlib)/.test(kind)).length
 
 const ROOM = 16 * MIB // what code, and what was learned of it, may take
-const PATIENCE = 5_000 // milliseconds for the kernel, and for zlib, to be done
+const PATIENCE = 15_000 // milliseconds for the kernel, and for zlib, to be done
 let usual: number | undefined
 
 /** Checks that as many handles are there as before, and as much memory as after the first scene. */
@@ -64,6 +64,7 @@ export class Scene implements AsyncDisposable {
   readonly server: WebsocketServer
   readonly refused: number[] = []
   readonly neighbours: WebsocketConnection[] = []
+  readonly #strangers: RawPeer[] = []
   readonly #handles = handles()
   port = 0
   /** Where it listens, for who can't wait until a name is looked up. */
@@ -95,6 +96,7 @@ export class Scene implements AsyncDisposable {
   ): Promise<{ peer: RawPeer; there: WebsocketConnection; errors: number[] }> {
     const entered = once(this.server, 'client')
     const peer = await RawPeer.enter(this.port, { target: '/stranger', ...shake })
+    this.#strangers.push(peer)
     const there = await entered
     const errors: number[] = []
     listen(there, 'error', (error) => {
@@ -122,6 +124,7 @@ export class Scene implements AsyncDisposable {
 
   /** Closes the server, and checks that nothing is left of it. */
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const { tcp } of this.#strangers) tcp.destroy() // where a test failed before
     await this.server.close()
     await restored(this.#handles)
   }

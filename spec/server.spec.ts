@@ -17,6 +17,7 @@ import type { Duplex } from 'node:stream'
 import { test } from 'node:test'
 import {
   ClosedError,
+  closeTexts,
   ConnectError,
   listen,
   memoryBackplane,
@@ -783,7 +784,7 @@ for (const [how, leave] of [
     const error = await told
     assert.deepEqual([error.status, error.msg], [0, 'the peer has left'])
     assert.equal(server.stats().handshakes, 0)
-    assert.deepEqual([...server.stats().refused], [[0, 1]])
+    assert.equal(server.stats().refusals.left, 1)
     await open(port)
   })
 }
@@ -900,7 +901,7 @@ test('past maxConnections a peer gets 503, until somebody goes', async () => {
   await first.close()
   await open(port)
   assert.equal(server.clients.size, 2)
-  assert.deepEqual([...server.stats().refused], [[503, 1]])
+  assert.equal(server.stats().refusals.maxConnections, 1)
 })
 
 test('who is still at the door counts among maxConnections', async () => {
@@ -986,8 +987,16 @@ test('emit reaches every client', async () => {
 test('stats counts what came and went, and who was refused', async () => {
   await using server = new WebsocketServer({ path: '/here' })
   const { port } = await server.serve(0)
-  const nothing = { connections: 0, handshakes: 0, received: 0, sent: 0, dropped: 0 }
-  assert.deepEqual(server.stats(), { ...nothing, refused: new Map() })
+  const drops = { slowConsumer: 0, rateLimit: 0, closing: 0, backplane: 0, channels: 0 }
+  const refusals = {
+    ...{ request: 0, path: 0, origin: 0, maxConnections: 0, maxConnectionsPerAddress: 0 },
+    ...{ handshakeTimeout: 0, authorize: 0, channels: 0, closing: 0, left: 0 },
+  }
+  const nothing = {
+    ...{ connections: 0, handshakes: 0, received: 0, sent: 0, bytesReceived: 0, bytesSent: 0 },
+    ...{ dropped: 0, drops, refused: 0, refusals },
+  }
+  assert.deepEqual(server.stats(), nothing)
   const entered = once(server, 'client')
   const here = await open(port, '/here')
   here.send('one')
@@ -999,18 +1008,47 @@ test('stats counts what came and went, and who was refused', async () => {
   assert.equal(await statusOf(open(port, '/there')), 404)
   assert.equal(await statusOf(open(port, '/there')), 404)
   const stats = server.stats()
+  const { bytesReceived, bytesSent } = stats
   assert.deepEqual(stats, {
     ...nothing,
-    connections: 1,
-    received: 2,
-    sent: 1,
-    refused: new Map([[404, 2]]),
+    ...{ connections: 1, received: 2, sent: 1, bytesReceived, bytesSent },
+    ...{ refused: 2, refusals: { ...refusals, path: 2 } },
   })
   void here.close()
   await once(there, 'close')
   assert.equal(server.stats().connections, 0)
   assert.equal(stats.connections, 1, 'what was counted stays as it was')
 })
+
+for (const compression of [false, true]) {
+  const how = compression ? 'compressed' : 'as they are'
+  test(`stats counts the bytes of messages that go ${how}, of those who have gone, too`, async () => {
+    await using server = new WebsocketServer({ compression })
+    const { port } = await server.serve(0)
+    listen(server, 'client', (client) => {
+      listen(client, 'message', (message) => void client.send(message))
+    })
+    const text = 'x'.repeat(10_000)
+    const here = await open(port, '/', { compression })
+    const before = server.stats()
+    here.send(text)
+    await once(here, 'message')
+    const after = server.stats()
+    for (const name of ['bytesReceived', 'bytesSent'] as const) {
+      const bytes = after[name] - before[name]
+      if (compression) assert.ok(bytes > 10 && bytes < 200, `${bytes}`)
+      else assert.equal(bytes, 10_000 + 4 + (name === 'bytesReceived' ? 4 : 0))
+    }
+    const [there] = server.clients
+    assert.ok(there)
+    void here.close()
+    await once(there, 'close')
+    const { bytesReceived, bytesSent } = server.stats()
+    const closeFrame = 2 + 2 + Buffer.byteLength(closeTexts.get(1000) ?? '')
+    assert.equal(bytesReceived - after.bytesReceived, closeFrame + 4)
+    assert.equal(bytesSent - after.bytesSent, closeFrame)
+  })
+}
 
 test('a backplane that goes and comes back is told of, and its failures are errors', async () => {
   let tell: (state: 'up' | 'down') => void = () => {}

@@ -334,7 +334,7 @@ test('a client that gives up while it waits for a link leaves the server', async
   const { status, message } = await left
   assert.deepEqual([status, message], [0, 'the peer has left'])
   assert.equal(server.stats().handshakes, 0)
-  assert.equal(server.stats().refused.get(0), 1)
+  assert.equal(server.stats().refusals.left, 1)
   assert.deepEqual(await once(client, 'closed'), { code: 4000, description: 'no longer' })
 })
 

@@ -150,7 +150,7 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
   }
 
   dropped(count = 1): void {
-    this.#hall.ground.counts.dropped += count
+    this.#hall.ground.counts.drops.channels += count
   }
 
   tally(waiting: number, bytes: number): void {

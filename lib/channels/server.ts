@@ -26,6 +26,7 @@ export interface ChannelServerEvents {
 const PLAN: Plan<ChannelServerEvents> = { kind: 'channel server', events: ['error'] }
 const BEAT = 5_000 // milliseconds, and less where a dialect counts in less
 const FORBIDDEN: Denial = { status: 403, body: '' }
+const NO_DIALECT: Denial = { ...FORBIDDEN, reason: 'channels' }
 
 class ChannelServerSignals extends Signals<ChannelServerEvents> {
   readonly #ground: () => Hearer
@@ -142,7 +143,7 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
       has: () => true,
       failed: (error) => this.ground.failed(error),
       dropped: () => {
-        counts.dropped++
+        counts.drops.backplane++
       },
     })
   }
@@ -170,7 +171,7 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
       ({ path, matches }) => path === ending && matches(queries),
     )
     if (!serializer) {
-      throw new PeerConnectError('it asks for no dialect that is spoken here', FORBIDDEN)
+      throw new PeerConnectError('it asks for no dialect that is spoken here', NO_DIALECT)
     }
     const known = this.ground.protocols
     const spoken = [...known, ...this.protocols]
@@ -179,7 +180,7 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
       protocols.length > 0 &&
       !protocols.some((name) => spoken.includes(name))
     ) {
-      throw new PeerConnectError('none of its subprotocols is spoken here', FORBIDDEN)
+      throw new PeerConnectError('none of its subprotocols is spoken here', NO_DIALECT)
     }
     return new Peer(this, serializer)
   }

@@ -77,6 +77,10 @@ export class LaneTransport implements Transport, Reading {
     return this.#tcp.bytesRead
   }
 
+  get bytesSent(): number {
+    return this.#tcp.bytesWritten ?? 0
+  }
+
   /** @see Reading */
   get stream(): Stream {
     return this.#terms.stream
@@ -278,7 +282,7 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
     const { key, protocol } = checked(request, settings)
     if (!tcp.readable || !tcp.writable) {
       tcp.destroy()
-      throw new PeerConnectError('the peer has left', { status: 0 })
+      throw new PeerConnectError('the peer has left', { status: 0, reason: 'left' })
     }
     tcp.write(
       'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
@@ -298,7 +302,10 @@ function checked(
 ): { key: string; protocol: string } {
   const key = headers['sec-websocket-key'] ?? ''
   if (!OPENING_KEY.test(key)) {
-    throw new PeerConnectError('Missing or invalid Sec-WebSocket-Key header', { status: 400 })
+    throw new PeerConnectError('Missing or invalid Sec-WebSocket-Key header', {
+      status: 400,
+      reason: 'request',
+    })
   }
   const offer = headers['sec-websocket-protocol']
   if (offer === undefined) return { key, protocol: '' }
@@ -306,7 +313,10 @@ function checked(
     const offered = [...ws.subprotocol.parse(offer)]
     return { key, protocol: offered.find((name) => settings.protocols.includes(name)) ?? '' }
   } catch {
-    throw new PeerConnectError('Invalid Sec-WebSocket-Protocol header', { status: 400 })
+    throw new PeerConnectError('Invalid Sec-WebSocket-Protocol header', {
+      status: 400,
+      reason: 'request',
+    })
   }
 }
 

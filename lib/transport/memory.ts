@@ -21,6 +21,7 @@ export class MemoryTransport implements Transport {
   readonly protocol: string
   bufferedAmount = 0
   bytesReceived = 0
+  bytesSent = 0
   #peer: MemoryTransport | undefined
   #receiver: Receiver | undefined
   #waiting: Parcel[] = []
@@ -98,6 +99,7 @@ export class MemoryTransport implements Transport {
   #put(parcel: Parcel): void {
     if (this.#sentClose || !this.#peer) return
     this.bufferedAmount += parcel.size
+    this.bytesSent += parcel.size
     this.#peer.#waiting.push(parcel)
     this.#peer.#schedule()
   }

@@ -24,6 +24,8 @@ let gathering: Outbox[] = [] // those who have something to send when this turn 
 export interface Tcp extends Duplex {
   /** Bytes received; 0 for ever where the runtime doesn't count them. */
   readonly bytesRead: number
+  /** Bytes sent, or about to be, where the runtime counts them. */
+  readonly bytesWritten?: number
   setNoDelay(noDelay?: boolean): unknown
 }
 

@@ -33,6 +33,8 @@ export interface Transport {
   readonly bufferedAmount: number
   /** Bytes received so far: any growth is a sign of life. */
   readonly bytesReceived: number
+  /** Bytes sent so far, where anybody counts them. */
+  readonly bytesSent?: number
   /** Begins to deliver, in a later turn of the event loop. */
   start(receiver: Receiver): void
   /** Sends a message; bytes may change afterwards. */

@@ -49,8 +49,8 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
       return new WsTransport(outcome, request.socket, terms)
     }
     throw outcome instanceof Error
-      ? new PeerConnectError(outcome.message, { status: 400 })
-      : new PeerConnectError('the peer has left', { status: 0 })
+      ? new PeerConnectError(outcome.message, { status: 400, reason: 'request' })
+      : new PeerConnectError('the peer has left', { status: 0, reason: 'left' })
   }
 }
 

@@ -116,6 +116,10 @@ export class WsTransport implements Transport {
     return this.#tcp.bytesRead || this.#heard
   }
 
+  get bytesSent(): number {
+    return this.#tcp.bytesWritten ?? 0
+  }
+
   start(receiver: Receiver): void {
     this.#receiver = receiver
     this.#socket.transport = this

@@ -2,11 +2,13 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { listen, once, WebsocketClient, WebsocketServer } from 'simplewebsockets'
 import { ChannelServer } from 'simplewebsockets/channels'
+import { closing } from '../channels/badframes.ts'
 import { RawPeer } from '../rawpeer.ts'
 import { alarms, handles, restored, turn } from '../scene.ts'
 
 const TARGET = '/socket/websocket?vsn=2.0.0'
 const TEXT = 1
+const BINARY = 2
 const CRASH = 'channel_crash'
 
 /** What a listener answers that can't be said. */
@@ -21,14 +23,14 @@ const unsayable = new Map<string, () => unknown>([
   ],
   ['a throwing toJSON', () => ({ toJSON: () => assert.fail('no') })],
   ['a getter that throws', () => Object.defineProperty({}, 'x', { enumerable: true, get: boom })],
-  [
-    'a nesting of 10^5',
-    () =>
-      Array(100_000)
-        .fill(0)
-        .reduce((inner) => [inner], 0),
-  ],
+  ['a nesting of 10^5', () => nested(100_000)],
 ])
+
+function nested(levels: number): unknown {
+  let inner: unknown = 0
+  for (let level = 0; level < levels; level++) inner = [inner]
+  return inner
+}
 
 function boom(): never {
   throw new Error('boom')
@@ -100,6 +102,10 @@ function ok(response: unknown = {}): unknown {
   return { status: 'ok', response }
 }
 
+function refused(reason: string): unknown {
+  return { status: 'error', response: { reason } }
+}
+
 /** Goes at once, and is gone there, too. */
 async function reset(hall: Hall, peer: RawPeer): Promise<void> {
   await peer.reset()
@@ -110,6 +116,71 @@ async function reset(hall: Hall, peer: RawPeer): Promise<void> {
 }
 
 suite('channels through raw sockets', () => {
+  for (const [what, frame, code] of closing) {
+    test(`who says ${what} is closed with ${code}, and told why`, async () => {
+      await using hall = await Hall.set()
+      const peer = await hall.enter('own')
+      peer.send(typeof frame === 'string' ? TEXT : BINARY, frame)
+      const reason = await peer.closed()
+      assert.equal(reason?.code, code)
+      assert.notEqual(reason.description, '')
+      await reset(hall, peer)
+      await hall.calm()
+    })
+  }
+
+  for (const [what, frames, answers] of [
+    [
+      'events named error, close and __proto__',
+      ['error', 'close', '__proto__'].map((event) => ['1', '2', 'own', event, {}]),
+      [],
+    ],
+    ['a stale join_ref', [['0', '2', 'own', 'say', {}]], []],
+    ['a null ref', [[null, null, 'own', 'say', {}]], []],
+    ['a null join_ref', [[null, '2', 'own', 'say', {}]], [['1', '2', 'own', 'phx_reply', ok()]]],
+    [
+      'a push before its join',
+      [['3', '4', 'other', 'say', {}]],
+      [[null, '4', 'other', 'phx_reply', refused('unmatched topic')]],
+    ],
+    [
+      'leave twice',
+      [
+        ['1', '2', 'own', 'phx_leave', {}],
+        ['1', '3', 'own', 'phx_leave', {}],
+      ],
+      [
+        ['1', '2', 'own', 'phx_reply', ok()],
+        ['1', '1', 'own', 'phx_close', {}],
+        ['1', '3', 'own', 'phx_reply', ok()],
+      ],
+    ],
+    [
+      '101 joins',
+      Array.from({ length: 101 }, (_, index) => ['5', '5', `t${index}`, 'phx_join', {}]),
+      Array.from({ length: 101 }, (_, index) => [
+        ...['5', '5', `t${index}`, 'phx_reply'],
+        index < 99 ? ok() : refused('too many channels joined'), // `own` is one of the hundred
+      ]),
+    ],
+    [
+      'a heartbeat on another topic',
+      [[null, '3', 'elsewhere', 'heartbeat', {}]],
+      [[null, '3', 'elsewhere', 'phx_reply', refused('unmatched topic')]],
+    ],
+  ] as [string, unknown[][], unknown[]][]) {
+    test(`who says ${what} is answered so, and stays`, async () => {
+      await using hall = await Hall.set()
+      const peer = await hall.enter('own')
+      say(peer, ...frames, [null, 'last', 'phoenix', 'heartbeat', {}])
+      for (const answer of [...answers, [null, 'last', 'phoenix', 'phx_reply', ok()]]) {
+        assert.deepEqual(await heard(peer), answer)
+      }
+      await reset(hall, peer)
+      await hall.calm()
+    })
+  }
+
   for (const what of unsayable.keys()) {
     test(`an answer of ${what} ends that membership, and no other`, async () => {
       await using hall = await Hall.set()

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
+import { once as onceEmitted } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
-import { once, type ServerOptions } from 'simplewebsockets'
+import { once, WebsocketServer, type ServerOptions } from 'simplewebsockets'
 import { handshake, RawPeer } from '../rawpeer.ts'
 import { Scene } from '../scene.ts'
 
@@ -55,6 +58,37 @@ for (const [first, second] of [
     peer.write(handshake().replace('Upgrade:', both))
     assert.equal((await peer.answer()).status, 403)
     await peer.gone()
+    await scene.calm()
+  })
+}
+
+for (const order of [
+  ['/strict', '/open'],
+  ['/open', '/strict'],
+]) {
+  test(`two servers on one http server judge apart, attached as ${order.join(' and ')}`, async () => {
+    await using scene = await Scene.set()
+    const http = createServer().listen(0, 'localhost')
+    await onceEmitted(http, 'listening')
+    const { port } = http.address() as AddressInfo
+    const servers = order.map((path) => {
+      const origins = path === '/open' ? '*' : GOOD
+      return new WebsocketServer({ path, origins, closeTimeout: 200 }).attach(http)
+    })
+    for (const [target, Origin, status] of [
+      ['/strict', 'https://evil.com', 403],
+      ['/open', 'https://evil.com', 101],
+      ['/strict', 'https://good.com', 101],
+      ['/strict/', 'https://evil.com', 403],
+      ['//open/../strict', 'https://evil.com', 404],
+    ] as const) {
+      const peer = await RawPeer.knock(port, { target, headers: { Origin } })
+      assert.equal((await peer.answer()).status, status, `${target} from ${Origin}`)
+      await peer.reset()
+    }
+    for (const server of servers) await server.close()
+    http.close()
+    await onceEmitted(http, 'close')
     await scene.calm()
   })
 }

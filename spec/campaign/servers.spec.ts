@@ -120,7 +120,8 @@ for (const [what, bytes, code, compression = false] of [
   ['a bomb of 64 MB', frame(2, bomb(64), { reserved: 4, masked: false }), 1009, true],
   ['a bomb of 1 GB', frame(2, bomb(1024), { reserved: 4, masked: false }), 1009, true],
   ['a length of 2^53', frame(2, '', { masked: false, length: big(2n ** 53n) }), 1009],
-  ['a length of 2^63', frame(2, '', { masked: false, length: big(2n ** 63n) }), 1009],
+  ['a length of 2^63 - 1', frame(2, '', { masked: false, length: big(2n ** 63n - 1n) }), 1009],
+  ['a length of 2^63', frame(2, '', { masked: false, length: big(2n ** 63n) }), 1002],
   ['a compressed frame never agreed on', frame(1, 'x', { reserved: 4, masked: false }), 1002],
   ['a masked frame', frame(1, 'x'), 1002],
   [

@@ -1,11 +1,19 @@
+import { after } from 'node:test'
 import fc, { type Arbitrary } from 'fast-check'
 
 /** What decides a run: SEED repeats one, TIMES makes it longer. */
-const { SEED = `${Date.now() % 2 ** 31}`, TIMES = '1' } = process.env
+const { SEED = `${Date.now() % 2 ** 31}`, TIMES } = process.env
+
+let drawn = 0
+after(() => {
+  if (TIMES !== undefined) console.log(`${drawn} inputs drawn`)
+})
 
 /** Is so many runs in `npm test`, and a multiple of them in `npm run fuzz`. */
-export function runs(numRuns: number): { numRuns: number; seed: number } {
-  return { numRuns: numRuns * Number(TIMES), seed: Number(SEED) }
+export function runs(most: number): { numRuns: number; seed: number } {
+  const numRuns = most * Number(TIMES ?? 1)
+  drawn += numRuns
+  return { numRuns, seed: Number(SEED) }
 }
 
 /** Is a text made of parts that mean something where they stand, and of others. */

@@ -122,7 +122,7 @@ const names = fc.constantFrom('Cookie', 'Authorization', 'Sec-WebSocket-Protocol
 const values = textOf(
   ...(['=', ';', ',', ' ', '"', '%41', '%', '%ff', 'Bearer ', 'Basic ', 'YTpi', ':'] as const),
   ...['base64url.bearer.phx.', '__proto__', 'constructor', '\t', '\\', '-', '_', 'sid'],
-)
+).map((text) => text.replaceAll('\0', '')) // which Node refuses in a header, RFC 9110 §5.5
 
 test('no header is too strange for a reader', () => {
   const headers = fc.array(fc.tuple(names, values), { maxLength: 5 })

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import fc from 'fast-check'
-import { listen, once, type ServerOptions } from 'simplewebsockets'
+import { listen, once, WebsocketServer, type ServerOptions } from 'simplewebsockets'
 import { Meeting, turn, type Role } from '../conformance/meeting.ts'
 import { frame, handshake, RawPeer } from '../rawpeer.ts'
 import { alarms, Scene } from '../scene.ts'
 import { runs, textOf } from './chance.ts'
 
+/** Looks at everything that a handshake says. */
 const OPTIONS: ServerOptions = {
   path: '/room/:name',
   protocols: ['chat'],
@@ -33,10 +34,8 @@ const edits = fc.array(
 
 test('a handshake changed by chance is answered, or hung up on', async () => {
   await using scene = await Scene.set()
-  const { port, neighbours } = scene
-  void neighbours
-  assert.ok(port > 0)
-  const { server, at } = await strict()
+  await using strict = new WebsocketServer({ closeTimeout: 100, ...OPTIONS })
+  const { port } = await strict.serve(0)
   await fc.assert(
     fc.asyncProperty(edits, async (all) => {
       let words = handshake({ target: '/room/a', headers: { Origin: 'https://good.com' } })
@@ -45,7 +44,7 @@ test('a handshake changed by chance is answered, or hung up on', async () => {
         const where = line ? words.indexOf('\r\n', start) + 2 : start
         words = words.slice(0, where) + piece + words.slice(where + (line ? 0 : cut))
       }
-      const peer = await RawPeer.connect(at)
+      const peer = await RawPeer.connect(port)
       peer.write(words)
       peer.tcp.end()
       const said = (await peer.rest()).toString('latin1')
@@ -54,17 +53,8 @@ test('a handshake changed by chance is answered, or hung up on', async () => {
     }),
     runs(300),
   )
-  await server.close()
   await scene.calm()
 })
-
-/** Is a server that looks at everything that a handshake says. */
-async function strict(): Promise<{ server: Scene['server']; at: number }> {
-  const { WebsocketServer } = await import('simplewebsockets')
-  const server = new WebsocketServer({ closeTimeout: 100, ...OPTIONS })
-  const { port } = await server.serve(0)
-  return { server, at: port }
-}
 
 const frames = fc.array(
   fc.oneof(
@@ -98,6 +88,7 @@ for (const role of ['server', 'client'] as const) {
   for (const extensions of [undefined, 'permessage-deflate'] as const) {
     const what = extensions === undefined ? 'frames' : 'frames, some compressed,'
     test(`a ${role} that gets ${what} made by chance ends well, and once`, async () => {
+      await flung(role, extensions, Buffer.alloc(0), []) // opens a server that stays for the next
       await using scene = await Scene.set()
       await fc.assert(
         fc.asyncProperty(frames, fc.array(fc.nat(), { maxLength: 6 }), async (all, cuts) => {
@@ -131,7 +122,9 @@ async function flung(
   await using meeting = await Meeting.of(role, terms)
   const { us, peer } = meeting
   let ends = 0
-  listen(us, 'close', () => void ends++)
+  listen(us, 'close', () => {
+    ends++
+  })
   const places = cuts.map((cut) => cut % (bytes.length + 1)).sort((one, other) => one - other)
   await meeting.drip(bytes, places)
   peer.tcp.end()

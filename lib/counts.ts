@@ -1,0 +1,29 @@
+/** Why a message is dropped. */
+export type DropReason =
+  /** It was sent to a peer that doesn't read, past `maxBufferedAmount`. */
+  | 'slowConsumer'
+  /** It came past the `rateLimit`. */
+  | 'rateLimit'
+  /** It came while its connection closed already for what had come before. */
+  | 'closing'
+  /** It came from the backplane, and makes no sense. */
+  | 'backplane'
+  /** Its channel was left, or it can't be answered, or said in the dialect of a member. */
+  | 'channels'
+
+/** What a maker counts over all its connections. */
+export interface Counts {
+  received: number
+  sent: number
+  bytesReceived: number
+  bytesSent: number
+  readonly drops: Record<DropReason, number>
+}
+
+/** Begins to count. */
+export function newCounts(): Counts {
+  return {
+    ...{ received: 0, sent: 0, bytesReceived: 0, bytesSent: 0 },
+    drops: { slowConsumer: 0, rateLimit: 0, closing: 0, backplane: 0, channels: 0 },
+  }
+}
