@@ -161,7 +161,7 @@ export function resolveChannelClient(given: ChannelClientOptions = {}): {
 /** What is chosen of a policy is asked; for the rest Phoenix's holds. */
 function policyOf(given: NonNullable<ClientOptions['reconnect']>): boolean | Reconnection {
   if (given === false) return false
-  if (!isObject(given)) return given === true ? reconnection : given
+  if (!isObject(given)) return given ? reconnection : given
   const chosen = Object.entries(given).filter(([, value]) => value !== undefined)
   return { ...reconnection, ...Object.fromEntries(chosen) }
 }

@@ -35,7 +35,7 @@ async function open(t: TestContext): Promise<Scene | undefined> {
   const presence = new Presence(rooms)
   const echoed = deferred<void>()
   listen(rooms, 'join', ({ channel, payload, accept }) => {
-    presence.track(channel, payload.name, { at: 'page' })
+    presence.track(channel, String(payload.name), { at: 'page' })
     listen(channel.messages, 'echo', ({ payload: said, reply }) => {
       reply(said)
       echoed.resolve()

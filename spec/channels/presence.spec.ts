@@ -30,9 +30,10 @@ function scene(when: 'before' | 'after' = 'before'): Scene {
   const members = new Map<string, Channel>()
   listen(rooms, 'join', ({ channel, payload, accept }) => {
     const track = (): void => {
-      if (typeof payload.name !== 'string') return
-      members.set(payload.name, channel)
-      presence.track(channel, payload.name, { at: 'home' })
+      const name: unknown = payload.name
+      if (typeof name !== 'string') return
+      members.set(name, channel)
+      presence.track(channel, name, { at: 'home' })
     }
     if (when === 'before') track()
     accept({})
@@ -184,7 +185,7 @@ suite('a presence', () => {
     assert.throws(() => presence.track(channel, 'bob', wrong), /can't be JSON/)
     assert.throws(() => presence.track(channel, 1 as unknown as string, { at: '' }), /a key/)
     assert.throws(() => ann.who.track(ann.room, 'a', { at: '' }), /a server tracks/)
-    assert.throws(() => new Presence({} as Channel), /a channel or a topic/)
+    assert.throws(() => new Presence(null as unknown as Channel), /a channel or a topic/)
     assert.deepEqual(keys(presence), ['ann'])
   })
 })
