@@ -5,6 +5,7 @@ import { listen, once, WebsocketServer } from 'simplewebsockets'
 import { ChannelClient, ChannelServer, Presence, type Channel } from 'simplewebsockets/channels'
 import { cut, link } from 'simplewebsockets/testing'
 import WebSocket from 'ws'
+import { seeded } from '../random.ts'
 import { Raw } from './raw.ts'
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
@@ -225,17 +226,6 @@ suite('phoenix.js beside our server', () => {
   })
 })
 
-/** Numbers from 0 to 1, the same for the same seed (mulberry32). */
-function dice(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
 /** A server from the books, which lets everybody in and says what it is told to. */
 async function books(t: TestContext): Promise<{
   room: Channel
@@ -328,7 +318,7 @@ suite('what a server says of who is here', () => {
     const { who, say } = await books(t)
     const first = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31))
     t.diagnostic(`SEED=${first}`)
-    const roll = dice(first)
+    const roll = seeded(first)
     const pick = (most: number): number => Math.floor(roll() * most)
     const bag = (): PhoenixState => {
       const entries = Array.from({ length: pick(4) }, () => {
