@@ -26,7 +26,7 @@ export interface Line extends Tally {
   readonly replies: boolean
   /** Is a ref that nothing else has. */
   ref(): string
-  /** Sends a frame; throws a TypeError for what can't be said. */
+  /** Sends a frame; throws for a payload that can't be said. */
   say(frame: ClientFrame): void
   /** Throws what `say` would. */
   check(frame: ClientFrame): void

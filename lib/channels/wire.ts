@@ -138,10 +138,15 @@ export class Wire implements Line, Reader, Beating {
   }
 
   say(frame: ClientFrame): void {
-    const data = this.#written(frame)
-    if (data === undefined) return
-    if (this.#settings.logger) this.log('push', shown(frame), frame)
-    this.#connection?.send(data)
+    try {
+      const data = this.#written(frame)
+      if (data === undefined) return
+      if (this.#settings.logger) this.log('push', shown(frame), frame)
+      this.#connection?.send(data)
+    } catch (failure) {
+      if ('payload' in frame) throw failure // whoever gave it hears of it
+      this.#signals.failed('encode', failure, undefined)
+    }
   }
 
   check(frame: ClientFrame): void {
