@@ -19,6 +19,7 @@ import {
   type Serializer,
 } from 'simplewebsockets/channels'
 import { cut, link } from 'simplewebsockets/testing'
+import { Books } from './books.ts'
 
 const URL_ = 'ws://localhost/socket'
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
@@ -38,46 +39,6 @@ function scene(t: TestContext, options?: ChannelClientOptions): Scene {
   t.after(() => client.close())
   const open = async (): Promise<WebsocketConnection> => (await link(server, client, URL_))[0]
   return { server, channels, client, open }
-}
-
-/** A server written from the books: it says what it is told to, and keeps what it hears. */
-class Books {
-  readonly heard: unknown[][] = []
-  readonly server = new WebsocketServer()
-  connection: WebsocketConnection | undefined
-
-  constructor() {
-    listen(this.server, 'client', (connection) => {
-      this.connection = connection
-      listen(connection, 'message', (message) => {
-        this.heard.push(JSON.parse(String(message)) as unknown[])
-      })
-    })
-  }
-
-  static async meet(client: ChannelClient): Promise<Books> {
-    const books = new Books()
-    await link(books.server, client, URL_)
-    return books
-  }
-
-  /** Is what came since it was asked last. */
-  async take(): Promise<unknown[][]> {
-    await turn()
-    return this.heard.splice(0)
-  }
-
-  async say(...frames: unknown[]): Promise<void> {
-    for (const frame of frames) {
-      const isData = typeof frame === 'string' || frame instanceof Uint8Array
-      this.connection?.send(isData ? frame : JSON.stringify(frame))
-    }
-    await turn()
-  }
-
-  reply(ref: unknown, topic: string, response: unknown = {}, status = 'ok'): Promise<void> {
-    return this.say([ref, ref, topic, 'phx_reply', { status, response }])
-  }
 }
 
 const dialects: readonly Serializer[] = [phoenix, phoenixV1]
