@@ -101,7 +101,7 @@ async function sideBySide(...pages: readonly Page[]): Promise<void> {
   const whole = await first.context().newPage()
   await whole.setViewportSize({ width: 1330, height: 600 })
   await whole.setContent(`<style>
-      body { display: flex; gap: 18px; margin: 0; padding: 16px; background: #dfe3ea }
+      body { display: flex; align-items: center; gap: 18px; width: max-content; margin: 0; padding: 16px; background: #dfe3ea }
       img { border-radius: 12px; box-shadow: 0 4px 20px #0003 }
     </style>${images.join('')}`)
   await whole.locator('body').screenshot({ path: process.env.SCREENSHOT ?? '' })
