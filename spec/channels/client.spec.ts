@@ -490,6 +490,7 @@ suite('a channel client', () => {
       /rejoin\.when/,
     )
     assert.throws(() => new ChannelClient({ timeout: 0 }), /`timeout`/)
+    assert.throws(() => new ChannelClient({ reconnect: 'yes' } as object), /`reconnect`/)
   })
 })
 
