@@ -1,4 +1,5 @@
 import type { Url } from '../attempt.ts'
+import { unexpected } from '../errors.ts'
 import type { Asked } from '../options/asked.ts'
 import type { Serializer } from './frame.ts'
 
@@ -39,12 +40,19 @@ function pageUrl(): string | undefined {
   return typeof href === 'string' && /^https?:/.test(href) ? href : undefined
 }
 
+function isPlain(value: unknown): value is string | number | boolean | bigint {
+  return ['string', 'number', 'boolean', 'bigint'].includes(typeof value)
+}
+
 // As Plug reads it, and phoenix.js writes it: a[b]=1 and a[]=1.
 function append(query: URLSearchParams, name: string, value: unknown): void {
   if (value === undefined) return
-  if (Array.isArray(value)) {
+  if (value === null) {
+    query.append(name, '')
+  } else if (Array.isArray(value)) {
     for (const each of value as unknown[]) append(query, `${name}[]`, each)
-  } else if (typeof value === 'object' && value !== null) {
+  } else if (typeof value === 'object') {
     for (const [key, each] of Object.entries(value)) append(query, `${name}[${key}]`, each)
-  } else query.append(name, value === null ? '' : String(value))
+  } else if (isPlain(value)) query.append(name, String(value))
+  else throw unexpected(`\`${name}\` of \`params\``, 'a plain value, a list or an object', value)
 }

@@ -160,8 +160,8 @@ export function resolveChannelClient(given: ChannelClientOptions = {}): {
 
 /** What is chosen of a policy is asked; for the rest Phoenix's holds. */
 function policyOf(given: NonNullable<ClientOptions['reconnect']>): boolean | Reconnection {
-  if (given === false) return false
-  if (!isObject(given)) return given === true ? reconnection : given
+  if (typeof given === 'boolean') return given && reconnection
+  if (!isObject(given)) return given // the client says what is wrong with it
   const chosen = Object.entries(given).filter(([, value]) => value !== undefined)
   return { ...reconnection, ...Object.fromEntries(chosen) }
 }

@@ -120,7 +120,7 @@ export class ChannelClient implements Target<ChannelClientEvents>, Opener {
       | (() => JoinPayload<Terms['join']> | Promise<JoinPayload<Terms['join']>>),
     contract: Terms,
   ): Channel<Outputs<Terms['out']>, Inputs<Terms['in']>>
-  channel(topic: string, payload?: unknown, contract?: Contract): Channel<Loose, Loose> {
+  channel(topic: string, payload?: unknown, contract?: Contract): Channel {
     if (typeof topic !== 'string') throw unexpected('a topic', 'a string', topic)
     return new ClientChannel(this.#wire, topic, payload, contract)
   }

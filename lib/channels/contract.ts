@@ -61,9 +61,12 @@ export interface PathSegment {
 
 /** What the members of a topic and its server say to each other: a schema for each event. */
 export interface Contract {
-  /** What arrives, by its event; any other event is refused. Default: anything. */
+  /** What arrives at a server, by its event; any other event is refused. Default: anything. */
   readonly in?: Readonly<Record<string, StandardSchema>> | undefined
-  /** What is sent, by its event; for the compiler alone. Default: anything. */
+  /**
+   * What a server sends, by its event; for the compiler, and checked by a client that has the contract.
+   * Default: anything.
+   */
   readonly out?: Readonly<Record<string, StandardSchema>> | undefined
   /** What comes with a join. Default: anything. */
   readonly join?: StandardSchema | undefined

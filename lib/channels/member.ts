@@ -2,16 +2,10 @@ import { closeReason, type CloseReason } from '../close.ts'
 import type { WebsocketConnection } from '../connection.ts'
 import { ChannelError, ClosedError } from '../errors.ts'
 import type { Taker } from '../inbox.ts'
-import { milliseconds, settle } from '../options/rules.ts'
+import { isFunction, milliseconds, settle } from '../options/rules.ts'
 import { deferred, handled, isPromise, type Deferred } from '../promises.ts'
 import { SIGNALS, type Hearer, type Signals, type Target } from '../signals.ts'
-import {
-  Channel,
-  type ChannelEvents,
-  type ChannelState,
-  type Loose,
-  type PushOptions,
-} from './channel.ts'
+import { Channel, type ChannelEvents, type ChannelState, type PushOptions } from './channel.ts'
 import type { Contract } from './contract.ts'
 import type { ClientFrame, PushFrame, ReplyFrame, TopicFrame } from './frame.ts'
 import { ChannelSignals, Messages, type Heard } from './hearing.ts'
@@ -32,7 +26,7 @@ export interface Line extends Tally {
   readonly replies: boolean
   /** Is a ref that nothing else has. */
   ref(): string
-  /** Sends a frame; throws a TypeError for what can't be said. */
+  /** Sends a frame; throws for a payload that can't be said. */
   say(frame: ClientFrame): void
   /** Throws what `say` would. */
   check(frame: ClientFrame): void
@@ -55,8 +49,8 @@ const MOST_UNHEARD_BYTES = 1024 * 1024 // and their bytes
 const LEFT = closeReason(1000, 'left')
 const pushRules = { timeout: milliseconds(0, 1) }
 
-/** One membership of one topic, on the client that has it: the table of docs/channels-client.md. */
-export class ClientChannel extends Channel<Loose, Loose> implements Answerer, Tally, Heard, Pusher {
+/** One membership of one topic, on the client that has it: the table of docs/channel-client.md. */
+export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pusher {
   readonly topic: string
   readonly #line: Line
   readonly #payload: unknown
@@ -287,7 +281,7 @@ export class ClientChannel extends Channel<Loose, Loose> implements Answerer, Ta
       if (this.#asking === asking) this.#sendJoin(payload)
     }
     try {
-      const given: unknown = typeof this.#payload === 'function' ? this.#payload() : this.#payload
+      const given = isFunction(this.#payload) ? this.#payload() : this.#payload
       if (isPromise(given)) given.then(asked).then(undefined, failed)
       else asked(given)
     } catch (cause) {

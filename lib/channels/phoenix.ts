@@ -62,8 +62,7 @@ const BROADCAST_KIND = 2
  *
  * A server takes names and refs of at most 255 bytes: a binary frame has no room for more.
  */
-export const phoenix: Serializer = {
-  name: 'Phoenix 2.0.0',
+export const phoenix: Serializer = /* @__PURE__ */ dialect('2.0.0', /^2\.0\.\d+$/, {
   server: {
     decode(data) {
       return clientFrame(typeof data === 'string' ? arrayWords(data) : clientWords(data))
@@ -82,15 +81,13 @@ export const phoenix: Serializer = {
       return bytes ? clientBytes(frame, bytes) : arrayText(clientSaying(frame))
     },
   },
-  ...described('2.0.0', /^2\.0\.\d+$/),
-}
+})
 
 /**
  * Phoenix Channels, version 1 (`vsn=1.0.0`, or none): objects of topic, event, payload and ref, and
  * no bytes. Supabase's realtime client speaks it.
  */
-export const phoenixV1: Serializer = {
-  name: 'Phoenix 1.0.0',
+export const phoenixV1: Serializer = /* @__PURE__ */ dialect('1.0.0', /^1\.0\.\d+$/, {
   server: {
     decode: (data) => clientFrame(objectWords(data)),
     encode: (frame) => (bytesIn(frame) ? undefined : answerText(serverSaying(frame))),
@@ -99,14 +96,17 @@ export const phoenixV1: Serializer = {
     decode: (data) => serverFrame(objectWords(data)),
     encode: (frame) => (bytesIn(frame) ? undefined : requestText(clientSaying(frame))),
   },
-  ...described('1.0.0', /^1\.0\.\d+$/),
-}
+})
 
-function described(
+// Pure, as the comments above tell bundlers: a page loads the version that it speaks.
+function dialect(
   version: string,
   versions: RegExp,
-): Omit<Serializer, 'name' | 'server' | 'client'> {
+  codecs: Pick<Serializer, 'server' | 'client'>,
+): Serializer {
   return {
+    name: `Phoenix ${version}`,
+    ...codecs,
     path: '/websocket',
     query: { vsn: version },
     matches: (query) => versions.test(versionIn(query)),

@@ -64,7 +64,7 @@ export class Presence<Known extends object = Loose>
   implements Target<PresenceEvents<Known>>, Iterable<[key: string, metas: readonly Known[]]>
 {
   readonly #signals: PresenceSignals<Known>
-  readonly #topic: Topic<any, any, any, any> | undefined
+  readonly #topic: Topic<any, any, any> | undefined
   /** By the names of topics: a channel has one. */
   readonly #rosters = new Map<string, Roster>()
   /** What each member of a topic is tracked by, */
@@ -75,7 +75,7 @@ export class Presence<Known extends object = Loose>
   #count = 0
 
   /** @throws TypeError for what is neither a client's channel nor a server's topic. */
-  constructor(of: Channel<any, any, any> | Topic<any, any, any, any>) {
+  constructor(of: Channel<any, any, any> | Topic<any, any, any>) {
     if (!isObject(of) || !(SIGNALS in of) || !('topic' in of || 'pattern' in of)) {
       throw unexpected('whose presence it is', 'a channel or a topic', of)
     }
@@ -103,19 +103,19 @@ export class Presence<Known extends object = Loose>
 
   /** What is known of a key; empty: it is not here. */
   get(key: string): readonly Known[] {
-    return known([...this.#rosters.values()].flatMap((roster) => roster.get(key)))
+    return this.#known([...this.#rosters.values()].flatMap((roster) => roster.get(key)))
   }
 
   /** Is who is here in one topic of those that a pattern stands for. */
   in(topic: string): Map<string, readonly Known[]> {
     const roster = this.#rosters.get(topic) ?? []
-    return new Map([...roster].map(([key, metas]) => [key, known<Known>(metas)]))
+    return new Map([...roster].map(([key, metas]) => [key, this.#known(metas)]))
   }
 
   /** Iterates over the keys, and what is known of each: a key once for each topic it is in. */
   *[Symbol.iterator](): Generator<[key: string, metas: readonly Known[]]> {
     for (const roster of this.#rosters.values()) {
-      for (const [key, metas] of roster) yield [key, known(metas)]
+      for (const [key, metas] of roster) yield [key, this.#known(metas)]
     }
   }
 
@@ -142,7 +142,7 @@ export class Presence<Known extends object = Loose>
   }
 
   #track(
-    topic: Topic<any, any, any, any>,
+    topic: Topic<any, any, any>,
     channel: Channel<any, any, any>,
     key: string,
     given: object,
@@ -202,7 +202,10 @@ export class Presence<Known extends object = Loose>
     })
     listen(channel.messages, PRESENCE_STATE, ({ payload }: Message) => {
       const state = changesIn(payload)
-      if (!state) return refuse(`a \`${PRESENCE_STATE}\` that is none`)
+      if (!state) {
+        refuse(`a \`${PRESENCE_STATE}\` that is none`)
+        return
+      }
       roster.become(state, this.#witness())
       for (const diff of waiting ?? []) apply(diff)
       waiting = undefined
@@ -210,10 +213,13 @@ export class Presence<Known extends object = Loose>
     })
     listen(channel.messages, PRESENCE_DIFF, ({ payload }: Message) => {
       const diff = diffIn(payload)
-      if (!diff) return refuse(`a \`${PRESENCE_DIFF}\` that is none`)
-      if (waiting && waiting.length >= MOST_WAITING) return refuse('too much before who is here')
+      if (!diff) {
+        refuse(`a \`${PRESENCE_DIFF}\` that is none`)
+        return
+      }
       if (waiting) {
-        waiting.push(diff)
+        if (waiting.length < MOST_WAITING) waiting.push(diff)
+        else refuse('too much before who is here')
         return
       }
       apply(diff)
@@ -227,24 +233,24 @@ export class Presence<Known extends object = Loose>
     return roster
   }
 
+  /** Peers are taken at their word, as with every payload whose type you give. */
+  #known(metas: readonly Meta[]): readonly Known[] {
+    return metas as unknown as readonly Known[]
+  }
+
   #witness(): Witness {
     const signals = this.#signals
     return {
       joined:
         signals.listens('join') &&
         ((key, metas, before) =>
-          signals.emit('join', { key, metas: known(metas), before: known(before) })),
+          signals.emit('join', { key, metas: this.#known(metas), before: this.#known(before) })),
       left:
         signals.listens('leave') &&
         ((key, metas, after) =>
-          signals.emit('leave', { key, metas: known(metas), after: known(after) })),
+          signals.emit('leave', { key, metas: this.#known(metas), after: this.#known(after) })),
     }
   }
-}
-
-/** Peers are taken at their word, as with every payload whose type you give. */
-function known<Known extends object>(metas: readonly Meta[]): readonly Known[] {
-  return metas as unknown as readonly Known[]
 }
 
 /** Makes refs that no other server gives. */

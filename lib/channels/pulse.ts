@@ -16,6 +16,8 @@ export interface Rhythm {
   readonly patience: number | false
 }
 
+const SLEEP = 1_000 // milliseconds: a timer that is later has slept
+
 /**
  * Finds out whether a server is still there: by heartbeats and their answers, or by its silence.
  *
@@ -26,6 +28,7 @@ export class Pulse {
   readonly #rhythm: Rhythm
   #timer: ReturnType<typeof setTimeout> | undefined
   #isAsked = false
+  #lateAt = 0
   #heardAt = performance.now()
   #silence: ReturnType<typeof setTimeout> | undefined
 
@@ -67,14 +70,20 @@ export class Pulse {
   #beat(period: number): void {
     clearTimeout(this.#timer)
     this.#isAsked = true
-    this.#timer = setTimeout(() => this.#late(period), period)
+    this.#wait(period, false)
     this.#beating.beat()
   }
 
-  #late(period: number): void {
-    if (this.#beating.isReading())
-      this.#beating.gone(`no answer to a heartbeat within ${period} ms`)
-    else this.#timer = setTimeout(() => this.#late(period), period)
+  #wait(period: number, isSecond: boolean): void {
+    this.#lateAt = performance.now() + period + SLEEP
+    this.#timer = setTimeout(() => this.#late(period, isSecond), period)
+  }
+
+  #late(period: number, isSecond: boolean): void {
+    // A page that was frozen, or a process, may get to its timers before what has come meanwhile.
+    const hasSlept = !isSecond && performance.now() > this.#lateAt
+    if (hasSlept || !this.#beating.isReading()) this.#wait(period, hasSlept || isSecond)
+    else this.#beating.gone(`no answer to a heartbeat within ${period} ms`)
   }
 
   #listen(patience: number, delay: number): void {

@@ -44,7 +44,7 @@ export class Pushes {
     const push: Pending = { event, payload, asked: deferred() }
     handled(push.asked.promise)
     if (this.#waiting.size + this.#sent.size >= MOST) {
-      push.asked.reject(this.#error(`${MOST} pushes are not answered yet`))
+      push.asked.reject(this.#error(`${MOST} pushes are not answered yet`, 'error'))
       return push.asked.promise
     }
     if (now) this.#send(push)
@@ -112,7 +112,7 @@ export class Pushes {
   #late(push: Pending, timeout: number): void {
     this.#take(push)
     const text = `no reply to \`${push.event}\` on \`${this.#pusher.topic}\` within ${timeout} ms`
-    this.#refuse(push, this.#error(text))
+    this.#refuse(push, this.#error(text, 'timeout'))
   }
 
   #refuse(push: Pending, error: ChannelError): void {
@@ -120,8 +120,8 @@ export class Pushes {
     this.#pusher.refused(error)
   }
 
-  #error(text: string): ChannelError {
-    return new ChannelError(text, { topic: this.#pusher.topic, status: 'timeout' })
+  #error(text: string, status: 'error' | 'timeout'): ChannelError {
+    return new ChannelError(text, { topic: this.#pusher.topic, status })
   }
 
   #take(push: Pending): void {

@@ -1,7 +1,8 @@
 import type { CloseReason } from '../close.ts'
 import { CUT, READ, type Reader, type WebsocketConnection } from '../connection.ts'
-import { ChannelError, FrameError, WebsocketError } from '../errors.ts'
+import { ChannelError, FrameError, unexpected, WebsocketError } from '../errors.ts'
 import type { Data } from '../message.ts'
+import { LONGEST_TIMER } from '../options/rules.ts'
 import { SIGNALS, type Signals } from '../signals.ts'
 import { rejoinDelay, type ChannelClientSettings } from './asking.ts'
 import type { ClientFrame, ServerFrame, TopicFrame } from './frame.ts'
@@ -137,10 +138,15 @@ export class Wire implements Line, Reader, Beating {
   }
 
   say(frame: ClientFrame): void {
-    const data = this.#written(frame)
-    if (data === undefined) return
-    if (this.#settings.logger) this.log('push', shown(frame), frame)
-    this.#connection?.send(data)
+    try {
+      const data = this.#written(frame)
+      if (data === undefined) return
+      if (this.#settings.logger) this.log('push', shown(frame), frame)
+      this.#connection?.send(data)
+    } catch (failure) {
+      if ('payload' in frame) throw failure // whoever gave it hears of it
+      this.#signals.failed('encode', failure, undefined)
+    }
   }
 
   check(frame: ClientFrame): void {
@@ -153,7 +159,7 @@ export class Wire implements Line, Reader, Beating {
     const { delay = rejoinDelay, when = () => true } = rejoin === true ? {} : rejoin
     try {
       if (!(cause instanceof ChannelError)) return 0
-      return when(cause) ? Math.max(0, Number(delay(attempt))) : undefined
+      return when(cause) ? checkedDelay(delay(attempt)) : undefined
     } catch (failure) {
       this.#signals.failed('rejoin', failure, undefined)
       return rejoinDelay(attempt)
@@ -221,6 +227,12 @@ export class Wire implements Line, Reader, Beating {
   #flow(): void {
     this.#connection?.[SIGNALS].changed()
   }
+}
+
+/** Throws a TypeError for what is no delay. */
+function checkedDelay(delay: number): number {
+  if (delay >= 0 && Number.isFinite(delay)) return Math.min(delay, LONGEST_TIMER)
+  throw unexpected('the answer of `rejoin.delay`', 'milliseconds from 0 up', delay)
 }
 
 function shown(frame: ClientFrame | TopicFrame): string {

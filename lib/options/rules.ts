@@ -13,14 +13,15 @@ export type Settled<Rules> = {
   readonly [Name in keyof Rules]: Rules[Name] extends Rule<infer Value> ? Value : never
 }
 
-const LONGEST_TIMER = 2 ** 31 - 1 // a longer one would fire at once
+/** Milliseconds: a longer timer would fire at once. */
+export const LONGEST_TIMER = 2 ** 31 - 1
 
 /** Tells whether a value is a whole number from another one up. */
 export const isWhole = (value: unknown, from: number): boolean =>
   typeof value === 'number' && Number.isInteger(value) && value >= from
 
 /** Tells whether a value is a function. */
-export const isFunction = (value: unknown): boolean => typeof value === 'function'
+export const isFunction = (value: unknown): value is () => unknown => typeof value === 'function'
 
 /** Tells whether a value is an object. */
 export const isObject = (value: unknown): value is object =>

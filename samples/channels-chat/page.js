@@ -1,28 +1,46 @@
-// The page of the chat. All that it knows of the server is what phoenix.js, unmodified, brings.
-import { Socket } from './phoenix.mjs'
+// The page of the chat, whichever client it speaks with: phoenix.js at /, our own at /ours.
+const isOurs = location.pathname === '/ours'
+const client = await import(isOurs ? './with-ours.js' : './with-phoenix.js')
 
 const $ = (id) => document.getElementById(id)
-const socket = new Socket('/socket')
-let channel
+let room
 
-socket.onOpen(() => showState('connected', 'Connected'))
-socket.onError(() => showState('lost', 'Offline'))
-socket.onClose(() => showState('lost', 'Offline'))
+$('about').textContent = client.about
+$('with').textContent = isOurs ? 'simplewebsockets' : 'phoenix.js'
 
 $('join').addEventListener('submit', (event) => {
   event.preventDefault()
-  const room = $('room').value.trim()
-  channel?.leave()
-  channel = socket.channel(`room:${room}`, { name: $('name').value.trim() })
-  channel.on('new_msg', ({ name, body }) => show(name, body))
-  channel.on('entered', ({ name }) => note(`${name} came in`))
-  channel.onError(() => showState('lost', 'Offline'))
-  channel
-    .join()
-    .receive('ok', () => enter(room))
-    .receive('error', ({ reason }) => refuse(reason))
-    .receive('timeout', () => refuse('The server does not answer.'))
-  socket.connect()
+  const name = $('name').value.trim()
+  const title = $('room').value.trim()
+  let isHere = false
+  room?.leave()
+  room = client.enter(title, name, {
+    entered() {
+      const isBack = !$('chat').hidden
+      $('title').textContent = title
+      $('refused').textContent = ''
+      $('door').hidden = true
+      $('chat').hidden = false
+      showState('connected', 'Connected')
+      note(isBack ? 'You are back' : `Welcome to ${title}`)
+      $('words').focus()
+    },
+    // A client would try again by itself: whoever is refused is asked again here.
+    refused(reason) {
+      if (!$('chat').hidden) return note(reason)
+      room.leave()
+      $('refused').textContent = reason
+      $('name').focus()
+    },
+    here(names) {
+      isHere = true
+      $('people').textContent = names.join(', ')
+    },
+    cameIn: (key) => isHere && key !== name && note(`${key} came in`),
+    wentOut: (key) => key !== name && note(`${key} went`),
+    heard: ({ name: who, body }) => show(who, body),
+    lost: () => showState('lost', 'Offline'),
+  })
 })
 
 $('say').addEventListener('submit', (event) => {
@@ -31,13 +49,13 @@ $('say').addEventListener('submit', (event) => {
   if (!body) return
   const bubble = show('You', body, true)
   bubble.style.opacity = '0.6'
-  channel
-    .push('new_msg', { body })
-    .receive('ok', ({ at }) => {
+  room.say(body).then(
+    ({ at }) => {
       bubble.style.opacity = ''
       bubble.title = new Date(at).toLocaleString()
-    })
-    .receive('timeout', () => note('The last message may not have arrived.'))
+    },
+    () => note('The last message may not have arrived.'),
+  )
   $('words').value = ''
 })
 
@@ -48,32 +66,13 @@ $('words').addEventListener('keydown', (event) => {
 })
 
 $('leave').addEventListener('click', () => {
-  channel.leave()
-  channel = undefined
+  room.leave()
+  room = undefined
   $('log').replaceChildren()
   $('chat').hidden = true
   $('door').hidden = false
   $('name').focus()
 })
-
-function enter(room) {
-  const isBack = !$('chat').hidden
-  $('title').textContent = room
-  $('refused').textContent = ''
-  $('door').hidden = true
-  $('chat').hidden = false
-  showState('connected', 'Connected')
-  note(isBack ? 'You are back' : `Welcome to ${room}`)
-  $('words').focus()
-}
-
-// phoenix.js would try again by itself: whoever is refused is asked again here.
-function refuse(reason) {
-  if (!$('chat').hidden) return note(reason)
-  channel.leave()
-  $('refused').textContent = reason
-  $('name').focus()
-}
 
 function showState(state, text) {
   $('state').dataset.state = state

@@ -35,7 +35,7 @@ async function open(t: TestContext): Promise<Scene | undefined> {
   const presence = new Presence(rooms)
   const echoed = deferred<void>()
   listen(rooms, 'join', ({ channel, payload, accept }) => {
-    presence.track(channel, payload.name, { at: 'page' })
+    presence.track(channel, String(payload.name), { at: 'page' })
     listen(channel.messages, 'echo', ({ payload: said, reply }) => {
       reply(said)
       echoed.resolve()
@@ -96,20 +96,84 @@ suite('a channel client in a browser', () => {
     assert.deepEqual(await joins, { hello: 'ann' })
   })
 
-  test('asks the server at once whether it is there when the network comes back', async (t) => {
+  for (const [when, event] of [
+    ['when the network comes back', 'online'],
+    ['when the page is shown', 'pageshow'],
+    ['when somebody looks at the page again', 'visibilitychange'],
+  ] as const) {
+    test(`asks the server at once whether it is there ${when}`, async (t) => {
+      const { page } = (await open(t)) ?? {}
+      if (!page) return
+      const beats = await page.evaluate(async (type) => {
+        const beating: string[] = []
+        const client = new spec.ChannelClient({
+          logger: (kind, text) => kind === 'push' && beating.push(text),
+        })
+        await client.open('/socket')
+        const answered = spec.once(client, 'message')
+        window.dispatchEvent(new Event(type))
+        return [(await answered).kind, ...beating]
+      }, event)
+      assert.deepEqual(beats, ['heartbeatReply', 'heartbeat (1)'])
+    })
+  }
+
+  test('stays connected in a hidden tab, whose timers come late, and beats after each answer', async (t) => {
     const { page } = (await open(t)) ?? {}
     if (!page) return
-    const beats = await page.evaluate(async () => {
-      const beating: string[] = []
-      const client = new spec.ChannelClient({
-        logger: (kind, text) => kind === 'push' && beating.push(text),
-      })
+    const { kinds, closes } = await page.evaluate(async () => {
+      // As a browser does it with tabs that nobody looks at: timers run once in a while, together.
+      const WHILE = 800
+      const soon = globalThis.setTimeout
+      const late = (callback: () => void, delay = 0): unknown => {
+        const due = performance.now() + delay
+        return soon(callback, Math.ceil(due / WHILE) * WHILE - performance.now())
+      }
+      Object.assign(globalThis, { setTimeout: late })
+      const client = new spec.ChannelClient({ heartbeat: 400 })
       await client.open('/socket')
-      const answered = spec.once(client, 'message')
-      window.dispatchEvent(new Event('online'))
-      return [(await answered).kind, ...beating]
+      let ends = 0
+      spec.listen(client, 'close', () => ends++)
+      const heard: string[] = []
+      for await (const { kind } of spec.listen(client, 'message')) {
+        heard.push(kind)
+        if (heard.length === 3) break
+      }
+      return { kinds: heard, closes: ends }
     })
-    assert.deepEqual(beats, ['heartbeatReply', 'heartbeat (1)'])
+    assert.deepEqual(kinds, Array<string>(3).fill('heartbeatReply'))
+    assert.equal(closes, 0)
+  })
+
+  test('finds its server alive after the page was frozen', async (t) => {
+    const { page, server } = (await open(t)) ?? {}
+    if (!page || !server) return
+    await page.evaluate(async () => {
+      const client = new spec.ChannelClient({ heartbeat: 1_000 })
+      await client.open('/socket')
+      const room = client.channel('room:1', { name: 'ann' })
+      await room.join()
+      let ends = 0
+      spec.listen(client, 'close', () => ends++)
+      const state = { room, ends: () => ends }
+      Object.assign(globalThis, { state })
+    })
+    const devtools = await page.context().newCDPSession(page)
+    await devtools.send('Page.setWebLifecycleState', { state: 'frozen' })
+    const [connection] = server.clients
+    assert.ok(connection)
+    // The browser answers pings, whatever its page does: until two heartbeats are due, and late.
+    const thawed = performance.now() + 3_500
+    while (performance.now() < thawed) await connection.ping()
+    await devtools.send('Page.setWebLifecycleState', { state: 'active' })
+    const seen = await page.evaluate(async () => {
+      const { room, ends } = Reflect.get(globalThis, 'state') as {
+        room: floor.Channel
+        ends: () => number
+      }
+      return [await room.push('echo', { still: 'here' }), ends()]
+    })
+    assert.deepEqual(seen, [{ still: 'here' }, 0])
   })
 
   test('a bundle of client and presence has nothing of a server', async () => {

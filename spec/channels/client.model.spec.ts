@@ -1,10 +1,11 @@
 // Random lives of a client's channel beside a small model of it: the table of
-// docs/channels-client.md. Replay one with SEED=…, run more with SEQUENCES=….
+// docs/channel-client.md. Replay one with SEED=…, run more with SEQUENCES=….
 import assert from 'node:assert/strict'
 import { mock, test } from 'node:test'
 import { ChannelError, listen, WebsocketServer, type WebsocketConnection } from 'simplewebsockets'
 import { ChannelClient, type Channel } from 'simplewebsockets/channels'
 import { cut, link } from 'simplewebsockets/testing'
+import { seeded } from '../random.ts'
 
 const SEQUENCES = Number(process.env.SEQUENCES ?? 2_000)
 const STEPS = 40
@@ -12,17 +13,6 @@ const TIMEOUT = 10_000
 const REJOIN = 1_500
 const RECONNECT = 700
 const TOPIC = 'room:1'
-
-/** Numbers from 0 to 1, the same for the same seed (mulberry32). */
-function dice(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
@@ -42,10 +32,15 @@ class Model {
   now = 0
   readonly frames: unknown[][] = []
   readonly pushes: ModelPush[] = []
+  readonly #rejoins: boolean
   #number = 0
   #late = Infinity
   #again = Infinity
   #connects = Infinity
+
+  constructor(rejoins: boolean) {
+    this.#rejoins = rejoins
+  }
 
   get due(): number {
     const pending = this.pushes.filter(({ outcome }) => isPending(outcome))
@@ -107,7 +102,8 @@ class Model {
     this.joinRef = undefined
     this.#late = Infinity
     this.#close('sent')
-    if (this.connected) this.#again = this.now + REJOIN
+    if (!this.#rejoins) this.#finish()
+    else if (this.connected) this.#again = this.now + REJOIN
   }
 
   answered(push: ModelPush, outcome: 'ok' | 'error'): void {
@@ -127,6 +123,7 @@ class Model {
     if (this.state !== 'joined') return
     this.state = 'errored'
     this.#close('sent')
+    if (!this.#rejoins) this.#finish()
   }
 
   #connected(): void {
@@ -194,15 +191,20 @@ class World {
   readonly outcomes: string[] = []
   joins = 0
   closes = 0
-  readonly client = new ChannelClient({
-    keepaliveTimeout: false,
-    heartbeat: false,
-    timeout: TIMEOUT,
-    rejoin: { delay: () => REJOIN },
-    reconnect: { delay: () => RECONNECT },
-  })
-  readonly room: Channel = this.client.channel(TOPIC)
+  readonly client: ChannelClient
+  readonly room: Channel
   #there: WebsocketConnection | undefined
+
+  constructor(rejoins: boolean) {
+    this.client = new ChannelClient({
+      keepaliveTimeout: false,
+      heartbeat: false,
+      timeout: TIMEOUT,
+      rejoin: rejoins && { delay: () => REJOIN },
+      reconnect: { delay: () => RECONNECT },
+    })
+    this.room = this.client.channel(TOPIC)
+  }
 
   async open(): Promise<void> {
     const server = new WebsocketServer({ keepaliveTimeout: false })
@@ -248,8 +250,9 @@ async function live(roll: () => number): Promise<number> {
     assert.ok(value !== undefined)
     return value
   }
-  const world = new World()
-  const model = new Model()
+  const rejoins = roll() < 0.8
+  const world = new World(rejoins)
+  const model = new Model(rejoins)
   model.now = Date.now()
   await world.open()
   const script: string[] = []
@@ -395,10 +398,10 @@ test(`${SEQUENCES} random lives of a channel go as the table says`, async (t) =>
   let pushes = 0
   for (let seed = first; seed < first + SEQUENCES; seed++) {
     try {
-      pushes += await live(dice(seed))
+      pushes += await live(seeded(seed))
     } catch (cause) {
       throw new Error(`SEED=${seed} SEQUENCES=1 replays this`, { cause })
     }
   }
-  t.diagnostic(`${pushes} pushes, each settled once`)
+  t.diagnostic(`${SEQUENCES} sequences: ${pushes} pushes, each settled once`)
 })

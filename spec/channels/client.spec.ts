@@ -19,6 +19,7 @@ import {
   type Serializer,
 } from 'simplewebsockets/channels'
 import { cut, link } from 'simplewebsockets/testing'
+import { Books } from './books.ts'
 
 const URL_ = 'ws://localhost/socket'
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
@@ -38,46 +39,6 @@ function scene(t: TestContext, options?: ChannelClientOptions): Scene {
   t.after(() => client.close())
   const open = async (): Promise<WebsocketConnection> => (await link(server, client, URL_))[0]
   return { server, channels, client, open }
-}
-
-/** A server written from the books: it says what it is told to, and keeps what it hears. */
-class Books {
-  readonly heard: unknown[][] = []
-  readonly server = new WebsocketServer()
-  connection: WebsocketConnection | undefined
-
-  constructor() {
-    listen(this.server, 'client', (connection) => {
-      this.connection = connection
-      listen(connection, 'message', (message) => {
-        this.heard.push(JSON.parse(String(message)) as unknown[])
-      })
-    })
-  }
-
-  static async meet(client: ChannelClient): Promise<Books> {
-    const books = new Books()
-    await link(books.server, client, URL_)
-    return books
-  }
-
-  /** Is what came since it was asked last. */
-  async take(): Promise<unknown[][]> {
-    await turn()
-    return this.heard.splice(0)
-  }
-
-  async say(...frames: unknown[]): Promise<void> {
-    for (const frame of frames) {
-      const isData = typeof frame === 'string' || frame instanceof Uint8Array
-      this.connection?.send(isData ? frame : JSON.stringify(frame))
-    }
-    await turn()
-  }
-
-  reply(ref: unknown, topic: string, response: unknown = {}, status = 'ok'): Promise<void> {
-    return this.say([ref, ref, topic, 'phx_reply', { status, response }])
-  }
 }
 
 const dialects: readonly Serializer[] = [phoenix, phoenixV1]
@@ -403,6 +364,115 @@ suite('a channel client', () => {
     await opened
   })
 
+  test('a push made while the server was down arrives after the rejoin', async (t) => {
+    const serve = async (at: number): Promise<{ port: number; server: WebsocketServer }> => {
+      const server = new WebsocketServer({ path: '/socket' })
+      listen(new ChannelServer(server).topic('room:*'), 'join', ({ channel, accept }) => {
+        listen(channel.messages, 'note', ({ payload, reply }) => reply({ noted: payload }))
+        accept({})
+      })
+      t.after(() => server.close())
+      const { port } = await server.serve(at)
+      return { port, server }
+    }
+    const { port, server } = await serve(0)
+    const client = new ChannelClient({ reconnect: { delay: () => 5 } })
+    t.after(() => client.close())
+    await client.open(`ws://localhost:${port}/socket`)
+    const room = client.channel('room:1')
+    await room.join()
+    const closed = once(client, 'close')
+    await server.close()
+    await closed
+    const failed = once(client, 'error')
+    const pushed = [room.push('note', 1), room.push('note', 2)]
+    assert.ok((await failed) instanceof ConnectError, 'it is down')
+    const rejoined = once(room, 'join')
+    await serve(port)
+    await rejoined
+    assert.deepEqual(await Promise.all(pushed), [{ noted: 1 }, { noted: 2 }])
+  })
+
+  test('a dialect of your own is a serializer whose codecs you write', async (t) => {
+    const flip = (text: string | Uint8Array | undefined): string =>
+      String(text).split('').reverse().join('')
+    const flipped: Serializer = {
+      ...phoenix,
+      name: 'flipped',
+      client: {
+        encode: (frame) => flip(phoenix.client.encode(frame)),
+        decode: (data) => phoenix.client.decode(flip(data)),
+      },
+    }
+    const client = new ChannelClient({ serializer: flipped, keepaliveTimeout: false })
+    t.after(() => client.close())
+    const server = new WebsocketServer()
+    const [there] = await link(server, client)
+    const heard = once(there, 'message')
+    const room = client.channel('room:1')
+    const joining = room.join()
+    assert.equal(flip(await heard), '["1","1","room:1","phx_join",{}]')
+    there.send(flip('["1","1","room:1","phx_reply",{"status":"ok","response":{"id":7}}]'))
+    assert.deepEqual(await joining, { id: 7 })
+  })
+
+  test('a codec of yours that throws is told, and the timers go on', async (t) => {
+    mock.timers.enable({ apis: ['setTimeout'] })
+    t.after(() => mock.timers.reset())
+    const broken: Serializer = {
+      ...phoenix,
+      client: {
+        encode: (frame) => (frame.kind === 'join' ? phoenix.client.encode(frame) : boom()),
+        decode: () => boom(),
+      },
+    }
+    const client = new ChannelClient({ serializer: broken, reconnect: false, timeout: 1_000 })
+    const errors: string[] = []
+    listen(client, 'error', ({ message }) => errors.push(message))
+    const books = await Books.meet(client)
+    const room = client.channel('room:1')
+    const joining = room.join()
+    await books.say('anything')
+    assert.deepEqual(errors.splice(0), ['as asked'])
+    assert.throws(() => room.push('evt', {}), /as asked/)
+    const left = room.leave()
+    mock.timers.tick(1_000)
+    await left
+    await assert.rejects(joining, ClosedError)
+    mock.timers.tick(29_000)
+    await turn()
+    assert.equal(errors.length, 2, 'the leave, and the heartbeat')
+  })
+
+  test('says to a logger what happens, whatever becomes of that', async (t) => {
+    const lines: string[] = []
+    const { channels, client, open } = scene(t, {
+      logger: (kind, text) => {
+        lines.push(`${kind}: ${text}`)
+        throw new Error('the disk is full')
+      },
+    })
+    channels.topic('room:*')
+    const errors: string[] = []
+    listen(client, 'error', ({ message }) => errors.push(message))
+    await open()
+    const room = client.channel('room:1')
+    await room.join()
+    await room.leave()
+    await turn()
+    assert.deepEqual(lines, [
+      'transport: connected to /socket/websocket',
+      'push: room:1 join (1, 1)',
+      'channel: joined room:1',
+      'receive: room:1 reply (1, 1)',
+      'push: room:1 leave (1, 2)',
+      'channel: closed room:1: left',
+      'receive: room:1 reply (1, 2)',
+      'receive: room:1 close (1, null) (for nobody)',
+    ])
+    assert.match(String(errors[0]), /the disk is full/)
+  })
+
   test('an attempt that fails is an error, and giving up rejects', async () => {
     const server = new WebsocketServer({ path: '/socket', authorize: () => false })
     new ChannelServer(server)
@@ -420,74 +490,10 @@ suite('a channel client', () => {
       /rejoin\.when/,
     )
     assert.throws(() => new ChannelClient({ timeout: 0 }), /`timeout`/)
+    assert.throws(() => new ChannelClient({ reconnect: 'yes' } as object), /`reconnect`/)
   })
 })
 
-suite('what a server may say that it should not', () => {
-  const wrongs: readonly (readonly [what: string, frame: unknown, isError: boolean])[] = [
-    ['no JSON', 'oops', true],
-    ['no array', {}, true],
-    ['too few', ['1', '1', 'room:1', 'evt'], true],
-    ['a ref that is a number', ['1', 1, 'room:1', 'evt', {}], true],
-    ['a topic that is none', ['1', '1', 7, 'evt', {}], true],
-    ['a reply of nothing', ['1', '1', 'room:1', 'phx_reply', null], true],
-    ['a reply without status', ['1', '1', 'room:1', 'phx_reply', {}], true],
-    ['a join', ['1', '1', 'room:1', 'phx_join', {}], true],
-    ['bytes of no kind', Uint8Array.of(9, 9, 9), true],
-    ['no bytes', new Uint8Array(0), true],
-    ['bytes cut short', Uint8Array.of(0, 255, 255, 255), true],
-    ['nested too deep', `["1",null,"room:1","evt",${'['.repeat(600)}${']'.repeat(600)}]`, true],
-    ['an answer to nothing', ['1', '99', 'room:1', 'phx_reply', { status: 'ok' }], false],
-    ['the join answered again', ['1', '1', 'room:1', 'phx_reply', { status: 'error' }], false],
-    ['a heartbeat answered unasked', [null, '5', 'phoenix', 'phx_reply', { status: 'ok' }], false],
-    ['the crash of another', ['0', '0', 'room:1', 'phx_error', {}], false],
-    ['the end of another', ['0', '0', 'room:1', 'phx_close', {}], false],
-    ['an event of no payload', ['1', null, 'room:1', 'evt', null], false],
-    ['an event named close', ['1', null, 'room:1', 'close', {}], false],
-  ]
-  for (const [what, frame, isError] of wrongs) {
-    test(`${what}: ${isError ? 'an error' : 'nothing'}, and the channel goes on`, async (t) => {
-      const client = new ChannelClient({ keepaliveTimeout: false })
-      t.after(() => client.close())
-      const books = await Books.meet(client)
-      const room = client.channel('room:1')
-      const joining = room.join()
-      await books.take()
-      await books.reply('1', 'room:1')
-      await joining
-      let errors = 0
-      listen(client, 'error', () => errors++)
-      listen(room, 'close', () => assert.fail('closed'))
-      listen(room, 'message', () => {})
-      await books.say(frame)
-      assert.equal(errors, isError ? 1 : 0)
-      assert.equal(room.state, 'joined')
-      const pushed = room.push('still', {})
-      const [sent] = await books.take()
-      await books.say(['1', sent?.[1], 'room:1', 'phx_reply', { status: 'ok', response: 1 }])
-      await books.say(['1', sent?.[1], 'room:1', 'phx_reply', { status: 'error', response: 2 }])
-      assert.equal(await pushed, 1)
-      assert.ok(client.isOpen)
-    })
-  }
-
-  test('more than anybody listens to is dropped, told once, and the connection goes on', async (t) => {
-    const client = new ChannelClient({ keepaliveTimeout: false })
-    t.after(() => client.close())
-    const books = await Books.meet(client)
-    const room = client.channel('room:1')
-    const joining = room.join()
-    await books.take()
-    await books.reply('1', 'room:1')
-    await joining
-    const errors: string[] = []
-    listen(room, 'error', ({ message }) => errors.push(message))
-    for (let n = 0; n < 3_000; n++) await books.say([null, null, 'room:1', 'evt', { n }])
-    assert.equal(errors.length, 1)
-    assert.match(String(errors[0]), /listen to `message`/)
-    const heard: unknown[] = []
-    listen(room.messages, 'evt', ({ payload }) => heard.push(payload.n))
-    await turn()
-    assert.deepEqual([heard.length, heard[0], client.isOpen], [1_000, 0, true])
-  })
-})
+function boom(): never {
+  throw new Error('as asked')
+}

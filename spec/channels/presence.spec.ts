@@ -5,6 +5,7 @@ import { listen, once, WebsocketServer } from 'simplewebsockets'
 import { ChannelClient, ChannelServer, Presence, type Channel } from 'simplewebsockets/channels'
 import { cut, link } from 'simplewebsockets/testing'
 import WebSocket from 'ws'
+import { seeded } from '../random.ts'
 import { Raw } from './raw.ts'
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
@@ -30,9 +31,10 @@ function scene(when: 'before' | 'after' = 'before'): Scene {
   const members = new Map<string, Channel>()
   listen(rooms, 'join', ({ channel, payload, accept }) => {
     const track = (): void => {
-      if (typeof payload.name !== 'string') return
-      members.set(payload.name, channel)
-      presence.track(channel, payload.name, { at: 'home' })
+      const name: unknown = payload.name
+      if (typeof name !== 'string') return
+      members.set(name, channel)
+      presence.track(channel, name, { at: 'home' })
     }
     if (when === 'before') track()
     accept({})
@@ -184,7 +186,7 @@ suite('a presence', () => {
     assert.throws(() => presence.track(channel, 'bob', wrong), /can't be JSON/)
     assert.throws(() => presence.track(channel, 1 as unknown as string, { at: '' }), /a key/)
     assert.throws(() => ann.who.track(ann.room, 'a', { at: '' }), /a server tracks/)
-    assert.throws(() => new Presence({} as Channel), /a channel or a topic/)
+    assert.throws(() => new Presence(null as unknown as Channel), /a channel or a topic/)
     assert.deepEqual(keys(presence), ['ann'])
   })
 })
@@ -223,17 +225,6 @@ suite('phoenix.js beside our server', () => {
     await gone
   })
 })
-
-/** Numbers from 0 to 1, the same for the same seed (mulberry32). */
-function dice(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 /** A server from the books, which lets everybody in and says what it is told to. */
 async function books(t: TestContext): Promise<{
@@ -327,7 +318,7 @@ suite('what a server says of who is here', () => {
     const { who, say } = await books(t)
     const first = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31))
     t.diagnostic(`SEED=${first}`)
-    const roll = dice(first)
+    const roll = seeded(first)
     const pick = (most: number): number => Math.floor(roll() * most)
     const bag = (): PhoenixState => {
       const entries = Array.from({ length: pick(4) }, () => {

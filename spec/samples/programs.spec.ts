@@ -144,16 +144,53 @@ suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
     const [ann, bob] = [await enter(t, url), await enter(t, url)]
     ann.send('["1","1","room:1","phx_join",{}]')
     assert.match(await hears(ann), /"status":"error","response":{"reason":"who are you\?"}/)
-    for (const client of [ann, bob]) {
-      client.send('["2","2","room:1","phx_join",{"name":"me"}]')
-      assert.match(await hears(client), /"status":"ok","response":{}/)
-    }
-    assert.equal(await hears(ann), '[null,null,"room:1","entered",{"name":"me"}]')
+    ann.send('["2","2","room:1","phx_join",{"name":"ann"}]')
+    assert.match(await hears(ann), /"status":"ok","response":{}/)
+    assert.equal(await hears(ann), '["2",null,"room:1","presence_state",{}]')
+    assert.match(await hears(ann), /"presence_diff",{"joins":{"ann":{.*},"leaves":{}}\]$/)
+    bob.send('["2","2","room:1","phx_join",{"name":"bob"}]')
+    assert.match(await hears(bob), /"status":"ok","response":{}/)
+    assert.match(await hears(bob), /"presence_state",{"ann":{"metas":\[{"since":\d+,/)
+    assert.match(await hears(bob), /"presence_diff",{"joins":{"bob":/)
+    assert.match(await hears(ann), /"presence_diff",{"joins":{"bob":/)
     ann.send('["2","3","room:1","new_msg",{"body":"hi"}]')
     assert.match(await hears(ann), /"status":"ok"/)
-    assert.equal(await hears(bob), '[null,null,"room:1","new_msg",{"name":"me","body":"hi"}]')
+    assert.equal(await hears(bob), '[null,null,"room:1","new_msg",{"name":"ann","body":"hi"}]')
     await bob.close()
+    assert.match(await hears(ann), /"presence_diff",{"joins":{},"leaves":{"bob":/)
     assert.equal(await program.line(), 'room:1: closed')
+  })
+
+  test('the bot of channels greets, tells who is here, and comes back after a restart', async (t) => {
+    const chat = run(t, 'channels-chat/server')
+    const port = String(await chat.port())
+    const bot = run(t, 'channels-bot', { PORT: port })
+    assert.equal(await bot.line(), 'joined the lobby')
+    const url = `ws://localhost:${port}/socket/websocket?vsn=2.0.0`
+    const ann = await enter(t, url)
+    ann.send('["1","1","room:lobby","phx_join",{"name":"ann"}]')
+    assert.equal(await bot.line(), 'ann is here')
+    const told = async (): Promise<string> => {
+      for await (const message of listen(ann, 'message')) {
+        const [, , , event, payload] = JSON.parse(String(message)) as [0, 0, 0, string, unknown]
+        if (event === 'new_msg') return JSON.stringify(payload)
+      }
+      return 'nothing'
+    }
+    assert.equal(await told(), '{"name":"Bot","body":"Hello ann!"}')
+    ann.send('["1","2","room:lobby","new_msg",{"body":"Who is here?"}]')
+    assert.equal(await bot.line(), 'ann: Who is here?')
+    assert.equal(await told(), '{"name":"Bot","body":"Bot, ann"}')
+    await ann.close()
+    assert.equal(await bot.line(), 'ann went')
+    chat.stop()
+    await chat.ended
+    await run(t, 'channels-chat/server', { PORT: port }).port()
+    for (let line = await bot.line(); line !== 'joined the lobby'; line = await bot.line()) {
+      assert.match(line ?? 'the bot has ended', /refused|could not|connect/i)
+    }
+    bot.stop()
+    assert.equal((await bot.ended).code, 0)
   })
 
   test('the transcript of channels is what the documentation shows', async (t) => {
