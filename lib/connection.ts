@@ -1,7 +1,7 @@
 import debug from '#debug'
 import type { Allowance } from './allowance.ts'
 import { closeTexts, messageTooBig, sendableReason, type CloseReason } from './close.ts'
-import type { Counts } from './counts.ts'
+import type { Counts, DropReason } from './counts.ts'
 import { ClosedError, FrameError, WebsocketError, type CallbackError } from './errors.ts'
 import type { Keepalive, Watched } from './keepalive.ts'
 import { DELIVER, mostBytes, toBytes, toData, toText, type Data, type Message } from './message.ts'
@@ -11,6 +11,7 @@ import { deferred, handled, type Deferred } from './promises.ts'
 import type { RequestDetails } from './request.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
 import type { Receiver, Transport } from './transport/transport.ts'
+import type { Watch } from './watch.ts'
 
 const log = debug('simplewebsockets:connection')
 
@@ -38,6 +39,8 @@ export interface Maker<Context extends {} = {}> extends Hearer {
   readonly counts: Counts
   /** Makes what bounds how much a peer may send, where that is limited. */
   readonly allowance?: (() => Allowance) | undefined
+  /** Who is told of what happens; a maker in a browser has nobody. */
+  readonly watch?: Watch | undefined
   /** Sends to everybody else. */
   broadcast(from: WebsocketConnection<Context>, data: Data): void
   /** Forgets a connection that is closed, before its `close` event. */
@@ -384,7 +387,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   /** A peer that doesn't read has as much waiting as it may. */
   #overflow(): boolean {
     const { slowConsumer, maxBufferedAmount } = this.#maker.settings
-    this.#maker.counts.drops.slowConsumer++
+    this.#drop('slowConsumer')
     this.#fill()
     if (slowConsumer === 'close') {
       this.#shut({
@@ -416,18 +419,30 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     if (size > most) {
       this.#invalid(messageTooBig(most))
     } else if (signals.waitingBytes > most) {
-      this.#maker.counts.drops.closing++ // the connection closes for it already
-    } else if (!this.#allows(size)) {
-      return
-    } else if (this.#reader) {
-      this.#maker.counts.received++
+      this.#drop('closing') // the connection closes for it already
+    } else if (this.#allows(size)) {
+      this.#take(data, size)
+    }
+  }
+
+  #take(data: Data, size: number): void {
+    const signals = this.#inside
+    const { counts, watch, settings } = this.#maker
+    counts.received++
+    if (watch?.message.hasSubscribers) watch.message.publish({ connection: this, size })
+    if (this.#reader) {
       this.#handOn(this.#reader, data, size)
     } else {
-      this.#maker.counts.received++
-      const taken = signals.put(this.#maker.settings.binary ? toBytes(data) : data, size)
-      if (!taken && signals.waitingBytes > most)
+      const taken = signals.put(settings.binary ? toBytes(data) : data, size)
+      if (!taken && signals.waitingBytes > settings.maxReceivedMessageSize)
         this.#invalid({ code: 1008, description: this.#unheardOf() })
     }
+  }
+
+  #drop(reason: DropReason): void {
+    const { counts, watch } = this.#maker
+    counts.drops[reason]++
+    if (watch?.drop.hasSubscribers) watch.drop.publish({ reason, connection: this })
   }
 
   #handOn(reader: Reader, data: Data, size: number): void {
@@ -449,7 +464,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     this.#allowance ??= this.#maker.allowance?.()
     const refusal = this.#allowance?.refusal(size)
     if (refusal === undefined) return true
-    this.#maker.counts.drops.rateLimit++
+    this.#drop('rateLimit')
     if (!this.#allowance?.drops) this.#invalid({ code: 1008, description: refusal })
     return false
   }
@@ -550,6 +565,8 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     this.#state = CLOSING
     this.#maker.keepalive?.delete(signals)
     this.#maker.gone(this)
+    const { watch } = this.#maker
+    if (watch?.close.hasSubscribers) watch.close.publish({ connection: this, ...closing.reason })
     this.#reader?.ended(closing.reason)
     this.#state = CLOSED
     this.#pings?.reject(this.#closedError())

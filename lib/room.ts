@@ -37,7 +37,12 @@ export interface House<Member> extends Hearer {
   failed(error: WebsocketError): void
   /** Is told of a message from the backplane that makes no sense. */
   dropped(): void
+  /** Is told of who comes into a room, and who goes. */
+  moved(how: 'join' | 'leave', room: string, member: Member): void
 }
+
+const EVERYONE = 'clients'
+const PREFIX = 'room:'
 
 const PLAN: Plan<RoomEvents<unknown>> = { kind: 'room', events: ['join', 'leave'] }
 
@@ -67,14 +72,21 @@ class State<Member extends RoomMember> extends Signals<RoomEvents<Member>> {
     this.members.add(member)
     this.changed() // first: whoever hears that the backplane failed may ask for this room
     if (this.members.size === 1) this.#unsubscribe = this.#rooms.subscribe(this.#topic, this)
-    this.emit('join', member)
+    this.#moved('join', member)
   }
 
   delete(member: Member): void {
     this.members.delete(member)
     if (this.members.size === 0) this.#unsubscribe?.()
     this.changed()
-    this.emit('leave', member)
+    this.#moved('leave', member)
+  }
+
+  #moved(how: 'join' | 'leave', member: Member): void {
+    if (this.#topic !== EVERYONE) {
+      this.#rooms.house.moved(how, this.#topic.slice(PREFIX.length), member)
+    }
+    this.emit(how, member)
   }
 
   deliver(message: Message, except?: unknown): void {
@@ -159,7 +171,6 @@ export class Room<Member extends RoomMember>
   }
 }
 
-const EVERYONE = 'clients'
 const TEXT = 0
 const BINARY = 1
 const CLOSE = 2
@@ -179,7 +190,7 @@ export class Rooms<Member extends RoomMember> {
 
   /** Is a room by its name. */
   room(name: string): Room<Member> {
-    return new Room(this, name, `room:${name}`)
+    return new Room(this, name, PREFIX + name)
   }
 
   /** Is the room of all members. */

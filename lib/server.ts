@@ -7,6 +7,7 @@ import type { Backplane } from './backplane.ts'
 import { Allowance } from './allowance.ts'
 import { CARRIED, READ, WebsocketConnection, type Maker, type Reader } from './connection.ts'
 import { newCounts, type Counts, type DropReason } from './counts.ts'
+import { diagnostics, dropped } from './diagnostics.ts'
 import { Draining } from './draining.ts'
 import {
   ConnectError,
@@ -203,8 +204,9 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       report,
       has: (member) => this.clients.has(member),
       failed: (error) => this.#report(error),
-      dropped: () => {
-        this.#counts.drops.backplane++
+      dropped: () => dropped(this.#counts, 'backplane'),
+      moved: (how, room, connection) => {
+        if (diagnostics[how].hasSubscribers) diagnostics[how].publish({ room, connection })
       },
     })
     this.clients = this.#rooms.everyone()
@@ -213,12 +215,16 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       settings,
       keepalive: keepaliveTimeout === false ? undefined : new Keepalive(keepaliveTimeout),
       counts: this.#counts,
+      watch: diagnostics,
       allowance: rateLimit ? () => new Allowance(rateLimit) : undefined,
       report,
       broadcast: (from, data) => this.clients.emit(data, { except: from }),
       gone: (connection) => this.#gone(connection),
     }
-    backplane?.listen?.((state) => void this.#signals.emit('backplane', { state }))
+    backplane?.listen?.((state) => {
+      if (diagnostics.backplane.hasSubscribers) diagnostics.backplane.publish({ state })
+      this.#signals.emit('backplane', { state })
+    })
   }
 
   /** @hidden */
@@ -431,6 +437,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     this.#count(request, 1)
     if (log.enabled) log('%s connected from %s', connection.id, request.remoteAddress)
     this.clients.add(connection)
+    if (diagnostics.open.hasSubscribers) diagnostics.open.publish({ connection })
     this.#signals.emit('client', connection)
     return connection
   }
@@ -479,6 +486,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
 
   #turnedAway(error: PeerConnectError): void {
     this.#refusals[error.reason]++
+    if (diagnostics.refusal.hasSubscribers) diagnostics.refusal.publish({ error })
     if (!this.#signals.emit('peerError', error)) log('refused: %d %s', error.status, error.message)
   }
 

@@ -20,6 +20,7 @@ const rows: readonly (readonly string[])[] = [
     'backplane',
     'debug',
     'allowance',
+    'watch',
     'transport/frame',
     'transport/pongs',
     'transport/parts',
@@ -27,7 +28,7 @@ const rows: readonly (readonly string[])[] = [
     'channels/frame',
     'transport/utf8',
   ],
-  ['message', 'request', 'backoff', 'options/rules', 'channels/text'],
+  ['message', 'request', 'backoff', 'diagnostics', 'options/rules', 'channels/text'],
   ['options/asked', 'transport/outbox'],
   ['options/wire', 'options/close'],
   ['options/connection'],
@@ -166,7 +167,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|room|draining|allowance|backplane|http|origin|options\/(server|node|wire)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|broadcast|options))$/.test(
+    /^(server|room|draining|diagnostics|allowance|backplane|http|origin|options\/(server|node|wire)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|broadcast|options))$/.test(
       to,
     ),
   )

@@ -461,6 +461,7 @@ function makeRooms(parts: Partial<House<WebsocketConnection>> = {}): Rooms<Webso
     report: () => false,
     failed: () => {},
     dropped: () => {},
+    moved: () => {},
     ...parts,
   })
 }

@@ -1,5 +1,6 @@
 import type { CloseReason } from '../close.ts'
 import type { Reader, WebsocketConnection } from '../connection.ts'
+import { dropped } from '../diagnostics.ts'
 import type { Denial } from '../errors.ts'
 import { DELIVER, type Data, type Message } from '../message.ts'
 import type { Rooms } from '../room.ts'
@@ -150,7 +151,7 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
   }
 
   dropped(count = 1): void {
-    this.#hall.ground.counts.drops.channels += count
+    for (; count > 0; count--) dropped(this.#hall.ground.counts, 'channels', this.connection)
   }
 
   tally(waiting: number, bytes: number): void {

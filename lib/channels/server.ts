@@ -1,3 +1,4 @@
+import { diagnostics, dropped } from '../diagnostics.ts'
 import { PeerConnectError, unexpected, type Denial, type WebsocketError } from '../errors.ts'
 import type { Data } from '../message.ts'
 import type { RequestDetails } from '../request.ts'
@@ -142,8 +143,10 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
       report: (error) => this.hearer.report(error),
       has: () => true,
       failed: (error) => this.ground.failed(error),
-      dropped: () => {
-        counts.drops.backplane++
+      dropped: () => dropped(counts, 'backplane'),
+      moved: (how, _, channel) => {
+        const outlet = diagnostics[how]
+        if (outlet.hasSubscribers) outlet.publish({ topic: channel.topic, channel })
       },
     })
   }

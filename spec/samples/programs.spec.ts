@@ -222,6 +222,15 @@ suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
     await hearsNothing(ann)
   })
 
+  test('the metrics count what happened', async (t) => {
+    const program = run(t, 'metrics')
+    const one = await enter(t, `ws://localhost:${await program.port()}`)
+    one.send('hello')
+    assert.equal(await hears(one), 'hello')
+    await one.close()
+    assert.equal(await program.line(), "{ open: 1, message: 1, close: 1, 'close 1000': 1 }")
+  })
+
   test('the users are reached, and signed out, in all their tabs', async (t) => {
     const url = `ws://localhost:${await run(t, 'users').port()}`
     const tabs = [await enter(t, `${url}?token=a1`), await enter(t, `${url}?token=a1`)]

@@ -1,0 +1,7 @@
+// Ours, with somebody who is told of everything that happens.
+import { subscribe } from 'node:diagnostics_channel'
+
+for (const name of ['open', 'close', 'message', 'drop', 'refusal', 'join', 'leave']) {
+  subscribe(`simplewebsockets:${name}`, () => {})
+}
+await import('./ours.ts')
