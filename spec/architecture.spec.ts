@@ -44,6 +44,7 @@ const rows: readonly (readonly string[])[] = [
     'pings',
     'inbox',
     'keepalive',
+    'relay',
     'retries',
     'channels/pulse',
     'channels/push',

@@ -1,0 +1,203 @@
+import {
+  engineBackplane,
+  type Engine,
+  type EngineBackplane,
+  type EngineEvents,
+  type EngineOptions,
+} from './engine.ts'
+import { unexpected } from './errors.ts'
+import { isObject } from './options/rules.ts'
+import { handled } from './promises.ts'
+
+export type { Backplane, Unsubscribe } from './backplane.ts'
+export type { EngineBackplane, EngineOptions, EngineStats } from './engine.ts'
+
+/** Is what is used of a client of `redis`, which is node-redis. */
+export interface NodeRedisClient {
+  /** Whether it was told to connect. */
+  readonly isOpen: boolean
+  /** Whether it is connected. */
+  readonly isReady: boolean
+  /** Connects. */
+  connect(): Promise<unknown>
+  /** Makes another one like it. */
+  duplicate(): NodeRedisClient
+  /** Publishes. */
+  publish(channel: string, message: Buffer): Promise<unknown>
+  /** Subscribes. */
+  subscribe(
+    channels: string[],
+    listener: (message: Buffer, channel: Buffer) => void,
+    bufferMode: true,
+  ): Promise<unknown>
+  /** Ends subscriptions. */
+  unsubscribe(
+    channels: string[],
+    listener: (message: Buffer, channel: Buffer) => void,
+    bufferMode: true,
+  ): Promise<unknown>
+  /** Asks for a sign of life. */
+  ping(): Promise<unknown>
+  /** Ends it at once. */
+  destroy(): void
+  /** Adds a listener. */
+  on(event: string, listener: (value?: unknown) => void): unknown
+  /** Removes a listener. */
+  off(event: string, listener: (value?: unknown) => void): unknown
+}
+
+/** Is what is used of a client of `ioredis`. */
+export interface IoRedisClient {
+  /** How it is: 'ready' when it is connected. */
+  readonly status: string
+  /** Makes another one like it. */
+  duplicate(override: object): IoRedisClient
+  /** Publishes. */
+  publish(channel: string, message: Buffer): Promise<unknown>
+  /** Subscribes. */
+  subscribe(...channels: string[]): Promise<unknown>
+  /** Ends subscriptions. */
+  unsubscribe(...channels: string[]): Promise<unknown>
+  /** Asks for a sign of life. */
+  ping(): Promise<unknown>
+  /** Ends it at once. */
+  disconnect(): void
+  /** Adds a listener. */
+  on(event: string, listener: (...values: any[]) => void): unknown
+  /** Removes a listener. */
+  off(event: string, listener: (...values: any[]) => void): unknown
+}
+
+/** Is a client of Redis, or of what speaks its protocol: of `redis` or of `ioredis`. */
+export type RedisClient = NodeRedisClient | IoRedisClient
+
+/**
+ * Makes a backplane over Redis: a channel of Redis for each topic, heard while somebody here is in it.
+ *
+ * It publishes through your client, and subscribes through a second one that it makes after its
+ * model. A client of `redis` that was not told to connect yet is told so, and is closed with the
+ * backplane; any other stays yours to close.
+ *
+ * @throws TypeError for what is no client, and for an option that is unknown or can't be.
+ */
+export function redisBackplane(client: RedisClient, options?: EngineOptions): EngineBackplane {
+  if (!isObject(client) || typeof Reflect.get(client, 'duplicate') !== 'function') {
+    throw unexpected('the client', 'one of `redis` or of `ioredis`', client)
+  }
+  const engine = 'isReady' in client ? new NodeRedisEngine(client) : new IoRedisEngine(client)
+  return engineBackplane(engine, options)
+}
+
+const NODE_REDIS_EVENTS = ['ready', 'end', 'error', 'reconnecting']
+const IO_REDIS_EVENTS = ['ready', 'close', 'end', 'error', 'reconnecting']
+
+class NodeRedisEngine implements Engine {
+  readonly restores = true
+  readonly #publisher: NodeRedisClient
+  readonly #subscriber: NodeRedisClient
+  readonly #isOurs: boolean
+  #changed: (value?: unknown) => void = () => {}
+  #received: (message: Buffer, channel: Buffer) => void = () => {}
+
+  constructor(client: NodeRedisClient) {
+    this.#publisher = client
+    this.#subscriber = client.duplicate()
+    this.#isOurs = !client.isOpen
+  }
+
+  get isReady(): boolean {
+    return this.#publisher.isReady && this.#subscriber.isReady
+  }
+
+  start({ changed, received }: EngineEvents): void {
+    this.#changed = (value) => changed(value)
+    this.#received = (message, channel) => received(channel.toString(), message)
+    for (const client of [this.#publisher, this.#subscriber]) {
+      // Without a listener for its errors one of them would end the process.
+      for (const event of NODE_REDIS_EVENTS) client.on(event, this.#changed)
+    }
+    handled(this.#subscriber.connect())
+    if (this.#isOurs) handled(this.#publisher.connect())
+  }
+
+  publish(channel: string, message: Uint8Array): Promise<unknown> {
+    return this.#publisher.publish(channel, asBuffer(message))
+  }
+
+  subscribe(channels: string[]): Promise<unknown> {
+    return this.#subscriber.subscribe(channels, this.#received, true)
+  }
+
+  unsubscribe(channels: string[]): Promise<unknown> {
+    return this.#subscriber.unsubscribe(channels, this.#received, true)
+  }
+
+  ping(): Promise<unknown> {
+    return Promise.all([this.#publisher.ping(), this.#subscriber.ping()])
+  }
+
+  close(): void {
+    if (this.#isOurs) this.#publisher.destroy()
+    else for (const event of NODE_REDIS_EVENTS) this.#publisher.off(event, this.#changed)
+    this.#subscriber.destroy()
+  }
+}
+
+class IoRedisEngine implements Engine {
+  readonly restores = false
+  readonly #publisher: IoRedisClient
+  readonly #subscriber: IoRedisClient
+  #changed: (value?: unknown) => void = () => {}
+
+  constructor(client: IoRedisClient) {
+    this.#publisher = client
+    this.#subscriber = client.duplicate({
+      lazyConnect: false,
+      // What it does by itself when it is back nobody could wait for, nor hear of its failure.
+      autoResubscribe: false,
+      autoResendUnfulfilledCommands: false,
+      enableOfflineQueue: false,
+    })
+  }
+
+  get isReady(): boolean {
+    return this.#publisher.status === 'ready' && this.#subscriber.status === 'ready'
+  }
+
+  start({ changed, received }: EngineEvents): void {
+    this.#changed = (value) => changed(value instanceof Error ? value : undefined)
+    for (const client of [this.#publisher, this.#subscriber]) {
+      // Without a listener for its errors they would be printed, one at each attempt.
+      for (const event of IO_REDIS_EVENTS) client.on(event, this.#changed)
+    }
+    this.#subscriber.on('messageBuffer', (channel: Buffer, message: Buffer) =>
+      received(channel.toString(), message),
+    )
+    if (this.#publisher.status === 'wait') handled(this.#publisher.ping()) // it waits for a command
+  }
+
+  publish(channel: string, message: Uint8Array): Promise<unknown> {
+    return this.#publisher.publish(channel, asBuffer(message))
+  }
+
+  subscribe(channels: string[]): Promise<unknown> {
+    return this.#subscriber.subscribe(...channels)
+  }
+
+  unsubscribe(channels: string[]): Promise<unknown> {
+    return this.#subscriber.unsubscribe(...channels)
+  }
+
+  ping(): Promise<unknown> {
+    return Promise.all([this.#publisher.ping(), this.#subscriber.ping()])
+  }
+
+  close(): void {
+    for (const event of IO_REDIS_EVENTS) this.#publisher.off(event, this.#changed)
+    this.#subscriber.disconnect()
+  }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+}
