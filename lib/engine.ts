@@ -303,28 +303,29 @@ class Carrier implements EngineBackplane {
       const some = take(this.#changed, AT_ONCE)
       const fresh = some.filter((name) => this.#wanted.has(name) && !this.#held.has(name))
       const stale = some.filter((name) => !this.#wanted.has(name) && this.#held.has(name))
+      for (const name of stale) this.#held.delete(name) // who comes now waits for it to be held anew
       try {
         if (stale.length > 0) await this.#engine.unsubscribe(stale)
         if (life === this.#life && fresh.length > 0) await this.#engine.subscribe(fresh)
       } catch (error) {
         if (life === this.#life) this.#down(error) // the next beat tries again
       }
-      if (life !== this.#life) return
-      for (const name of stale) this.#settled(name, false)
-      for (const name of fresh) this.#settled(name, true)
-      for (const name of some) this.#waited(name)
+      if (life !== this.#life) {
+        if (this.#engine.restores) for (const name of stale) this.#held.add(name)
+        return
+      }
+      for (const name of fresh) this.#held.add(name)
+      for (const name of some) this.#settled(name)
     }
     this.#settling = false
   }
 
-  #settled(channel: string, held: boolean): void {
-    if (held) this.#held.add(channel)
-    else this.#held.delete(channel)
-    if (this.#wanted.has(channel) !== held) this.#changed.add(channel) // changed again meanwhile
-  }
-
-  #waited(channel: string): void {
-    if (this.#wanted.has(channel) && !this.#held.has(channel)) return
+  #settled(channel: string): void {
+    const held = this.#held.has(channel)
+    if (this.#wanted.has(channel) !== held) {
+      this.#changed.add(channel) // it has changed again meanwhile
+      if (!held) return
+    }
     this.#waiting.get(channel)?.resolve()
     this.#waiting.delete(channel)
   }
