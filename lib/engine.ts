@@ -43,8 +43,10 @@ export interface EngineBackplane extends Backplane {
 
 /** What an engine's client tells of. */
 export interface EngineEvents {
-  /** It has connected, or has lost its connection, or could not connect. */
-  changed(cause?: unknown): void
+  /** It has connected, or a part of it has. */
+  connected(): void
+  /** It has lost its connection, or could not connect. */
+  lost(cause?: unknown): void
   /** A message has come. */
   received(channel: string, message: Uint8Array): void
   /** Something has come that makes no sense. */
@@ -126,7 +128,8 @@ class Carrier implements EngineBackplane {
     this.#timer = setInterval(() => this.#beat(), heartbeat)
     this.#timer.unref?.()
     engine.start({
-      changed: (cause) => this.#look(cause),
+      connected: () => this.#look(),
+      lost: (cause) => this.#lost(cause),
       received: (channel, message) => this.#received(channel, message),
       dropped: () => void this.#counts.dropped++,
     })
@@ -208,13 +211,14 @@ class Carrier implements EngineBackplane {
     if (receivers) for (const receive of receivers) receive(message)
   }
 
-  /** Something has happened to a connection. */
-  #look(cause?: unknown): void {
-    if (this.#state === 'closed') return
-    if (cause !== undefined) this.#ignore(cause)
-    this.#ping = undefined // it may have been lost
-    if (this.#engine.isReady) this.#ask()
-    else this.#down()
+  #look(): void {
+    this.#ping = undefined // one of an older connection may never be answered
+    if (this.#engine.isReady && this.#state !== 'closed') this.#ask()
+  }
+
+  #lost(cause: unknown): void {
+    if (this.#engine.isReady) this.#look()
+    else this.#down(cause)
   }
 
   #beat(): void {

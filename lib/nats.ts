@@ -155,16 +155,18 @@ class NatsEngine implements Engine {
       if (!this.#events) return
       this.#connection = connection
       this.#isReady = !connection.isClosed()
-      events.changed()
+      if (this.isReady) events.connected()
+      else events.lost()
       for await (const { type } of connection.status()) {
         if (!this.#events) return
         if (type !== 'disconnect' && type !== 'reconnect' && type !== 'close') continue
         this.#isReady = type === 'reconnect'
-        events.changed()
+        if (this.#isReady) events.connected()
+        else events.lost()
       }
     } catch (error) {
       this.#isReady = false
-      events.changed(error)
+      events.lost(error)
     }
   }
 }

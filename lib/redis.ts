@@ -88,15 +88,32 @@ export function redisBackplane(client: RedisClient, options?: EngineOptions): En
   return engineBackplane(engine, options)
 }
 
-const NODE_REDIS_EVENTS = ['ready', 'end', 'error', 'reconnecting']
-const IO_REDIS_EVENTS = ['ready', 'close', 'end', 'error', 'reconnecting']
+/** What both call the loss of a connection, or that there was none to be had. */
+const LOSSES = ['end', 'close', 'reconnecting', 'error']
+
+/** Listens to how clients are; is what stops that. */
+function watch(clients: readonly RedisClient[], { connected, lost }: EngineEvents): () => void {
+  // Without a listener for its errors a client would end the process, or print each of them.
+  const failed = (cause: unknown): void => lost(cause instanceof Error ? cause : undefined)
+  const ready = (): void => connected()
+  for (const client of clients) {
+    client.on('ready', ready)
+    for (const event of LOSSES) client.on(event, failed)
+  }
+  return () => {
+    for (const client of clients) {
+      client.off('ready', ready)
+      for (const event of LOSSES) if (event !== 'error') client.off(event, failed)
+    }
+  }
+}
 
 class NodeRedisEngine implements Engine {
   readonly restores = true
   readonly #publisher: NodeRedisClient
   readonly #subscriber: NodeRedisClient
   readonly #isOurs: boolean
-  #changed: (value?: unknown) => void = () => {}
+  #unwatch = (): void => {}
   #received: (message: Buffer, channel: Buffer) => void = () => {}
 
   constructor(client: NodeRedisClient) {
@@ -109,13 +126,9 @@ class NodeRedisEngine implements Engine {
     return this.#publisher.isReady && this.#subscriber.isReady
   }
 
-  start({ changed, received }: EngineEvents): void {
-    this.#changed = (value) => changed(value)
-    this.#received = (message, channel) => received(channel.toString(), message)
-    for (const client of [this.#publisher, this.#subscriber]) {
-      // Without a listener for its errors one of them would end the process.
-      for (const event of NODE_REDIS_EVENTS) client.on(event, this.#changed)
-    }
+  start(events: EngineEvents): void {
+    this.#received = (message, channel) => events.received(channel.toString(), message)
+    this.#unwatch = watch([this.#publisher, this.#subscriber], events)
     handled(this.#subscriber.connect())
     if (this.#isOurs) handled(this.#publisher.connect())
   }
@@ -137,8 +150,8 @@ class NodeRedisEngine implements Engine {
   }
 
   close(): void {
+    this.#unwatch()
     if (this.#isOurs) this.#publisher.destroy()
-    else for (const event of NODE_REDIS_EVENTS) this.#publisher.off(event, this.#changed)
     this.#subscriber.destroy()
   }
 }
@@ -147,7 +160,7 @@ class IoRedisEngine implements Engine {
   readonly restores = false
   readonly #publisher: IoRedisClient
   readonly #subscriber: IoRedisClient
-  #changed: (value?: unknown) => void = () => {}
+  #unwatch = (): void => {}
 
   constructor(client: IoRedisClient) {
     this.#publisher = client
@@ -164,14 +177,10 @@ class IoRedisEngine implements Engine {
     return this.#publisher.status === 'ready' && this.#subscriber.status === 'ready'
   }
 
-  start({ changed, received }: EngineEvents): void {
-    this.#changed = (value) => changed(value instanceof Error ? value : undefined)
-    for (const client of [this.#publisher, this.#subscriber]) {
-      // Without a listener for its errors they would be printed, one at each attempt.
-      for (const event of IO_REDIS_EVENTS) client.on(event, this.#changed)
-    }
+  start(events: EngineEvents): void {
+    this.#unwatch = watch([this.#publisher, this.#subscriber], events)
     this.#subscriber.on('messageBuffer', (channel: Buffer, message: Buffer) =>
-      received(channel.toString(), message),
+      events.received(channel.toString(), message),
     )
     if (this.#publisher.status === 'wait') handled(this.#publisher.ping()) // it waits for a command
   }
@@ -193,7 +202,7 @@ class IoRedisEngine implements Engine {
   }
 
   close(): void {
-    for (const event of IO_REDIS_EVENTS) this.#publisher.off(event, this.#changed)
+    this.#unwatch()
     this.#subscriber.disconnect()
   }
 }
