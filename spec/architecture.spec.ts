@@ -73,7 +73,7 @@ const rows: readonly (readonly string[])[] = [
     'channels/sieve',
     'channels/roster',
   ],
-  ['connection', 'room', 'channels/asking'],
+  ['connection', 'room', 'channels/asking', 'channels/nodes'],
   ['server', 'client', 'channels/channel'],
   ['testing', 'channels/topic', 'channels/hearing'],
   ['index', 'browser', 'channels/membership', 'channels/member', 'channels/presence'],
@@ -157,7 +157,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|room|allowance|backplane|http|origin|options\/(server|node|wire)|transport\/(ws|lane|memory)|channels\/(server|peer|membership|topic|broadcast|options))$/.test(
+    /^(server|room|relay|allowance|backplane|engine|http|origin|options\/(server|node|wire)|transport\/(ws|lane|memory)|channels\/(server|peer|membership|topic|nodes|broadcast|options))$/.test(
       to,
     ),
   )
