@@ -131,7 +131,9 @@ class Carrier implements EngineBackplane {
       connected: () => this.#look(),
       lost: (cause) => this.#lost(cause),
       received: (channel, message) => this.#received(channel, message),
-      dropped: () => void this.#counts.dropped++,
+      dropped: () => {
+        this.#counts.dropped++
+      },
     })
     if (engine.isReady) this.#ask()
   }

@@ -14,7 +14,7 @@ export interface Proof {
   /** What it says. */
   readonly name: string
   /** Rejects where that isn't so. */
-  run(): Promise<void>
+  readonly run: () => Promise<void>
 }
 
 const PATIENCE = 10_000 // milliseconds that anything may take
@@ -146,11 +146,11 @@ const sentences: Readonly<Record<string, (one: Backplane, other: Backplane) => P
   async 'a thousand topics are heard'(one, other) {
     const there = new Receiver()
     const names = Array.from({ length: 1_000 }, (_, index) => `room:${index}`)
-    const stops = await Promise.all(names.map((name) => other.subscribe(name, there.receive)))
+    const stops = await Promise.all(names.map(async (name) => other.subscribe(name, there.receive)))
     for (const name of names) void one.publish(name, bytes(name))
     for (const name of names) await there.until(name)
     assert.equal(there.got.length, names.length)
-    await Promise.all(stops.map((stop) => stop()))
+    for (const stop of stops) await stop()
   },
 
   async 'several subscribers of one node get a message each'(one, other) {
@@ -240,13 +240,14 @@ export function backplaneContract(make: () => Joint | Promise<Joint>): readonly 
   return Object.entries(sentences).map(([name, prove]) => ({
     name,
     async run() {
-      const { nodes, release } = await make()
+      const joint = await make()
+      const { nodes } = joint
       try {
         await prove(...nodes)
       } finally {
         await nodes[0].close()
         await nodes[1].close()
-        await release()
+        await joint.release()
       }
     },
   }))

@@ -62,10 +62,12 @@ export interface IoRedisClient {
   ping(): Promise<unknown>
   /** Ends it at once. */
   disconnect(): void
+  /** Adds a listener for messages. */
+  on(event: 'messageBuffer', listener: (channel: Buffer, message: Buffer) => void): unknown
   /** Adds a listener. */
-  on(event: string, listener: (...values: any[]) => void): unknown
+  on(event: string, listener: (value?: unknown) => void): unknown
   /** Removes a listener. */
-  off(event: string, listener: (...values: any[]) => void): unknown
+  off(event: string, listener: (value?: unknown) => void): unknown
 }
 
 /** Is a client of Redis, or of what speaks its protocol: of `redis` or of `ioredis`. */
@@ -92,10 +94,10 @@ export function redisBackplane(client: RedisClient, options?: EngineOptions): En
 const LOSSES = ['end', 'close', 'reconnecting', 'error']
 
 /** Listens to how clients are; is what stops that. */
-function watch(clients: readonly RedisClient[], { connected, lost }: EngineEvents): () => void {
+function watch(clients: readonly RedisClient[], events: EngineEvents): () => void {
   // Without a listener for its errors a client would end the process, or print each of them.
-  const failed = (cause: unknown): void => lost(cause instanceof Error ? cause : undefined)
-  const ready = (): void => connected()
+  const failed = (cause: unknown): void => events.lost(cause instanceof Error ? cause : undefined)
+  const ready = (): void => events.connected()
   for (const client of clients) {
     client.on('ready', ready)
     for (const event of LOSSES) client.on(event, failed)

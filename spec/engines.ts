@@ -97,7 +97,7 @@ export class RunningEngine {
   async kill(): Promise<void> {
     const child = this.#process
     this.#process = undefined
-    if (!child || child.exitCode !== null || child.signalCode !== null) return
+    if (child?.exitCode !== null || child.signalCode !== null) return
     const ended = once(child, 'exit')
     child.kill('SIGKILL')
     await ended
@@ -143,7 +143,11 @@ const openers: Readonly<Record<Way, (url: string, options?: EngineOptions) => Op
   ioredis: (url, options) => {
     const client = new Redis(url)
     const backplane = redisBackplane(client, options)
-    return { backplane, close: () => Promise.resolve(client.disconnect()) }
+    const close = (): Promise<void> => {
+      client.disconnect()
+      return Promise.resolve()
+    }
+    return { backplane, close }
   },
   nats: (url, options) => {
     const connection = connectNats({

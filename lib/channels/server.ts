@@ -125,7 +125,9 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
     },
     meet: (pattern, view) =>
       this.rooms.relay.leads ? new Nodes(this.rooms.relay, pattern, view) : undefined,
-    dropped: () => void this.ground.counts.dropped++,
+    dropped: () => {
+      this.ground.counts.dropped++
+    },
   }
   readonly #topics: Topic<Loose, Loose, Context>[] = []
   readonly #peers = new Set<Peer<Context>>()

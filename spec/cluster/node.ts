@@ -1,6 +1,6 @@
 // One node of a cluster, in a process of its own: node.ts WAY URL HEARTBEAT
 import { listen, WebsocketServer } from 'simplewebsockets'
-import { ChannelServer, Presence } from 'simplewebsockets/channels'
+import { ChannelServer, Presence, type Message } from 'simplewebsockets/channels'
 import { open, type Way } from '../engines.ts'
 
 const [, , way = '', url = '', heartbeat = ''] = process.argv
@@ -13,7 +13,7 @@ listen(rooms, 'join', ({ channel, payload, accept }) => {
   accept()
   const { name } = payload as { name: string }
   presence.track(channel, name, { pid: process.pid })
-  listen(channel.messages, 'say', ({ payload: said, reply }) => {
+  listen(channel.messages, 'say', ({ payload: said, reply }: Message<unknown>) => {
     process.send?.({ handled: said })
     channel.broadcast('said', said)
     reply({ pid: process.pid })

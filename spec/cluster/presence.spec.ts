@@ -83,12 +83,9 @@ const names = (presence: Presence): string[] => [...presence].map(([key]) => key
 
 /** Waits until a client sees those, and nobody else. */
 async function shows(presence: Presence, ...wanted: string[]): Promise<void> {
-  for await (const _ of syncs(presence)) if (String(names(presence)) === String(wanted)) return
-}
-
-async function* syncs(presence: Presence): AsyncGenerator<void> {
-  yield
-  yield* listen(presence, 'sync')
+  const syncs = listen(presence, 'sync')
+  while (String(names(presence)) !== String(wanted)) await syncs.next()
+  await syncs.return?.()
 }
 
 for (const way of ways) {
