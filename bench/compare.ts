@@ -29,7 +29,7 @@ export function plan(quick: boolean): Plan {
 
 /** A contestant, and what keeps it busy. */
 export interface Pairing {
-  readonly contestant: Contestant
+  readonly contestant: Pick<Contestant, 'name' | 'cpu'>
   readonly load: Load
 }
 

@@ -22,7 +22,15 @@ declare module 'socket.io' {
     emit(event: string, ...values: unknown[]): boolean
     on(event: 'connection', callback: (socket: Socket) => void): this
     to(room: string): Emitter
+    adapter(make: unknown): this
+    of(name: string): {
+      adapter: { broadcast(packet: { data: unknown[] }, options: unknown): void }
+    }
   }
+}
+
+declare module '@socket.io/redis-adapter' {
+  export function createAdapter(publisher: unknown, subscriber: unknown): unknown
 }
 
 declare module 'websocket' {
