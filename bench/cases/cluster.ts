@@ -75,7 +75,7 @@ class Two {
 
 async function deliveries(engines: Engines, shape: FanoutShape, quick: boolean): Promise<Result> {
   const absent: Absence[] = []
-  const pairings: Pairing[] = []
+  const pairings: Pairing<Two>[] = []
   const started: Two[] = []
   for (const { name, engine, dialect = plain } of ways) {
     try {

@@ -26,6 +26,7 @@ interface Node {
 const MARK = 'sent at '
 const SAMPLES = 1_000
 const [, , way = '', url = ''] = process.argv
+const prefix = `${way}.` // ways share an engine
 const latencies: number[] = []
 
 const now = (): number => Number(process.hrtime.bigint() / 1_000n) // microseconds, of the machine
@@ -96,9 +97,9 @@ async function bareNats(): Promise<Node> {
 }
 
 const ways: Readonly<Record<string, () => Promise<Node>>> = {
-  'node-redis': () => ours(redisBackplane(createClient({ url }))),
-  ioredis: () => ours(redisBackplane(new Redis(url))),
-  nats: () => ours(natsBackplane(connect({ servers: url }))),
+  'node-redis': () => ours(redisBackplane(createClient({ url }), { prefix })),
+  ioredis: () => ours(redisBackplane(new Redis(url), { prefix })),
+  nats: () => ours(natsBackplane(connect({ servers: url }), { prefix })),
   'socket.io': socketIo,
   'bare node-redis': bareRedis,
   'bare ioredis': bareIoRedis,
