@@ -170,7 +170,8 @@ export async function is(backplane: EngineBackplane, wanted: 'up' | 'down'): Pro
   })
 }
 
-async function sparePort(): Promise<number> {
+/** Is a port that nobody listens on. */
+export async function sparePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
