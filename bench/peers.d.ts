@@ -11,6 +11,9 @@ declare module 'socket.io' {
     on(event: 'a', callback: (text: unknown, answer: (text: unknown) => void) => unknown): this
     join(room: string): Promise<void> | void
   }
+  export interface Adapter {
+    broadcast: (this: Adapter, packet: { data: unknown[] }, options: unknown) => void
+  }
   interface Options {
     transports: string[]
     serveClient: boolean

@@ -6,7 +6,7 @@ import { connect } from '@nats-io/transport-node'
 import { createAdapter } from '@socket.io/redis-adapter'
 import { Redis } from 'ioredis'
 import { createClient } from 'redis'
-import { Server } from 'socket.io'
+import { Server, type Adapter } from 'socket.io'
 import {
   link,
   listen,
@@ -63,11 +63,12 @@ async function socketIo(): Promise<Node> {
   await Promise.all([publisher.connect(), subscriber.connect()])
   io.adapter(createAdapter(publisher, subscriber))
   io.on('connection', (socket) => void socket.on('m', (text) => io.emit('m', text)))
-  const { adapter } = io.of('/')
-  const broadcast = adapter.broadcast.bind(adapter)
-  adapter.broadcast = (packet, options) => {
+  // What comes from another node goes to members by the method of the adapter's own parent.
+  const parent = Object.getPrototypeOf(Object.getPrototypeOf(io.of('/').adapter)) as Adapter
+  const { broadcast } = parent
+  parent.broadcast = function (this: Adapter, packet, options) {
     heard(String(packet.data[1])) // before it goes to anybody
-    broadcast(packet, options)
+    broadcast.call(this, packet, options)
   }
   http.listen(0, '127.0.0.1')
   await once(http, 'listening')
