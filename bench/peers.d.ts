@@ -26,9 +26,7 @@ declare module 'socket.io' {
     on(event: 'connection', callback: (socket: Socket) => void): this
     to(room: string): Emitter
     adapter(make: unknown): this
-    of(name: string): {
-      adapter: { broadcast(packet: { data: unknown[] }, options: unknown): void }
-    }
+    of(name: string): { adapter: Adapter }
   }
 }
 

@@ -198,7 +198,7 @@ export class Presence<Known extends object = Loose>
 
   /** Tells the members here who has come, or gone, on any node. */
   #tell(
-    topic: Topic<any, any, any, any>,
+    topic: Topic<any, any, any>,
     name: string,
     joins: readonly Change[],
     leaves: readonly Change[],

@@ -13,7 +13,7 @@ listen(rooms, 'join', ({ channel, payload, accept }) => {
   accept()
   const { name } = payload as { name: string }
   presence.track(channel, name, { pid: process.pid })
-  listen(channel.messages, 'say', ({ payload: said, reply }: Message<unknown>) => {
+  listen(channel.messages, 'say', ({ payload: said, reply }: Message) => {
     process.send?.({ handled: said })
     channel.broadcast('said', said)
     reply({ pid: process.pid })
