@@ -12,6 +12,30 @@ import { Cutter, Joiner } from './parts.ts'
 export type { Backplane, Unsubscribe } from './backplane.ts'
 export type { EngineBackplane, EngineOptions, EngineStats } from './engine.ts'
 
+/** Is what NATS calls a change of a connection. */
+export interface NatsStatus {
+  /** What has happened. */
+  readonly type: string
+}
+
+/** Is what NATS says of itself. */
+export interface NatsServerInfo {
+  /** Its limit for a message, in bytes. */
+  readonly max_payload: number
+}
+
+/** Is what is used of a message of NATS. */
+export interface NatsMessage {
+  /** Its payload. */
+  readonly data: Uint8Array
+}
+
+/** Is how a subject of NATS is subscribed to. */
+export interface NatsSubscribeOptions {
+  /** Takes each message. */
+  callback: (error: Error | null, message: NatsMessage) => void
+}
+
 /** Is what is used of a subscription of NATS. */
 export interface NatsSubscription {
   /** Ends it. */
@@ -20,19 +44,16 @@ export interface NatsSubscription {
 
 /** Is what is used of a connection of `@nats-io/transport-node`. */
 export interface NatsConnection {
-  /** What the server says of itself: its limit for a message, in bytes. */
-  readonly info?: { readonly max_payload: number } | undefined
+  /** What the server says of itself. */
+  readonly info?: NatsServerInfo | undefined
   /** Publishes. */
   publish(subject: string, payload: Uint8Array): void
   /** Subscribes. */
-  subscribe(
-    subject: string,
-    options: { callback: (error: Error | null, message: { readonly data: Uint8Array }) => void },
-  ): NatsSubscription
+  subscribe(subject: string, options: NatsSubscribeOptions): NatsSubscription
   /** Asks for a sign of life, behind all that was sent. */
   flush(): Promise<void>
   /** Tells how the connection is. */
-  status(): AsyncIterable<{ readonly type: string }>
+  status(): AsyncIterable<NatsStatus>
   /** Whether it has ended for good. */
   isClosed(): boolean
 }

@@ -46,12 +46,20 @@ export interface NodeRedisClient {
   off(event: string, listener: (value?: unknown) => void): unknown
 }
 
+/** Is what is used of a stream. */
+export interface CorkableStream {
+  /** Keeps what is written, */
+  cork(): void
+  /** and writes it at once. */
+  uncork(): void
+}
+
 /** Is what is used of a client of `ioredis`. */
 export interface IoRedisClient {
   /** How it is: 'ready' when it is connected. */
   readonly status: string
   /** What it writes to. */
-  readonly stream?: { cork(): void; uncork(): void } | undefined
+  readonly stream?: CorkableStream | undefined
   /** Makes another one like it. */
   duplicate(override: object): IoRedisClient
   /** Publishes. */
