@@ -192,8 +192,8 @@ export class Presence<Known extends object = Loose>
     const leaves: Change[] = old ? [[key, [old]]] : []
     this.#tell(topic, channel.topic, joins, leaves) // throws for what can't be JSON
     this.#tracked.set(channel, mine.set(key, meta))
+    this.#nodes?.tell(channel.topic, joins, leaves) // before a listener here tracks anew
     this.#apply(channel.topic, joins, leaves)
-    this.#nodes?.tell(channel.topic, joins, leaves)
   }
 
   /** Tells the members here who has come, or gone, on any node. */
@@ -240,8 +240,8 @@ export class Presence<Known extends object = Loose>
     this.#tracked.delete(channel)
     const leaves: Change[] = [...mine].map(([key, meta]) => [key, [meta]])
     this.#tell(this.#topic, channel.topic, [], leaves)
-    this.#apply(channel.topic, [], leaves)
     this.#nodes?.tell(channel.topic, [], leaves)
+    this.#apply(channel.topic, [], leaves)
   }
 
   /** Hears of who is here from a server: diffs wait for the state of the same membership. */

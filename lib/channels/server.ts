@@ -119,7 +119,6 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
   readonly serializer = phoenix
   readonly ground: Ground
   readonly voice: Voice = {
-    emit: (name, event, payload) => this.emit(name, event, payload),
     tell: (topic, event, payload) => {
       this.rooms.deliver(roomOf(topic), broadcastOf(this.serializer, { topic, event, payload }))
     },

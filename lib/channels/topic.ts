@@ -84,13 +84,11 @@ class TopicSignals<Events extends { join: unknown; leave: unknown }> extends Sig
   }
 }
 
-/** Sends an event to every member of a topic. */
+/** Sends an event to members of a topic. */
 export type Speak = (topic: string, event: string, payload: unknown) => void
 
 /** What the topics of a server speak with. */
 export interface Voice {
-  /** Sends to members on every node. */
-  readonly emit: Speak
   /** Sends to members on this node. */
   readonly tell: Speak
   /** Is who is here on other nodes; undefined where there are none. */
