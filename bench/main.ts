@@ -1,7 +1,8 @@
-// npm run bench [-- echo|fanout|memory|handshakes|client|channels|slow|diagnostics] [--quick] [--profile]
+// npm run bench [-- echo|fanout|memory|handshakes|client|channels|slow|diagnostics|cluster] [--quick] [--profile]
 import { writeFileSync } from 'node:fs'
 import { channels } from './cases/channels.ts'
 import { client } from './cases/client.ts'
+import { cluster } from './cases/cluster.ts'
 import { diagnostics } from './cases/diagnostics.ts'
 import { echo } from './cases/echo.ts'
 import { fanout } from './cases/fanout.ts'
@@ -16,9 +17,8 @@ import type { Setting } from './lineup.ts'
 import { machine } from './machine.ts'
 import { document, section } from './results.ts'
 
-const parts = new Map(
-  Object.entries({ echo, fanout, memory, handshakes, client, channels, slow, diagnostics }),
-)
+const besideWs = { echo, fanout, memory, handshakes, client }
+const parts = new Map(Object.entries({ ...besideWs, channels, slow, diagnostics, cluster }))
 const flags = ['--quick', '--profile']
 
 const words = process.argv.slice(2)
@@ -27,8 +27,8 @@ if (unknown !== undefined) {
   console.error(`what is ${unknown}? There are ${[...parts.keys(), ...flags].join(', ')}.`)
   process.exit(1)
 }
-const chosen = [...parts].filter(([name]) => words.includes(name))
 const quick = words.includes('--quick')
+const chosen = [...parts].filter(([name]) => words.includes(name))
 const profile = words.includes('--profile')
 const setting: Setting = { entries: quick ? home : everybody, quick, profile }
 
@@ -37,7 +37,8 @@ const about = machine(setting.entries) // before the machine is busy with this
 moveToGeneratorCore()
 
 const results: Result[] = []
-for (const [, part] of chosen.length > 0 ? chosen : parts) {
+const usual = quick ? Object.entries(besideWs) : parts
+for (const [, part] of chosen.length > 0 ? chosen : usual) {
   for await (const result of part(setting)) {
     const { name, ratio, notes, figures = {} } = result
     if (!quick) console.log(`${section(result)}\n`)

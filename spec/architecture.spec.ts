@@ -18,6 +18,7 @@ const rows: readonly (readonly string[])[] = [
     'promises',
     'origin',
     'backplane',
+    'parts',
     'debug',
     'allowance',
     'watch',
@@ -28,9 +29,9 @@ const rows: readonly (readonly string[])[] = [
     'channels/frame',
     'transport/utf8',
   ],
-  ['message', 'request', 'backoff', 'diagnostics', 'options/rules', 'channels/text'],
-  ['options/asked', 'transport/outbox'],
-  ['options/wire', 'options/close'],
+  ['message', 'request', 'backoff', 'diagnostics', 'options/rules', 'channels/text', 'proof'],
+  ['options/asked', 'transport/outbox', 'engine'],
+  ['options/wire', 'options/close', 'redis', 'nats'],
   ['options/connection'],
   ['options/server', 'options/client'],
   ['options/node', 'options/browser', 'http'],
@@ -47,6 +48,7 @@ const rows: readonly (readonly string[])[] = [
     'inbox',
     'keepalive',
     'draining',
+    'relay',
     'retries',
     'channels/pulse',
     'channels/push',
@@ -77,7 +79,7 @@ const rows: readonly (readonly string[])[] = [
     'channels/sieve',
     'channels/roster',
   ],
-  ['connection', 'room', 'channels/asking'],
+  ['connection', 'room', 'channels/asking', 'channels/nodes'],
   ['server', 'client', 'channels/channel'],
   ['testing', 'channels/topic', 'channels/hearing'],
   ['index', 'browser', 'channels/membership', 'channels/member', 'channels/presence'],
@@ -167,7 +169,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|room|draining|diagnostics|allowance|backplane|http|origin|options\/(server|node|wire)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|broadcast|options))$/.test(
+    /^(server|room|relay|draining|diagnostics|allowance|backplane|engine|http|origin|options\/(server|node|wire)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|nodes|broadcast|options))$/.test(
       to,
     ),
   )
