@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict'
 import { after } from 'node:test'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import {
   FrameError,
   listen,
@@ -11,6 +9,7 @@ import {
   type ServerOptions,
   type WebsocketConnection,
 } from 'simplewebsockets'
+import { inUse } from './heap.ts'
 import { RawPeer, type Shake } from './rawpeer.ts'
 
 export const MIB = 1024 * 1024
@@ -23,16 +22,6 @@ for (const event of ALARMS) process.on(event, alarm)
 after(() => {
   for (const event of ALARMS) process.off(event, alarm)
 })
-
-setFlagsFromString('--expose-gc')
-const collect = runInNewContext('gc') as () => void
-
-/** Is the bytes that are in use, what nobody needs any more left out. */
-export function inUse(): number {
-  collect()
-  const { heapUsed, arrayBuffers } = process.memoryUsage()
-  return heapUsed + arrayBuffers
-}
 
 /** Lets what is ready in this turn of the event loop happen. */
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))

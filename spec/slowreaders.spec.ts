@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict'
 import { once as onceEmitted } from 'node:events'
 import { test } from 'node:test'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { WebSocket } from 'ws'
 import {
   listen,
@@ -12,6 +10,7 @@ import {
   type WebsocketConnection,
 } from 'simplewebsockets'
 import { frame, RawPeer } from './rawpeer.ts'
+import { collect } from './heap.ts'
 
 const MIB = 1024 * 1024
 const MESSAGES = 40_000
@@ -147,8 +146,6 @@ test(`${READERS} who read late get every compressed message`, limited, async () 
 })
 
 test('who reads nothing holds no more memory than what waits for it', limited, async () => {
-  setFlagsFromString('--expose-gc')
-  const collect = runInNewContext('gc') as () => void
   await using scene = await Scene.set()
   const [sleeper] = await scene.raw()
   const [busy, awake] = await scene.raw()

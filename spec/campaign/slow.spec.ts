@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { listen, once, type Data } from 'simplewebsockets'
 import { closePayload } from '../rawpeer.ts'
-import { inUse, MIB, Scene, turn } from '../scene.ts'
+import { inUse } from '../heap.ts'
+import { MIB, Scene, turn } from '../scene.ts'
 
 const BROADCASTS = 10_000
 const SIZE = 1_024
