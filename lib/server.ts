@@ -2,11 +2,10 @@ import { makeUpgrader } from '#transport'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import debug from 'debug'
-import { addressOf, authorized, checkHandshake, judge, received, type Knock } from './admission.ts'
-import type { Backplane } from './backplane.ts'
+import { authorized, judge, received, type Knock } from './admission.ts'
 import { Allowance } from './allowance.ts'
-import { CARRIED, READ, WebsocketConnection, type Maker, type Reader } from './connection.ts'
-import { newCounts, type Counts, type DropReason } from './counts.ts'
+import { CARRIED, READ, WebsocketConnection, type Maker } from './connection.ts'
+import { newCounts, type DropReason } from './counts.ts'
 import { diagnostics, dropped } from './diagnostics.ts'
 import { Draining } from './draining.ts'
 import {
@@ -15,22 +14,22 @@ import {
   unexpected,
   WebsocketError,
   type CallbackError,
-  type Denial,
   type RefusalReason,
 } from './errors.ts'
-import { boundTo, hangUp, listening, makeHttp, refuse, stop, type AnyHttpServer } from './http.ts'
+import { BUILD, type Floor, type Ground, type Guest } from './floor.ts'
+import { boundTo, hangUp, listening, makeHttp, stop, type AnyHttpServer } from './http.ts'
 import { Keepalive } from './keepalive.ts'
 import { Message, toBytes, type Data } from './message.ts'
 import { resolveClose, type CloseOptions, type CloseSettings } from './options/close.ts'
 import { resolveServer, type ServerOptions, type ServerSettings } from './options/server.ts'
 import { below, type Place } from './path.ts'
 import { deferred, handled } from './promises.ts'
-import type { RequestDetails, RequestSource } from './request.ts'
+import type { RequestDetails } from './request.ts'
 import { Rooms, type Room } from './room.ts'
-import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
-import type { Transport } from './transport/transport.ts'
+import { SIGNALS, Signals, type Plan, type Target } from './signals.ts'
 import type { Upgrader } from './transport/upgrader.ts'
 import { claimUpgrades, type Door } from './upgrades.ts'
+import { visitOf, WELCOME, type Visit, type Welcome } from './visit.ts'
 
 const log = debug('simplewebsockets:server')
 
@@ -91,59 +90,6 @@ export interface ServerStats {
   /** Peers that were not let in, by reason. */
   readonly refusals: Readonly<Record<RefusalReason, number>>
 }
-
-/** Somebody at the door. */
-export interface Visit {
-  readonly source: RequestSource
-  /** Calls back when they leave before they are in, until the returned function is called. */
-  readonly watch: (left: () => void) => () => void
-  /** Checks how they knock; throws a `PeerConnectError`. */
-  readonly check: () => void
-  /** Opens their connection, once they are let in; throws a `PeerConnectError`. */
-  readonly enter: (request: RequestDetails, protocols: readonly string[]) => Transport
-  /** Tells them that they are not. */
-  readonly refuse: (error: PeerConnectError) => void
-}
-
-/** Somebody whom the upper floor expects, before and after they are let in. */
-export interface Guest<Context extends {}> {
-  /** What is answered when `authorize` doesn't know them. */
-  readonly denial: Denial
-  /** Takes their connection, before anybody else sees it, and reads what it receives. */
-  enter(connection: WebsocketConnection<Context>): Reader
-}
-
-/** What stands on a server: it has a say in who is let in, and reads what they send. */
-export interface Floor<Context extends {}> {
-  /** What its paths end with, behind that of the server. */
-  readonly endings: readonly string[]
-  /** The subprotocols that it answers with. */
-  readonly protocols: readonly string[]
-  /** Looks at a request that the server would let in; throws a `PeerConnectError`. */
-  admit(request: RequestDetails, ending: string): Guest<Context>
-  /** Hears that the server has closed. */
-  closed(): void
-}
-
-/** What a server lends to the floor above it. */
-export interface Ground extends Hearer {
-  readonly counts: Counts
-  readonly closeTimeout: number
-  readonly protocols: readonly string[]
-  readonly backplane: Backplane | undefined
-  /** Tells of what failed beside any connection. */
-  failed(error: WebsocketError): void
-}
-
-/** Names the method that puts a floor on a server. */
-export const BUILD: unique symbol = Symbol('build')
-
-/** Whoever was let in, at once or later; nobody, if they were not. */
-export type Welcome<Context extends {}> =
-  WebsocketConnection<Context> | Promise<WebsocketConnection<Context> | undefined> | undefined
-
-/** Names the method that lets in who comes by another way than http. */
-export const WELCOME: unique symbol = Symbol('welcome')
 
 const PLAN: Plan<ServerEvents> = {
   kind: 'server',
@@ -499,23 +445,10 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   }
 
   #knocked(request: IncomingMessage, tcp: Duplex, head: Buffer): void {
-    tcp.on('error', destroy)
-    const visit: Visit = {
-      source: {
-        url: request.url ?? '/',
-        rawHeaders: request.rawHeaders,
-        remoteAddress: addressOf(request, this.#settings.trustProxy),
-      },
-      check: () => checkHandshake(request),
-      watch: (left) => watch(tcp, left),
-      enter: () => {
-        const transport = this.#upgrade(request, tcp, head)
-        tcp.off('error', destroy) // from here on it is the transport's
-        return transport
-      },
-      refuse: (error) => refuse(tcp, error),
-    }
-    void this[WELCOME](visit)
+    const { trustProxy } = this.#settings
+    void this[WELCOME](
+      visitOf(request, tcp, { trustProxy, open: () => this.#upgrade(request, tcp, head) }),
+    )
   }
 
   #isClosing(): PeerConnectError {
@@ -572,19 +505,4 @@ function noRefusals(): Record<RefusalReason, number> {
 
 function sum(counts: Readonly<Record<string, number>>): number {
   return Object.values(counts).reduce((all, one) => all + one, 0)
-}
-
-// No closure: it stays with the socket, and would keep the whole request with it.
-function destroy(this: Duplex): void {
-  this.destroy()
-}
-
-/** Tells when a peer leaves, until the returned function is called. */
-function watch(tcp: Duplex, left: () => void): () => void {
-  // Only who reads hears that the peer has gone; what it says meanwhile stays where it is.
-  const read = (): void => void tcp.read(0)
-  tcp.on('close', left).on('end', left).on('readable', read)
-  return () => {
-    tcp.off('close', left).off('end', left).off('readable', read)
-  }
 }

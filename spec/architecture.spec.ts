@@ -80,6 +80,7 @@ const rows: readonly (readonly string[])[] = [
     'channels/roster',
   ],
   ['connection', 'room', 'channels/asking', 'channels/nodes'],
+  ['floor', 'visit'],
   ['server', 'client', 'channels/channel'],
   ['testing', 'channels/topic', 'channels/hearing'],
   ['index', 'browser', 'channels/membership', 'channels/member', 'channels/presence'],
@@ -169,7 +170,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|room|relay|draining|diagnostics|allowance|backplane|engine|http|origin|options\/(server|node|wire)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|nodes|broadcast|options))$/.test(
+    /^(server|floor|visit|room|relay|draining|diagnostics|allowance|backplane|engine|http|origin|options\/(server|node|wire)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|nodes|broadcast|options))$/.test(
       to,
     ),
   )

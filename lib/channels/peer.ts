@@ -4,7 +4,7 @@ import { dropped } from '../diagnostics.ts'
 import type { Denial } from '../errors.ts'
 import { DELIVER, type Data, type Message } from '../message.ts'
 import type { Rooms } from '../room.ts'
-import type { Ground, Guest } from '../server.ts'
+import type { Ground, Guest } from '../floor.ts'
 import { SIGNALS, type Hearer } from '../signals.ts'
 import { broadcastOf, type Broadcast } from './broadcast.ts'
 import type {

@@ -1,0 +1,67 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { addressOf, checkHandshake } from './admission.ts'
+import type { WebsocketConnection } from './connection.ts'
+import type { PeerConnectError } from './errors.ts'
+import { refuse } from './http.ts'
+import type { RequestDetails, RequestSource } from './request.ts'
+import type { Transport } from './transport/transport.ts'
+
+/** Somebody at the door. */
+export interface Visit {
+  readonly source: RequestSource
+  /** Calls back when they leave before they are in, until the returned function is called. */
+  readonly watch: (left: () => void) => () => void
+  /** Checks how they knock; throws a `PeerConnectError`. */
+  readonly check: () => void
+  /** Opens their connection, once they are let in; throws a `PeerConnectError`. */
+  readonly enter: (request: RequestDetails, protocols: readonly string[]) => Transport
+  /** Tells them that they are not. */
+  readonly refuse: (error: PeerConnectError) => void
+}
+
+/** Whoever was let in, at once or later; nobody, if they were not. */
+export type Welcome<Context extends {}> =
+  WebsocketConnection<Context> | Promise<WebsocketConnection<Context> | undefined> | undefined
+
+/** Names the method that lets in who comes by another way than http. */
+export const WELCOME: unique symbol = Symbol('welcome')
+
+/** Is the visit of who asks for an upgrade; `open` makes the transport of it. */
+export function visitOf(
+  request: IncomingMessage,
+  tcp: Duplex,
+  { trustProxy, open }: { readonly trustProxy: boolean | number; readonly open: () => Transport },
+): Visit {
+  tcp.on('error', destroy)
+  return {
+    source: {
+      url: request.url ?? '/',
+      rawHeaders: request.rawHeaders,
+      remoteAddress: addressOf(request, trustProxy),
+    },
+    check: () => checkHandshake(request),
+    watch: (left) => watch(tcp, left),
+    enter: () => {
+      const transport = open()
+      tcp.off('error', destroy) // from here on it is the transport's
+      return transport
+    },
+    refuse: (error) => refuse(tcp, error),
+  }
+}
+
+// No closure: it stays with the socket, and would keep the whole request with it.
+function destroy(this: Duplex): void {
+  this.destroy()
+}
+
+/** Tells when a peer leaves, until the returned function is called. */
+function watch(tcp: Duplex, left: () => void): () => void {
+  // Only who reads hears that the peer has gone; what it says meanwhile stays where it is.
+  const read = (): void => void tcp.read(0)
+  tcp.on('close', left).on('end', left).on('readable', read)
+  return () => {
+    tcp.off('close', left).off('end', left).off('readable', read)
+  }
+}
