@@ -148,7 +148,7 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
     await this.close()
   }
 
-  /** @internal */
+  /** @hidden */
   [OPEN_BY](network: Network, url: Url, signal?: AbortSignal): Promise<WebsocketConnection> {
     const opening = deferred<WebsocketConnection>()
     if (this.#life?.mayFollow === false) {
