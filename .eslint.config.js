@@ -10,7 +10,7 @@ export default tseslint.config(
   {
     ignores: [
       ...['dist', 'coverage', 'docs/api', '.eslint.config.js'],
-      ...['samples/**/*.js', 'spec/runtimes'], // what a browser or another runtime takes as it is
+      ...['samples/**/*.js', 'spec/runtimes', '**/*.cjs'], // what a browser or another runtime takes as it is
     ],
   },
   ...tseslint.configs.strictTypeChecked,

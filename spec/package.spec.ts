@@ -113,7 +113,7 @@ async function install(place: string): Promise<string> {
     await cp(join(root, 'node_modules', name), join(modules, name), { recursive: true })
   }
   for (const name of ['program.ts', 'program.cjs', 'page.ts']) {
-    await cp(join(root, 'spec/package', name), join(place, name))
+    await cp(join(root, 'spec/installed', name), join(place, name))
   }
   await writeFile(join(place, 'package.json'), JSON.stringify({ type: 'module' }))
   return own
