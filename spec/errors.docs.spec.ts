@@ -62,7 +62,8 @@ for (const file of files.sort()) {
 test('docs/close-codes.md has every close code, its text, and whether it may be sent', () => {
   for (const [code, text] of closeTexts) {
     const row = codes.split('\n').find((line) => line.startsWith(`| ${code} |`))
-    assert.ok(row?.includes(`| ${text} |`), String(code))
-    assert.equal(row.includes('| nobody |'), !maySend(code), String(code))
+    assert.ok(row, `${code} is missing`)
+    assert.ok(row.includes(`| ${text} |`), row)
+    assert.equal(row.includes('| nobody |'), !maySend(code), row)
   }
 })
