@@ -9,7 +9,7 @@ const handledHere = ['close', 'ping', 'once', 'handled', 'next', 'return'].map((
 export default tseslint.config(
   {
     ignores: [
-      ...['dist', 'coverage', 'docs/api', '.eslint.config.js'],
+      ...['dist', 'coverage', 'docs/api', '.eslint.config.js', '.typedoc.js'],
       ...['samples/**/*.js', 'spec/runtimes', '**/*.cjs'], // what a browser or another runtime takes as it is
     ],
   },
