@@ -98,7 +98,7 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
       counts: { received: 0, sent: 0, dropped: 0 },
       report: (error) => this.#signals.report(error),
       broadcast: () => {},
-      gone: () => this.#gone(),
+      gone: (_, reason) => this.#gone(reason),
     }
   }
 
@@ -193,7 +193,7 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
       const isLast = signal.aborted || cause instanceof Impossible
       const retry = isLast ? undefined : life.retries.next(cause)
       if (!retry) return cause
-      log('attempt %d in %d ms', retry.attempt, retry.delay)
+      log('tries again in %d ms, attempt %d', retry.delay, retry.attempt)
       if (!signal.aborted) this.#signals.emit('retry', retry)
       await life.retries.wait(retry, signal)
       const stopped = stoppedBy(signal)
@@ -242,7 +242,8 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
   }
 
   /** The transport of its connection has ended; the `close` event is still to come. */
-  #gone(): void {
+  #gone({ code, description }: CloseReason): void {
+    log('closed: %d %s', code, description)
     const life = this.#life
     this.#connection = undefined
     if (!life) return

@@ -6,6 +6,7 @@ import { addressOf, authorized, checkHandshake, judge, received, type Knock } fr
 import type { Backplane } from './backplane.ts'
 import { Allowance } from './allowance.ts'
 import { READ, WebsocketConnection, type Counts, type Maker, type Reader } from './connection.ts'
+import type { CloseReason } from './close.ts'
 import { Draining } from './draining.ts'
 import {
   ConnectError,
@@ -206,7 +207,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       allowance: rateLimit ? () => new Allowance(rateLimit) : undefined,
       report,
       broadcast: (from, data) => this.clients.emit(data, { except: from }),
-      gone: (connection) => this.#gone(connection),
+      gone: (connection, reason) => this.#gone(connection, reason),
     }
     backplane?.listen?.((state) => void this.#signals.emit('backplane', { state }))
   }
@@ -465,7 +466,8 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     if (!this.#signals.emit('peerError', error)) log('refused: %d %s', error.status, error.message)
   }
 
-  #gone(connection: WebsocketConnection<Context>): void {
+  #gone(connection: WebsocketConnection<Context>, { code, description }: CloseReason): void {
+    if (log.enabled) log('%s closed: %d %s', connection.id, code, description)
     this.#count(connection.request, -1)
     this.#rooms.leaveAll(connection)
   }
