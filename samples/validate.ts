@@ -6,11 +6,11 @@ import { z } from 'zod'
 const Order = z.object({ item: z.string().min(1), count: z.int().positive() })
 const Message = z
   .string() // bytes are refused
-  .transform((text, { addIssue }) => {
+  .transform((text, context) => {
     try {
       return JSON.parse(text) as unknown
     } catch {
-      addIssue('not JSON')
+      context.addIssue('not JSON')
       return z.NEVER
     }
   })
