@@ -9,8 +9,8 @@ const handledHere = ['close', 'ping', 'once', 'handled', 'next', 'return'].map((
 export default tseslint.config(
   {
     ignores: [
-      ...['dist', 'coverage', 'docs/api', '.eslint.config.js'],
-      ...['samples/**/*.js', 'spec/runtimes'], // what a browser or another runtime takes as it is
+      ...['dist', 'coverage', 'docs/api', '.eslint.config.js', '.typedoc.js'],
+      ...['samples/**/*.js', 'spec/runtimes', '**/*.cjs'], // what a browser or another runtime takes as it is
     ],
   },
   ...tseslint.configs.strictTypeChecked,

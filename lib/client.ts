@@ -99,7 +99,7 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
       counts: newCounts(),
       report: (error) => this.#signals.report(error),
       broadcast: () => {},
-      gone: () => this.#gone(),
+      gone: (_, reason) => this.#gone(reason),
     }
   }
 
@@ -149,7 +149,7 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
     await this.close()
   }
 
-  /** @internal */
+  /** @hidden */
   [OPEN_BY](network: Network, url: Url, signal?: AbortSignal): Promise<WebsocketConnection> {
     const opening = deferred<WebsocketConnection>()
     if (this.#life?.mayFollow === false) {
@@ -194,7 +194,7 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
       const isLast = signal.aborted || cause instanceof Impossible
       const retry = isLast ? undefined : life.retries.next(cause)
       if (!retry) return cause
-      log('attempt %d in %d ms', retry.attempt, retry.delay)
+      log('tries again in %d ms, attempt %d', retry.delay, retry.attempt)
       if (!signal.aborted) this.#signals.emit('retry', retry)
       await life.retries.wait(retry, signal)
       const stopped = stoppedBy(signal)
@@ -243,7 +243,8 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
   }
 
   /** The transport of its connection has ended; the `close` event is still to come. */
-  #gone(): void {
+  #gone({ code, description }: CloseReason): void {
+    log('closed: %d %s', code, description)
     const life = this.#life
     this.#connection = undefined
     if (!life) return

@@ -44,7 +44,7 @@ export interface Maker<Context extends {} = {}> extends Hearer {
   /** Sends to everybody else. */
   broadcast(from: WebsocketConnection<Context>, data: Data): void
   /** Forgets a connection that is closed, before its `close` event. */
-  gone(connection: WebsocketConnection<Context>): void
+  gone(connection: WebsocketConnection<Context>, reason: CloseReason): void
 }
 
 /** Reads a connection's messages as they come, in place of the listeners of `message`. */
@@ -545,7 +545,8 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     if (this.#state !== OPEN) return
     const error = new FrameError(reason.description, { code: reason.code, cause })
     this.#shut(reason)
-    if (!this.#inside.report(error)) log('%s: %d %s', this.id, error.code, error.message)
+    if (!this.#inside.report(error))
+      log('%s has to close: %d %s', this.id, error.code, error.message)
   }
 
   /** Is how it closes: for this reason, unless it had one before. */
@@ -564,7 +565,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     const signals = this.#inside
     this.#state = CLOSING
     this.#maker.keepalive?.delete(signals)
-    this.#maker.gone(this)
+    this.#maker.gone(this, closing.reason)
     const { watch } = this.#maker
     if (watch?.close.hasSubscribers) watch.close.publish({ connection: this, ...closing.reason })
     this.#reader?.ended(closing.reason)

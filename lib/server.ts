@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import debug from 'debug'
 import { authorized, judge, received, type Knock } from './admission.ts'
 import { Allowance } from './allowance.ts'
+import type { CloseReason } from './close.ts'
 import { CARRIED, READ, WebsocketConnection, type Maker } from './connection.ts'
 import { newCounts, type DropReason } from './counts.ts'
 import { diagnostics, dropped } from './diagnostics.ts'
@@ -165,7 +166,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       allowance: rateLimit ? () => new Allowance(rateLimit) : undefined,
       report,
       broadcast: (from, data) => this.clients.emit(data, { except: from }),
-      gone: (connection) => this.#gone(connection),
+      gone: (connection, reason) => this.#gone(connection, reason),
     }
     backplane?.listen?.((state) => {
       if (diagnostics.backplane.hasSubscribers) diagnostics.backplane.publish({ state })
@@ -436,7 +437,8 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     if (!this.#signals.emit('peerError', error)) log('refused: %d %s', error.status, error.message)
   }
 
-  #gone(connection: WebsocketConnection<Context>): void {
+  #gone(connection: WebsocketConnection<Context>, { code, description }: CloseReason): void {
+    if (log.enabled) log('%s closed: %d %s', connection.id, code, description)
     const { received, sent } = connection[CARRIED]()
     this.#counts.bytesReceived += received
     this.#counts.bytesSent += sent

@@ -1,5 +1,5 @@
 /** Takes what is told of one kind of event, as a channel of `node:diagnostics_channel` does. */
-export interface Outlet {
+interface Outlet {
   /** Whether anybody wants to know. */
   readonly hasSubscribers: boolean
   /** Tells them. */

@@ -379,6 +379,7 @@ suite('the bundle', () => {
     assert.deepEqual(said, [
       // The console fills in what stands behind it.
       `simplewebsockets:client connected to %s ${new URL(String(url)).host}`,
+      'simplewebsockets:client closed: %d %s 1000 Normal connection closure',
     ])
   })
 })

@@ -66,7 +66,7 @@ const RECONNECT = [10, 50, 100, 150, 200, 250, 500, 1_000, 2_000, 5_000]
 const REJOIN = [1_000, 2_000, 5_000, 10_000]
 
 /** Draws a delay of a list, whose last one holds for ever: half of it at least. */
-export function jittered(delays: readonly number[], attempt: number): number {
+function jittered(delays: readonly number[], attempt: number): number {
   const delay = delays[Math.min(attempt, delays.length) - 1] ?? 0
   return Math.round((delay * (1 + Math.random())) / 2)
 }

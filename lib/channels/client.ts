@@ -125,7 +125,7 @@ export class ChannelClient implements Target<ChannelClientEvents>, Opener {
     return new ClientChannel(this.#wire, topic, payload, contract)
   }
 
-  /** @internal */
+  /** @hidden */
   [OPEN_BY](by: Network, url: Url, signal?: AbortSignal): Promise<WebsocketConnection> {
     const { params, serializer } = this.#settings
     return this.#client[OPEN_BY](

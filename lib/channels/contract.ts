@@ -92,7 +92,7 @@ export type Inputs<Schemas> = [Schemas] extends [Readonly<Record<string, Standar
 export type Joined<Schema> = [Schema] extends [StandardSchema] ? Output<Schema> : any
 
 /** What is answered to a payload that its schema doesn't let pass. */
-export interface Invalid {
+interface Invalid {
   readonly reason: string
   readonly issues: readonly { readonly message: string; readonly path: readonly unknown[] }[]
 }

@@ -3,7 +3,7 @@ import { FrameError, messageOf, unexpected } from '../errors.ts'
 /** Bytes of UTF-8 that a name or ref may have: its length is one byte in a binary frame. */
 export const MOST_NAME = 255
 /** Levels that a peer's JSON may nest: far below where JSON.stringify runs out of stack. */
-export const MOST_DEPTH = 512
+const MOST_DEPTH = 512
 
 /** Makes the error of a message that breaks the rules of its dialect. */
 export function malformed(text: string): FrameError {

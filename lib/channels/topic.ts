@@ -85,7 +85,7 @@ class TopicSignals<Events extends { join: unknown; leave: unknown }> extends Sig
 }
 
 /** Sends an event to members of a topic. */
-export type Speak = (topic: string, event: string, payload: unknown) => void
+type Speak = (topic: string, event: string, payload: unknown) => void
 
 /** What the topics of a server speak with. */
 export interface Voice {

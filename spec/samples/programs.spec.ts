@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict'
-import { spawn, spawnSync } from 'node:child_process'
-import { once as onceOf } from 'node:events'
+import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { suite, test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import {
@@ -17,46 +15,9 @@ import {
   type CloseReason,
   type WebsocketConnection,
 } from 'simplewebsockets'
+import { run } from './program.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-
-/** A sample that runs. */
-interface Program {
-  /** The next line that it prints; undefined when it has ended. */
-  line(): Promise<string | undefined>
-  /** The port that it says it listens on. */
-  port(): Promise<number>
-  stop(): void
-  /** Ends when it ends: with its exit code, and what it printed to stderr. */
-  readonly ended: Promise<{ code: number | null; errors: string }>
-}
-
-function run(t: TestContext, name: string, env: Record<string, string> = {}): Program {
-  const options = ['--conditions=source', '--import', 'tsx', `samples/${name}.ts`]
-  const child = spawn(process.execPath, options, {
-    cwd: root,
-    env: { ...process.env, PORT: '0', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
-  let errors = ''
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (errors += text))
-  const ended = onceOf(child, 'close').then(() => ({ code: child.exitCode, errors }))
-  t.after(async () => {
-    child.kill('SIGKILL')
-    await ended
-  })
-  const line = async (): Promise<string | undefined> => {
-    const next = await lines.next()
-    return next.done === true ? undefined : next.value
-  }
-  const port = async (): Promise<number> => {
-    const said = await line()
-    const [, digits] = /^listening on wss?:\/\/localhost:(\d+)$/.exec(said ?? '') ?? []
-    return Number(digits ?? assert.fail(`${name} said ${said}`))
-  }
-  return { line, port, stop: () => void child.kill('SIGTERM'), ended }
-}
 
 async function enter(t: TestContext, url: string): Promise<WebsocketConnection> {
   const client = new WebsocketClient()

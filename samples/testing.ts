@@ -1,0 +1,33 @@
+// Tests of a protocol and of a server, without a network.
+// Run: node --conditions=source --import tsx --test samples/testing.ts
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { listen, once, WebsocketClient, WebsocketServer } from 'simplewebsockets'
+import type { WebsocketConnection } from 'simplewebsockets'
+import { cut, link, pair } from 'simplewebsockets/testing'
+
+/** What is to be tested: it answers each message in capitals. */
+function shout(connection: WebsocketConnection): void {
+  listen(connection, 'message', (message) => connection.send(String(message).toUpperCase()))
+}
+
+test('what is said is shouted back', async () => {
+  const [server, client] = pair() // the two ends of one connection
+  shout(server)
+  client.send('hello')
+  assert.equal(await once(client, 'message'), 'HELLO')
+})
+
+test('nobody comes in without a token', async () => {
+  const server = new WebsocketServer({ authorize: (request) => request.token() === 'open' })
+  const [, end] = await link(server, new WebsocketClient(), 'ws://localhost/?token=open')
+  assert.equal(end.isOpen, true)
+  await assert.rejects(link(server, new WebsocketClient()), { status: 401 })
+})
+
+test('a network that fails is 1006', async () => {
+  const [server, client] = pair()
+  cut(server)
+  const { code } = await once(client, 'close')
+  assert.equal(code, 1006)
+})
