@@ -1,4 +1,4 @@
-import { listen } from '../../lib/index.ts'
+import { listen, type WebsocketConnection } from '../../lib/index.ts'
 import { ChannelClient, type Channel, type Message } from '../../lib/channels/index.ts'
 import { Goer, type Findings } from './goer.ts'
 import { count, type Head, type Said } from './words.ts'
@@ -12,9 +12,17 @@ export class ChannelGoer extends Goer {
 
   constructor(who: string, findings: Findings) {
     super(who, findings)
-    listen(this.#client, 'open', (connection) => this.connected(connection))
+    listen(this.#client, 'open', () => this.connected())
     listen(this.#client, 'close', ({ code }) => this.ended(code))
     listen(this.#client, 'error', () => count(findings.counted, 'errors of channel clients'))
+  }
+
+  get isOpen(): boolean {
+    return this.#client.isOpen
+  }
+
+  protected get connection(): WebsocketConnection | undefined {
+    return this.#any?.connection
   }
 
   open(port: number): void {

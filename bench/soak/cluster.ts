@@ -56,7 +56,11 @@ export class Cluster {
     const ports = await Promise.all(Array.from({ length: 4 }, sparePort))
     const cluster = new Cluster(engine, topics, ports, wrong)
     after(() => cluster.kill())
-    for (const node of cluster.nodes) node.empty = await node.program.answer('report')
+    await Promise.all(
+      cluster.nodes.map(async (node) => {
+        node.empty = await node.program.answer('report')
+      }),
+    )
     return cluster
   }
 

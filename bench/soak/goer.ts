@@ -24,7 +24,6 @@ export abstract class Goer {
   protected readonly findings: Findings
   protected readonly ledger: Ledger
   readonly #memberships = new Map<string, Membership>()
-  #connection: WebsocketConnection | undefined
   #node = ''
   #epoch = 0
   #frozen: Frozen | undefined
@@ -41,9 +40,9 @@ export abstract class Goer {
   }
 
   /** Whether it is connected. */
-  get isOpen(): boolean {
-    return this.#connection?.isOpen === true
-  }
+  abstract get isOpen(): boolean
+  /** Its connection, as far as it is known. */
+  protected abstract get connection(): WebsocketConnection | undefined
 
   /** Begins to connect to a node, and to come back. */
   abstract open(port: number): void
@@ -85,7 +84,7 @@ export abstract class Goer {
   /** Breaks its connection, as a failing network would. */
   vanish(): void {
     this.#memberships.clear() // nobody says anything on what is about to go
-    if (this.#connection) cut(this.#connection)
+    if (this.connection) cut(this.connection)
   }
 
   /** Waits while it is frozen, at the end of a listener. */
@@ -93,8 +92,7 @@ export abstract class Goer {
     return this.#frozen?.promise
   }
 
-  protected connected(connection: WebsocketConnection): void {
-    this.#connection = connection
+  protected connected(): void {
     this.#memberships.clear()
     count(this.findings.counted, 'connected')
   }

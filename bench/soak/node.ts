@@ -3,7 +3,15 @@
 import { listen, WebsocketServer, type WebsocketConnection } from '../../lib/index.ts'
 import { ChannelServer, Presence, type Channel, type Message } from '../../lib/channels/index.ts'
 import { is, open } from '../../spec/engines.ts'
-import { total, type Ask, type NodeOrder, type NodeReport, type Said, type Told } from './words.ts'
+import {
+  total,
+  type Ask,
+  type Head,
+  type NodeOrder,
+  type NodeReport,
+  type Said,
+  type Told,
+} from './words.ts'
 
 const [, , node = '', roomsPort, channelsPort, redis = '', within, topics] = process.argv
 const MESSAGES = 60 // a second, from one client
@@ -73,17 +81,17 @@ listen(rooms, 'client', (connection) => {
       return
     }
     const room = rooms.room(asked.room)
-    const head = (): Said => ({ room: room.name, node, at: at(room.name), from: '', number: 0 })
-    names.add(room.name)
+    const head = (): Head => ({ room: asked.room, node, at: at(asked.room) })
+    names.add(asked.room)
     if (asked.ask === 'say') {
       const { from, number } = asked
-      senders.get(room.name)?.takes(from, number)
-      room.emit(JSON.stringify({ told: 'said', ...said(room.name, from, number) }))
+      senders.get(asked.room)?.takes(from, number)
+      room.emit(JSON.stringify({ told: 'said', ...said(asked.room, from, number) }))
       return
     }
     if (asked.ask === 'join') {
       room.add(connection)
-      senders.set(room.name, new Sender())
+      senders.set(asked.room, new Sender())
       tell({ told: 'joined', ...head() })
     } else if (asked.ask === 'leave') {
       room.delete(connection)

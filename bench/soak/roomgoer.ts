@@ -20,6 +20,14 @@ export class RoomGoer extends Goer {
     listen(this.#client, 'error', (error) => findings.violations.push(`${who}: ${error.message}`))
   }
 
+  get isOpen(): boolean {
+    return this.#client.isOpen
+  }
+
+  protected get connection(): WebsocketConnection | undefined {
+    return this.#client.connection
+  }
+
   open(port: number): void {
     void this.#client.open(`ws://127.0.0.1:${port}/`)
   }
@@ -59,7 +67,7 @@ export class RoomGoer extends Goer {
   }
 
   #connect(connection: WebsocketConnection): void {
-    this.connected(connection)
+    this.connected()
     listen(connection, 'message', (text) => {
       this.#hear(JSON.parse(String(text)) as Told)
       return this.held

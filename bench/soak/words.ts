@@ -20,7 +20,8 @@ export type Head = Pick<Said, 'room' | 'node' | 'at'>
 export type Ask =
   | { readonly ask: 'join' | 'leave' | 'head'; readonly room: string }
   | { readonly ask: 'say'; readonly room: string; readonly from: string; readonly number: number }
-  | { readonly ask: 'drown' | 'flood' }
+  | { readonly ask: 'drown' }
+  | { readonly ask: 'flood' }
 
 /** and what it is told. */
 export type Told =
