@@ -5,6 +5,7 @@ import { count, total, type NodeOrder, type NodeReport, type Tally } from './wor
 
 const WITHIN = 1_500 // ms over which a node closes
 const MOST_CLOSING = 15_000 // ms until it has ended, its close timeout among them
+const SETTLING = 1_000 // ms until what goes with a start has gone
 const MOST_DOWN = 1_000 // ms that what was killed stays down
 
 type NodeProgram = Program<NodeOrder, NodeReport>
@@ -15,7 +16,7 @@ interface Node {
   readonly ports: readonly [number, number]
   program: NodeProgram
   lives: number
-  /** What is held by it when nobody is there, as it was at its start. */
+  /** What it held at its first start, when nobody was there. */
   empty: NodeReport | undefined
 }
 
@@ -56,11 +57,10 @@ export class Cluster {
     const ports = await Promise.all(Array.from({ length: 4 }, sparePort))
     const cluster = new Cluster(engine, topics, ports, wrong)
     after(() => cluster.kill())
-    await Promise.all(
-      cluster.nodes.map(async (node) => {
-        node.empty = await node.program.answer('report')
-      }),
-    )
+    await Promise.all(cluster.nodes.map(({ program }) => program.answer('report')))
+    await pause(SETTLING)
+    const reports = await cluster.ask('weigh')
+    cluster.nodes.forEach((node, index) => (node.empty = reports[index]))
     return cluster
   }
 
@@ -115,8 +115,7 @@ export class Cluster {
     await this.#end(node, signal)
     if (signal === 'SIGKILL') await pause(Math.random() * MOST_DOWN)
     node.program = this.#program(node.name, ++node.lives, node.ports)
-    node.empty = await node.program.answer('report')
-    if (!node.empty) this.#wrong(`node ${node.name} did not start`)
+    if (!(await node.program.answer('report'))) this.#wrong(`node ${node.name} did not start`)
   }
 
   async #end({ name, program }: Node, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
