@@ -53,7 +53,7 @@ class Actor {
   }
 
   get #room(): string {
-    return this.#prefix + below(this.#random, Number(rooms))
+    return `${this.#prefix}${below(this.#random, Number(rooms))}`
   }
 
   get #port(): number {

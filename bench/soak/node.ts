@@ -18,6 +18,7 @@ const MESSAGES = 60 // a second, from one client
 const KIB = 1024
 const WATER = 'x'.repeat(64 * KIB) // of which MOST_WATER fills what the kernel holds
 const MOST_WATER = 300
+const MOST_WAITING = 2_000 // ms
 
 const violations: string[] = []
 const below = open('node-redis', redis, { prefix: 'rooms.', heartbeat: 500 })
@@ -110,7 +111,9 @@ listen(topic, 'join', ({ channel, payload, accept }) => {
   presence.track(channel, who, { node })
   hears(channel, sender)
 })
-listen(topic, 'leave', () => void members--)
+listen(topic, 'leave', () => {
+  members--
+})
 
 function hears(channel: Channel, sender: Sender): void {
   const { topic: room } = channel
@@ -194,7 +197,7 @@ for (const cause of ['uncaughtException', 'unhandledRejection'] as const) {
 }
 await Promise.race([
   Promise.all(backplanes.map((backplane) => is(backplane, 'up'))),
-  new Promise((resolve) => setTimeout(resolve, 2_000)), // Redis is down: it comes later
+  new Promise((resolve) => setTimeout(resolve, MOST_WAITING).unref()), // Redis is down: it comes later
 ])
 await rooms.serve(Number(roomsPort), '127.0.0.1')
 await sockets.serve(Number(channelsPort), '127.0.0.1')
