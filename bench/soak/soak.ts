@@ -21,14 +21,18 @@ const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '10' },
     clients: { type: 'string', default: '2000' },
-    seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
+    seed: { type: 'string', default: String(1 + Math.floor(Math.random() * 2 ** 31)) },
   },
 })
-const [minutes = 0, clients = 0, seed = 0] = [values.minutes, values.clients, values.seed].map(
-  Number,
-)
-if (!(minutes > 0 && clients > 0 && Number.isInteger(seed))) {
-  console.error('expected --minutes and --clients to be numbers above 0, and --seed a whole one')
+const minutes = above('minutes', values.minutes)
+const clients = above('clients', values.clients)
+const seed = above('seed', values.seed)
+
+function above(name: string, value: string): number {
+  const number = Number(value)
+  if (number > 0 && (name === 'minutes' || Number.isInteger(number))) return number
+  const wanted = name === 'minutes' ? 'a number' : 'a whole number'
+  console.error(`expected --${name} to be ${wanted} above 0, got ${value}`)
   process.exit(1)
 }
 
