@@ -54,8 +54,8 @@ export class ChannelGoer extends Goer {
     if (channel) void this.#leave(channel)
   }
 
-  compare(): void {
-    for (const room of this.wanted) void this.#compare(this.#channels.get(room))
+  compare(): Promise<unknown> {
+    return Promise.all([...this.wanted].map((room) => this.#compare(this.#channels.get(room))))
   }
 
   drown(): void {

@@ -147,9 +147,7 @@ const obey: Readonly<Record<CrowdOrder, () => unknown>> = {
     acts = false
     return Promise.all(actors.map((actor) => actor.rest()))
   },
-  compare: () => {
-    for (const { goer } of actors) goer.compare()
-  },
+  compare: () => Promise.all(actors.map(({ goer }) => goer.compare())),
   leave: () => Promise.all(actors.map(({ goer }) => goer.close())),
 }
 

@@ -49,8 +49,8 @@ export abstract class Goer {
   abstract close(): Promise<void>
   abstract join(room: string): void
   abstract leave(room: string): void
-  /** Asks how far its rooms have come: it must have heard all of it. */
-  abstract compare(): void
+  /** Asks how far its rooms have come, and waits for the answers: it must have heard all of it. */
+  abstract compare(): Promise<unknown>
   /** Has itself sent more than it reads. */
   abstract drown(): void
   /** Sends more than it may. */

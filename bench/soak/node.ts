@@ -18,6 +18,7 @@ const MESSAGES = 60 // a second, from one client
 const KIB = 1024
 const WATER = 'x'.repeat(64 * KIB) // of which MOST_WATER fills what the kernel holds
 const MOST_WATER = 300
+const MOST_CLOSING = 10_000 // ms until what is left over ends with it
 const MOST_WAITING = 2_000 // ms
 
 const violations: string[] = []
@@ -188,7 +189,7 @@ async function close(): Promise<void> {
 }
 
 process.on('SIGTERM', () => void close())
-process.on('disconnect', () => setTimeout(() => process.exit(), 10_000).unref())
+process.on('disconnect', () => setTimeout(() => process.exit(1), MOST_CLOSING).unref())
 process.on('message', report)
 for (const cause of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(cause, (error: unknown) => {

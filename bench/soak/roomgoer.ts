@@ -12,6 +12,7 @@ export class RoomGoer extends Goer {
       delay: (attempt) => Math.random() * Math.min(LONGEST, 100 * 2 ** attempt),
     },
   })
+  readonly #compared = new Map<string, () => void>()
 
   constructor(who: string, findings: Findings) {
     super(who, findings)
@@ -46,8 +47,12 @@ export class RoomGoer extends Goer {
     this.#ask({ ask: 'leave', room })
   }
 
-  compare(): void {
-    for (const room of this.wanted) this.#ask({ ask: 'head', room })
+  compare(): Promise<unknown> {
+    const answers = [...this.wanted].map((room) => {
+      this.#ask({ ask: 'head', room })
+      return new Promise<void>((resolve) => this.#compared.set(room, resolve))
+    })
+    return Promise.all(answers)
   }
 
   drown(): void {
@@ -81,6 +86,7 @@ export class RoomGoer extends Goer {
     if (told.told === 'said') this.heard(told)
     else if (told.told === 'joined') this.joined(told)
     else this.ledger.reached(told)
+    if (told.told === 'head') this.#compared.get(told.room)?.()
     if (told.told === 'left') this.ledger.left(told.room)
   }
 }

@@ -90,8 +90,7 @@ async function compare(cluster: Cluster, crowd: Program<CrowdOrder, CrowdReport>
     if (report?.settled === clients) return undefined
     return `${report?.settled} of ${clients} clients are where they want to be`
   })
-  await crowd.ask('compare')
-  await pause(SECOND)
+  if (!(await crowd.ask('compare'))) wrong('not every client was told how far its rooms have come')
   const here = JSON.stringify(Object.entries(rested?.present ?? {}).sort())
   await until(async () => {
     for (const report of await cluster.ask('presence')) {
@@ -213,7 +212,9 @@ function summary(cluster: Cluster): [string, string][] {
 }
 
 console.log(`seed ${seed}: ${whole(clients)} clients in ${rooms} rooms and as many channels`)
-process.once('SIGINT', () => void inTurn().then(() => process.exit(1)))
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => void inTurn().then(() => process.exit(1)))
+}
 try {
   const cluster = await Cluster.start((end) => void ends.push(end), rooms, wrong)
   await run(cluster)
