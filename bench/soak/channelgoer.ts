@@ -1,0 +1,91 @@
+import { listen, type WebsocketConnection } from '../../lib/index.ts'
+import { ChannelClient, type Channel, type Message } from '../../lib/channels/index.ts'
+import { Goer, type Findings } from './goer.ts'
+import { count, type Head, type Said } from './words.ts'
+
+const TIMEOUT = 60_000 // ms; an answer that waits in the crowd isn't lost
+
+/** Is a client in channels of a `ChannelServer`. */
+export class ChannelGoer extends Goer {
+  readonly #client = new ChannelClient({ timeout: TIMEOUT })
+  readonly #channels = new Map<string, Channel>()
+
+  constructor(who: string, findings: Findings) {
+    super(who, findings)
+    listen(this.#client, 'open', () => this.connected())
+    listen(this.#client, 'close', ({ code }) => this.ended(code))
+    listen(this.#client, 'error', () => count(findings.counted, 'errors of channel clients'))
+  }
+
+  get isOpen(): boolean {
+    return this.#client.isOpen
+  }
+
+  protected get connection(): WebsocketConnection | undefined {
+    return this.#any?.connection
+  }
+
+  open(port: number): void {
+    void this.#client.open(`ws://127.0.0.1:${port}/socket`)
+  }
+
+  close(): Promise<void> {
+    return this.#client.close()
+  }
+
+  join(room: string): void {
+    this.wanted.add(room)
+    const channel = this.#client.channel(room, { who: this.who })
+    this.#channels.set(room, channel)
+    listen(channel, 'join', (reply) => this.joined(reply as Head))
+    listen(channel, 'error', () => count(this.findings.counted, 'errors of channels'))
+    listen(channel.messages, 'said', ({ payload }: Message<Said>) => {
+      this.heard(payload)
+      return this.held
+    })
+    listen(channel, 'message', () => this.held) // water, and who is present
+    void channel.join()
+  }
+
+  leave(room: string): void {
+    const channel = this.#channels.get(room)
+    this.#channels.delete(room)
+    this.leaving(room)
+    if (channel) void this.#leave(channel)
+  }
+
+  compare(): Promise<unknown> {
+    return Promise.all([...this.wanted].map((room) => this.#compare(this.#channels.get(room))))
+  }
+
+  drown(): void {
+    this.#any?.push('drown', {}).catch(() => {})
+  }
+
+  flood(messages: number): void {
+    for (let sent = 0; sent < messages; sent++) void this.#any?.push('flood', {})
+  }
+
+  protected say(room: string, from: string, number: number): void {
+    void this.#channels.get(room)?.push('say', { from, number })
+  }
+
+  get #any(): Channel | undefined {
+    return [...this.#channels.values()].find(({ state }) => state === 'joined')
+  }
+
+  async #leave(channel: Channel): Promise<void> {
+    await this.#compare(channel)
+    await channel.leave()
+    if (!this.#channels.has(channel.topic)) this.ledger.left(channel.topic)
+  }
+
+  async #compare(channel: Channel | undefined): Promise<void> {
+    if (channel?.state !== 'joined') return
+    try {
+      this.ledger.reached((await channel.push('head', {})) as Head)
+    } catch {
+      // Its connection went before the answer came: with that its membership.
+    }
+  }
+}
