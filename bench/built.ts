@@ -5,6 +5,15 @@ type Channels = typeof import('../lib/channels/index.ts')
 export const { listen, WebsocketClient, WebsocketServer } = (await import(
   new URL('../dist/index.js', import.meta.url).href
 )) as Package
+export const { link } = (await import(
+  new URL('../dist/testing.js', import.meta.url).href
+)) as typeof import('../lib/testing.ts')
+export const { redisBackplane } = (await import(
+  new URL('../dist/redis.js', import.meta.url).href
+)) as typeof import('../lib/redis.ts')
+export const { natsBackplane } = (await import(
+  new URL('../dist/nats.js', import.meta.url).href
+)) as typeof import('../lib/nats.ts')
 export const { ChannelServer } = (await import(
   new URL('../dist/channels/index.js', import.meta.url).href
 )) as Channels

@@ -27,9 +27,12 @@ export function plan(quick: boolean): Plan {
   return quick ? { rounds: 3, turns: 2, warmUp: 600 } : { rounds: 5, turns: 4, warmUp: 700 }
 }
 
+/** Whose CPU is measured: a process, or several. */
+export type Measured = Pick<Contestant, 'name' | 'cpu'>
+
 /** A contestant, and what keeps it busy. */
-export interface Pairing {
-  readonly contestant: Contestant
+export interface Pairing<Subject extends Measured = Contestant> {
+  readonly contestant: Subject
   readonly load: Load
 }
 
@@ -51,13 +54,16 @@ const TURN = 150 // milliseconds: short, so that whatever else the machine does 
 
 /** Measures contestants in turn: what each did in each round. Who fails is left out. */
 export async function compare(
-  pairings: readonly Pairing[],
+  pairings: readonly Pairing<Measured>[],
   { rounds, turns, warmUp }: Plan,
 ): Promise<Comparison> {
   const absent: Absence[] = []
   const left = new Set(pairings)
   const results = new Map<string, Round[]>()
-  const attempt = async (pairing: Pairing, work: () => Promise<unknown>): Promise<void> => {
+  const attempt = async (
+    pairing: Pairing<Measured>,
+    work: () => Promise<unknown>,
+  ): Promise<void> => {
     try {
       if (left.has(pairing)) await work()
     } catch (error) {
@@ -85,7 +91,7 @@ export async function compare(
 }
 
 /** Gives a contestant one turn. */
-async function measure({ contestant, load }: Pairing, sum: Sum): Promise<void> {
+async function measure({ contestant, load }: Pairing<Measured>, sum: Sum): Promise<void> {
   const { done } = load
   const cpu = await contestant.cpu()
   const ownCpu = process.cpuUsage()

@@ -81,6 +81,16 @@ export class Contestant {
     return this.#ask('count') as Promise<number>
   }
 
+  /** Lets it publish at a steady pace, for the others to time. */
+  async publish(): Promise<void> {
+    await this.#ask('publish')
+  }
+
+  /** Is how long each of what was published took to come, in microseconds. */
+  latencies(): Promise<number[]> {
+    return this.#ask('latencies') as Promise<number[]>
+  }
+
   /** Lets it end. */
   async stop(): Promise<void> {
     if (this.#error) return

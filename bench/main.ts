@@ -1,7 +1,8 @@
-// npm run bench [-- echo|fanout|memory|handshakes|client|channels|slow] [--quick] [--profile]
+// npm run bench [-- echo|fanout|memory|handshakes|client|channels|cluster|slow] [--quick] [--profile]
 import { writeFileSync } from 'node:fs'
 import { channels } from './cases/channels.ts'
 import { client } from './cases/client.ts'
+import { cluster } from './cases/cluster.ts'
 import { echo } from './cases/echo.ts'
 import { fanout } from './cases/fanout.ts'
 import { handshakes } from './cases/handshakes.ts'
@@ -15,7 +16,9 @@ import type { Setting } from './lineup.ts'
 import { machine } from './machine.ts'
 import { document, section } from './results.ts'
 
-const parts = new Map(Object.entries({ echo, fanout, memory, handshakes, client, channels, slow }))
+const parts = new Map(
+  Object.entries({ echo, fanout, memory, handshakes, client, channels, cluster, slow }),
+)
 const flags = ['--quick', '--profile']
 
 const words = process.argv.slice(2)

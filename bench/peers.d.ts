@@ -11,6 +11,9 @@ declare module 'socket.io' {
     on(event: 'a', callback: (text: unknown, answer: (text: unknown) => void) => unknown): this
     join(room: string): Promise<void> | void
   }
+  export interface Adapter {
+    broadcast: (this: Adapter, packet: { data: unknown[] }, options: unknown) => void
+  }
   interface Options {
     transports: string[]
     serveClient: boolean
@@ -22,7 +25,13 @@ declare module 'socket.io' {
     emit(event: string, ...values: unknown[]): boolean
     on(event: 'connection', callback: (socket: Socket) => void): this
     to(room: string): Emitter
+    adapter(make: unknown): this
+    of(name: string): { adapter: Adapter }
   }
+}
+
+declare module '@socket.io/redis-adapter' {
+  export function createAdapter(publisher: unknown, subscriber: unknown): unknown
 }
 
 declare module 'websocket' {

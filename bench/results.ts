@@ -16,7 +16,7 @@ ${machine.map((line) => `- ${line}`).join('\n')}
 
 To repeat it: \`npm ci && npm run bench\`, which takes about five minutes, installs the peers into
 \`bench/node_modules\` the first time, and writes this file. One part alone, printed only:
-\`npm run bench -- echo\`, or fanout, memory, handshakes, client, channels, slow. Ours beside bare \`ws\` alone, in
+\`npm run bench -- echo\`, or fanout, memory, handshakes, client, channels, cluster, slow. Ours beside bare \`ws\` alone, in
 half a minute: \`npm run bench -- --quick\`.
 
 - Each server runs alone on a core, the generator on another; turns of 150 ms go round all of them.

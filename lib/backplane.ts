@@ -8,8 +8,11 @@ export type Unsubscribe = () => void | Promise<void>
  * At most once, in order per publisher. Local delivery never waits for it.
  */
 export interface Backplane {
-  /** Sends a message to every subscriber of a topic, on every node. */
-  publish(topic: string, message: Uint8Array): void | Promise<void>
+  /**
+   * Sends a message to every subscriber of a topic, on every node. false: it was dropped, for the
+   * network is down or too slow; nothing is queued without bound.
+   */
+  publish(topic: string, message: Uint8Array): boolean | void | Promise<void>
   /** Receives what is published on a topic until the returned function is called. */
   subscribe(
     topic: string,
@@ -17,7 +20,7 @@ export interface Backplane {
   ): Unsubscribe | Promise<Unsubscribe>
   /** Lets go of what it holds. */
   close(): void | Promise<void>
-  /** Tells when the network behind it goes and comes. */
+  /** Tells when the network behind it goes and comes, and first, in a later turn, how it is. */
   listen?(state: (state: 'up' | 'down') => void): void
 }
 

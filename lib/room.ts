@@ -1,9 +1,9 @@
 import type { Backplane } from './backplane.ts'
 import { maySend, sendableReason } from './close.ts'
-import { unexpected, WebsocketError } from './errors.ts'
+import { unexpected, type WebsocketError } from './errors.ts'
 import { DELIVER, toBytes, toData, toText, type Data, type Message } from './message.ts'
 import { checkNames } from './options/rules.ts'
-import { isPromise } from './promises.ts'
+import { Relay } from './relay.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
 
 /** The events of a room, about this node's members. */
@@ -35,7 +35,7 @@ export interface House<Member> extends Hearer {
   has(member: Member): boolean
   /** Is told when the backplane failed. */
   failed(error: WebsocketError): void
-  /** Is told of a message from the backplane that makes no sense. */
+  /** Is told of a message that the backplane could not take, or that makes no sense here. */
   dropped(): void
 }
 
@@ -163,18 +163,19 @@ const EVERYONE = 'clients'
 const TEXT = 0
 const BINARY = 1
 const CLOSE = 2
-const ID_LENGTH = 16
 
 /** The rooms of one server, and their way to the other nodes. */
 export class Rooms<Member extends RoomMember> {
   readonly house: House<Member>
+  /** Their way to the other nodes. */
+  readonly relay: Relay
   readonly #states = new Map<string, State<Member>>()
   readonly #entered = new Map<Member, Set<string>>()
-  readonly #node = crypto.getRandomValues(new Uint8Array(ID_LENGTH))
 
   /** Makes the rooms of a house. */
   constructor(house: House<Member>) {
     this.house = house
+    this.relay = new Relay(house.backplane, house)
   }
 
   /** Is a room by its name. */
@@ -236,47 +237,30 @@ export class Rooms<Member extends RoomMember> {
 
   /** Sends to the members of a room: here first and directly, then on the other nodes. */
   emit(topic: string, message: Message, except: unknown): void {
+    this.deliver(topic, message, except)
+    if (!this.relay.leads) return
+    this.relay.publish(topic, message.isText ? TEXT : BINARY, message.bytes)
+  }
+
+  /** Sends to the members of a room on this node alone. */
+  deliver(topic: string, message: Message, except?: unknown): void {
     this.#states.get(topic)?.deliver(message, except)
-    if (this.house.backplane) this.#publish(topic, message.isText ? TEXT : BINARY, message.bytes)
   }
 
   /** Closes the connections of the members of a room, here and on the other nodes. */
   close(topic: string, code: number, description: string): void {
     closeAll(this.state(topic).members, code, description)
     const text = toBytes(description)
-    this.#publish(topic, CLOSE, Uint8Array.of(code >> 8, code & 0xff, ...text))
+    this.relay.publish(topic, CLOSE, Uint8Array.of(code >> 8, code & 0xff, ...text))
   }
 
   /** Receives what other nodes send to a room, until the returned function is called. */
   subscribe(topic: string, state: State<Member>): () => void {
-    let subscribed = true
-    const receive = (message: Uint8Array): void => {
-      if (subscribed) this.#receive(state, message)
-    }
-    const subscription = this.#attempt(() => this.house.backplane?.subscribe(topic, receive))
-    return () => {
-      subscribed = false
-      void this.#attempt(async () => {
-        const stop = await Promise.resolve(subscription).catch(() => undefined) // told of already
-        await stop?.()
-      })
-    }
+    return this.relay.subscribe(topic, (kind, payload) => this.#receive(state, kind, payload))
   }
 
-  /** What travels: what it is, whose it is, and the payload. */
-  #publish(topic: string, kind: number, payload: Uint8Array): void {
-    const message = new Uint8Array(1 + ID_LENGTH + payload.length)
-    message[0] = kind
-    message.set(this.#node, 1)
-    message.set(payload, 1 + ID_LENGTH)
-    void this.#attempt(() => this.house.backplane?.publish(topic, message))
-  }
-
-  #receive(state: State<Member>, message: Uint8Array): void {
-    if (this.#node.every((byte, index) => byte === message[1 + index])) return
-    const kind = message.length > ID_LENGTH ? message[0] : undefined
-    const payload = message.subarray(1 + ID_LENGTH)
-    const text = toText(kind === CLOSE ? payload.subarray(2) : payload)
+  #receive(state: State<Member>, kind: number, payload: Uint8Array): void {
+    const text = kind === BINARY ? payload : toText(kind === CLOSE ? payload.subarray(2) : payload)
     const [high = 0, low] = payload
     if (kind === CLOSE && low !== undefined && maySend(high * 256 + low)) {
       closeAll(state.members, high * 256 + low, String(text))
@@ -298,20 +282,6 @@ export class Rooms<Member extends RoomMember> {
       return
     }
     state.deliver(message)
-  }
-
-  /** Does what may fail for reasons of the backplane's: here nobody is harmed by it. */
-  #attempt<Value>(action: () => Value): Value | undefined {
-    const failed = (cause: unknown): void =>
-      this.house.failed(new WebsocketError('the backplane failed', { cause }))
-    try {
-      const result = action()
-      if (isPromise(result)) void result.then(undefined, failed)
-      return result
-    } catch (cause) {
-      failed(cause)
-      return undefined
-    }
   }
 }
 

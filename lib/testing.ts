@@ -1,3 +1,5 @@
+export { backplaneContract, type Joint, type Proof } from './proof.ts'
+
 import type { Url } from './attempt.ts'
 import { OPEN_BY, type Opener } from './client.ts'
 import { CUT, WebsocketConnection, type Maker } from './connection.ts'

@@ -18,6 +18,7 @@ const rows: readonly (readonly string[])[] = [
     'promises',
     'origin',
     'backplane',
+    'parts',
     'debug',
     'allowance',
     'transport/frame',
@@ -27,9 +28,9 @@ const rows: readonly (readonly string[])[] = [
     'channels/frame',
     'transport/utf8',
   ],
-  ['message', 'request', 'backoff', 'options/rules', 'channels/text'],
-  ['options/asked', 'transport/outbox'],
-  ['options/wire', 'options/close'],
+  ['message', 'request', 'backoff', 'options/rules', 'channels/text', 'proof'],
+  ['options/asked', 'transport/outbox', 'engine'],
+  ['options/wire', 'options/close', 'redis', 'nats'],
   ['options/connection'],
   ['options/server', 'options/client'],
   ['options/node', 'options/browser', 'http'],
@@ -46,6 +47,7 @@ const rows: readonly (readonly string[])[] = [
     'inbox',
     'keepalive',
     'draining',
+    'relay',
     'retries',
     'channels/pulse',
     'channels/push',
@@ -76,7 +78,7 @@ const rows: readonly (readonly string[])[] = [
     'channels/sieve',
     'channels/roster',
   ],
-  ['connection', 'room', 'channels/asking'],
+  ['connection', 'room', 'channels/asking', 'channels/nodes'],
   ['server', 'client', 'channels/channel'],
   ['testing', 'channels/topic', 'channels/hearing'],
   ['index', 'browser', 'channels/membership', 'channels/member', 'channels/presence'],
@@ -166,7 +168,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|room|draining|allowance|backplane|http|origin|options\/(server|node|wire)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|broadcast|options))$/.test(
+    /^(server|room|relay|draining|allowance|backplane|engine|http|origin|options\/(server|node|wire)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|nodes|broadcast|options))$/.test(
       to,
     ),
   )

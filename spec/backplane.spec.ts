@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { memoryBackplane } from '../lib/backplane.ts'
-import { backplaneContract } from './backplane/contract.ts'
+import { backplaneContract } from '../lib/proof.ts'
 
 /** Lets what was put off to the end of the turn happen. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-backplaneContract('memory', () => {
+const contract = backplaneContract(() => {
   const both = memoryBackplane()
-  return Promise.resolve({ nodes: [both, both], release: () => Promise.resolve() })
+  return { nodes: [both, both], release: () => {} }
 })
+for (const { name, run } of contract) test(`memory: ${name}`, run)
 
 test('memory: a message comes in a later turn, never inside publish', async () => {
   const backplane = memoryBackplane()

@@ -669,13 +669,18 @@ test('a node that has nobody in a room hears nothing of it, and hears again when
 })
 
 const [TEXT, CLOSE] = [0, 2]
-const SOMEBODY = new Array<number>(16).fill(7)
+const NUMBER = [0, 0, 0, 0, 0, 1]
+const SOMEBODY = [...new Array<number>(16).fill(7), ...NUMBER]
+const ANOTHER = [...new Array<number>(16).fill(8), ...NUMBER]
 const CODE_1000 = [0x03, 0xe8]
 
 for (const [what, message] of [
   ['is empty', []],
   ['has but a kind', [TEXT]],
-  ['ends in the middle of its sender', [TEXT, ...SOMEBODY.slice(1)]],
+  ['ends in the middle of its sender', [TEXT, ...SOMEBODY.slice(8)]],
+  ['ends in the middle of its number', [TEXT, ...SOMEBODY.slice(1)]],
+  ['has number 0', [TEXT, ...SOMEBODY.slice(0, 21), 0, 0x68]],
+  ['is text that is not UTF-8', [TEXT, ...SOMEBODY, 0xff, 0xfe]],
   ['has no sender but a payload shorter than one', [CLOSE, ...CODE_1000]],
   ['is of the kind after the last', [CLOSE + 1, ...SOMEBODY, ...CODE_1000]],
   ['is of kind 255', [255, ...SOMEBODY, 1, 2, 3]],
@@ -696,7 +701,7 @@ for (const [what, message] of [
     assert.equal(server.stats().dropped, 1)
     assert.deepEqual(heard, [])
     assert.ok(there.isOpen)
-    await backplane.publish('clients', Uint8Array.of(TEXT, ...SOMEBODY, 0x68, 0x69))
+    await backplane.publish('clients', Uint8Array.of(TEXT, ...ANOTHER, 0x68, 0x69))
     await turn()
     assert.deepEqual(heard, ['hi'])
     assert.equal(server.stats().dropped, 1)

@@ -16,7 +16,7 @@ const COMPRESSED = TEXT | 0x40
 const SYNC_TAIL = Buffer.from([0, 0, 0xff, 0xff]) // what a deflated message leaves out, RFC 7692 §7.2.1
 
 /**
- * The first member asks for a broadcast; once everybody has it, for the next. What a chunk completes
+ * The first member, or somebody on another node, asks for a broadcast; once everybody has it, for the next. What a chunk completes
  * it asks for in one write.
  */
 export class FanoutLoad extends Load {
@@ -55,23 +55,25 @@ export class FanoutLoad extends Load {
   static async connect(
     way: Way,
     { text, inFlight, connections }: FanoutShape,
+    from?: Way,
   ): Promise<FanoutLoad> {
     const { wrap, heard = wrap } = way.dialect ?? plain
     const payload = Buffer.from(heard(text))
     const call = maskedFrame(TEXT, Buffer.from(wrap(text)))
     const members = await Peer.openAll(connections, way)
-    const [caller] = members
+    const caller = from ? await Peer.open(from) : members[0]
     if (!caller) throw new Error('there are no members')
     caller.write(call)
     for (const member of members) {
       const said = read(await member.take(), way.deflate)
       if (!payload.equals(said)) throw new Error(`broadcast ${said}`)
     }
+    if (from) caller.count()
     return new FanoutLoad(members, caller, call, inFlight)
   }
 
   override close(): void {
-    for (const member of this.#members) member.close()
+    for (const member of [this.#caller, ...this.#members]) member.close()
   }
 
   protected override begin(): void {

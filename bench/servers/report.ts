@@ -1,7 +1,9 @@
 /** Tells the bench the port; then, whenever it asks, what the process has used or counted so far. */
 export function report(port: number, count = (): number => 0): void {
+  const answers = new Map<unknown, () => unknown>(Object.entries({ cpu, memory, count }))
   process.on('message', (question) => {
-    process.send?.(question === 'cpu' ? cpu() : question === 'memory' ? memory() : count())
+    const answer = answers.get(question)
+    if (answer) process.send?.(answer())
   })
   process.on('disconnect', () => process.exit())
   process.send?.(port)

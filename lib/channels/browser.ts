@@ -45,7 +45,13 @@ export type {
   TopicFrame,
 } from './frame.ts'
 export { phoenix, phoenixV1 } from './phoenix.ts'
-export { Presence, type PresenceEvents, type PresenceJoin, type PresenceLeave } from './presence.ts'
+export {
+  Presence,
+  type PresenceEvents,
+  type PresenceJoin,
+  type PresenceLeave,
+  type PresenceOptions,
+} from './presence.ts'
 export type { Message } from './received.ts'
 export type { JoinRequest, Leave, LeaveReason, Topic, TopicEvents } from './topic.ts'
 export type { ChannelClientEvents } from './wire.ts'

@@ -46,7 +46,13 @@ export type {
 } from './frame.ts'
 export type { ChannelServerOptions } from './options.ts'
 export { phoenix, phoenixV1 } from './phoenix.ts'
-export { Presence, type PresenceEvents, type PresenceJoin, type PresenceLeave } from './presence.ts'
+export {
+  Presence,
+  type PresenceEvents,
+  type PresenceJoin,
+  type PresenceLeave,
+  type PresenceOptions,
+} from './presence.ts'
 export type { Message } from './received.ts'
 export { ChannelServer, type ChannelServerEvents } from './server.ts'
 export { Topic, type JoinRequest, type Leave, type LeaveReason, type TopicEvents } from './topic.ts'

@@ -1,11 +1,20 @@
 import { ChannelError, unexpected } from '../errors.ts'
 import { listen } from '../listen.ts'
-import { isObject } from '../options/rules.ts'
+import { isObject, milliseconds, settle } from '../options/rules.ts'
 import { SIGNALS, Signals, type Hearer, type Target } from '../signals.ts'
 import { Channel, type Loose } from './channel.ts'
 import { META_REF, META_REF_BEFORE, PRESENCE_DIFF, PRESENCE_STATE } from './phoenix.ts'
 import type { Message } from './received.ts'
-import { changesIn, diffIn, Roster, written, type Meta, type Witness } from './roster.ts'
+import type { Nodes } from './nodes.ts'
+import {
+  changesIn,
+  diffIn,
+  Roster,
+  written,
+  type Change,
+  type Meta,
+  type Witness,
+} from './roster.ts'
 import type { Topic } from './topic.ts'
 
 /** Somebody has come: at one place more, maybe. */
@@ -38,6 +47,16 @@ export interface PresenceEvents<Known extends object = Loose> {
   leave: PresenceLeave<Known>
 }
 
+/** Is what a presence lets you choose. */
+export interface PresenceOptions {
+  /**
+   * Milliseconds between the signs of life that a server gives to other nodes. Who was tracked on a
+   * node that died is gone before its third. Default: 5_000.
+   */
+  heartbeat?: number | undefined
+}
+
+const rules = { heartbeat: milliseconds(5_000, 1) }
 const MOST_WAITING = 10_000 // diffs that wait for a state
 
 class PresenceSignals<Known extends object> extends Signals<PresenceEvents<Known>> {
@@ -57,8 +76,8 @@ class PresenceSignals<Known extends object> extends Signals<PresenceEvents<Known
  * Is who is here, by keys of yours, as Phoenix.Presence tells it.
  *
  * On a client it follows a channel: make it before the channel joins. On a server it is of a topic:
- * members that are tracked are told to all members, and whoever joins is told who is here. A server
- * knows those of its own node.
+ * members that are tracked are told to all members, and whoever joins is told who is here: on every
+ * node that has a presence of this topic, over the server's backplane.
  */
 export class Presence<Known extends object = Loose>
   implements Target<PresenceEvents<Known>>, Iterable<[key: string, metas: readonly Known[]]>
@@ -68,14 +87,19 @@ export class Presence<Known extends object = Loose>
   /** By the names of topics: a channel has one. */
   readonly #rosters = new Map<string, Roster>()
   /** What each member of a topic is tracked by, */
-  readonly #tracked = new Map<object, Map<string, Meta>>()
+  readonly #tracked = new Map<Channel<any, any, any>, Map<string, Meta>>()
   /** and will be, once it is let in. */
   readonly #asked = new WeakMap<object, [key: string, meta: object][]>()
   readonly #prefix = newPrefix()
+  readonly #nodes: Nodes | undefined
   #count = 0
 
-  /** @throws TypeError for what is neither a client's channel nor a server's topic. */
-  constructor(of: Channel<any, any, any> | Topic<any, any, any>) {
+  /**
+   * @throws TypeError for what is neither a client's channel nor a server's topic, and for an option
+   * that is unknown or can't be.
+   */
+  constructor(of: Channel<any, any, any> | Topic<any, any, any, any>, options?: PresenceOptions) {
+    const { heartbeat } = settle(rules, options)
     if (!isObject(of) || !(SIGNALS in of) || !('topic' in of || 'pattern' in of)) {
       throw unexpected('whose presence it is', 'a channel or a topic', of)
     }
@@ -86,6 +110,15 @@ export class Presence<Known extends object = Loose>
       this.#topic = of
       of.welcome((channel) => this.#welcome(channel))
       listen(of, 'leave', ({ channel }) => this.#forget(channel))
+      this.#nodes = of.meet({
+        id: this.#prefix,
+        heartbeat,
+        own: () => this.#own(),
+        changed: (name, joins, leaves) => {
+          this.#tell(of, name, joins, leaves)
+          this.#apply(name, joins, leaves)
+        },
+      })
     }
   }
 
@@ -155,13 +188,41 @@ export class Presence<Known extends object = Loose>
       [META_REF]: `${this.#prefix}${(this.#count++).toString(36)}`,
       ...before,
     }
-    const leaves = written(old ? [[key, [old]]] : [])
-    topic.emit(channel.topic, PRESENCE_DIFF, { joins: written([[key, [meta]]]), leaves })
+    const joins: Change[] = [[key, [meta]]]
+    const leaves: Change[] = old ? [[key, [old]]] : []
+    this.#tell(topic, channel.topic, joins, leaves) // throws for what can't be JSON
     this.#tracked.set(channel, mine.set(key, meta))
-    const roster = this.#roster(channel.topic)
-    roster.join(key, [meta], this.#witness())
-    if (old) roster.leave(key, [old], this.#witness())
+    this.#apply(channel.topic, joins, leaves)
+    this.#nodes?.tell(channel.topic, joins, leaves)
+  }
+
+  /** Tells the members here who has come, or gone, on any node. */
+  #tell(
+    topic: Topic<any, any, any>,
+    name: string,
+    joins: readonly Change[],
+    leaves: readonly Change[],
+  ): void {
+    topic.tell(name, PRESENCE_DIFF, { joins: written(joins), leaves: written(leaves) })
+  }
+
+  #apply(name: string, joins: readonly Change[], leaves: readonly Change[]): void {
+    const roster = this.#roster(name)
+    for (const [key, metas] of joins) roster.join(key, metas, this.#witness())
+    for (const [key, metas] of leaves) roster.leave(key, metas, this.#witness())
+    if (roster.size === 0) this.#rosters.delete(name)
     this.#signals.emit('sync', undefined)
+  }
+
+  /** Is who is here on this node. */
+  #own(): Map<string, Roster> {
+    const rosters = new Map<string, Roster>()
+    for (const [{ topic }, mine] of this.#tracked) {
+      const roster = rosters.get(topic) ?? new Roster()
+      rosters.set(topic, roster)
+      for (const [key, meta] of mine) roster.join(key, [meta])
+    }
+    return rosters
   }
 
   /** Tells who was let in who is here, and then all who was let in. */
@@ -175,14 +236,12 @@ export class Presence<Known extends object = Loose>
 
   #forget(channel: Channel<any, any, any>): void {
     const mine = this.#tracked.get(channel)
-    const roster = this.#rosters.get(channel.topic)
-    if (!mine || !roster) return
+    if (!mine || !this.#topic) return
     this.#tracked.delete(channel)
-    const leaves = [...mine].map(([key, meta]) => [key, [meta]] as const)
-    this.#topic?.emit(channel.topic, PRESENCE_DIFF, { joins: {}, leaves: written(leaves) })
-    for (const [key, metas] of leaves) roster.leave(key, metas, this.#witness())
-    if (roster.size === 0) this.#rosters.delete(channel.topic)
-    this.#signals.emit('sync', undefined)
+    const leaves: Change[] = [...mine].map(([key, meta]) => [key, [meta]])
+    this.#tell(this.#topic, channel.topic, [], leaves)
+    this.#apply(channel.topic, [], leaves)
+    this.#nodes?.tell(channel.topic, [], leaves)
   }
 
   /** Hears of who is here from a server: diffs wait for the state of the same membership. */

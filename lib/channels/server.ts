@@ -8,6 +8,7 @@ import { arrived, broadcastOf } from './broadcast.ts'
 import type { Loose } from './channel.ts'
 import { checkContract, type Contract, type Inputs, type Joined, type Outputs } from './contract.ts'
 import type { ServerChannel } from './membership.ts'
+import { Nodes } from './nodes.ts'
 import {
   resolveChannels,
   type ChannelServerOptions,
@@ -15,7 +16,7 @@ import {
 } from './options.ts'
 import { Peer, roomOf, type Hall } from './peer.ts'
 import { phoenix } from './phoenix.ts'
-import { checkPattern, Topic, type Speak } from './topic.ts'
+import { checkPattern, Topic, type Voice } from './topic.ts'
 
 /** The events of a channel server. */
 export interface ChannelServerEvents {
@@ -87,8 +88,12 @@ export class ChannelServer<Context extends {} = {}> implements Target<ChannelSer
   topic(pattern: string, contract?: Contract): Topic<Loose, Loose, Context> {
     checkPattern(pattern)
     if (contract !== undefined) checkContract(contract)
-    const speak: Speak = (name, event, payload) => this.#floor.emit(name, event, payload)
-    const topic = new Topic<Loose, Loose, Context>(pattern, contract, this.#signals, speak)
+    const topic = new Topic<Loose, Loose, Context>(
+      pattern,
+      contract,
+      this.#signals,
+      this.#floor.voice,
+    )
     this.#floor.declare(topic)
     return topic
   }
@@ -114,6 +119,17 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
   readonly rooms: Rooms<ServerChannel<Context>>
   readonly serializer = phoenix
   readonly ground: Ground
+  readonly voice: Voice = {
+    emit: (name, event, payload) => this.emit(name, event, payload),
+    tell: (topic, event, payload) => {
+      this.rooms.deliver(roomOf(topic), broadcastOf(this.serializer, { topic, event, payload }))
+    },
+    meet: (pattern, view) =>
+      this.rooms.relay.leads ? new Nodes(this.rooms.relay, pattern, view) : undefined,
+    dropped: () => {
+      this.ground.counts.drops.backplane++
+    },
+  }
   readonly #topics: Topic<Loose, Loose, Context>[] = []
   readonly #peers = new Set<Peer<Context>>()
   readonly #period: number
@@ -199,7 +215,7 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
   }
 
   closed(): void {
-    for (const topic of this.#topics) topic[SIGNALS].endWaits()
+    for (const topic of this.#topics) topic.closed()
     this.hearer.endWaits()
   }
 

@@ -2,6 +2,7 @@ import { unexpected } from '../errors.ts'
 import { SIGNALS, Signals, type Hearer, type Target } from '../signals.ts'
 import type { Channel, Loose } from './channel.ts'
 import type { Contract } from './contract.ts'
+import type { Nodes, View } from './nodes.ts'
 
 /** Somebody asks to be a member: accept or reject them. */
 export interface JoinRequest<
@@ -86,6 +87,18 @@ class TopicSignals<Events extends { join: unknown; leave: unknown }> extends Sig
 /** Sends an event to every member of a topic. */
 export type Speak = (topic: string, event: string, payload: unknown) => void
 
+/** What the topics of a server speak with. */
+export interface Voice {
+  /** Sends to members on every node. */
+  readonly emit: Speak
+  /** Sends to members on this node. */
+  readonly tell: Speak
+  /** Is who is here on other nodes; undefined where there are none. */
+  readonly meet: (pattern: string, view: View) => Nodes | undefined
+  /** Counts what was dropped. */
+  readonly dropped: () => void
+}
+
 /** Is called for a member who was let in. */
 export type Welcomer = (channel: Channel<Loose, Loose, any>) => void
 
@@ -99,15 +112,16 @@ export class Topic<
   /** The pattern that it was declared with. */
   readonly pattern: string
   readonly #contract: Contract | undefined
-  readonly #speak: Speak
+  readonly #voice: Voice
   readonly #welcomers = new Set<Welcomer>()
+  readonly #nodes = new Set<Nodes>()
   readonly #signals: Signals<TopicEvents<In, Out, Context, Payload>>
 
   /** @internal */
-  constructor(pattern: string, contract: Contract | undefined, parent: Hearer, speak: Speak) {
+  constructor(pattern: string, contract: Contract | undefined, parent: Hearer, voice: Voice) {
     this.pattern = pattern
     this.#contract = contract
-    this.#speak = speak
+    this.#voice = voice
     this.#signals = new TopicSignals<TopicEvents<In, Out, Context, Payload>>(parent)
   }
 
@@ -122,12 +136,34 @@ export class Topic<
   }
 
   /**
-   * Sends an event to every member of one of these, on every node.
+   * Sends an event to every member of one of these, on this node.
    *
    * @internal
    */
-  emit(name: string, event: string, payload: unknown): void {
-    this.#speak(name, event, payload)
+  tell(name: string, event: string, payload: unknown): void {
+    this.#voice.tell(name, event, payload)
+  }
+
+  /**
+   * Is who is here on other nodes, until the server closes; undefined where there are none.
+   *
+   * @internal
+   */
+  meet(view: Omit<View, 'dropped'>): Nodes | undefined {
+    const { dropped } = this.#voice
+    const nodes = this.#voice.meet(this.pattern, { ...view, dropped })
+    if (nodes) this.#nodes.add(nodes)
+    return nodes
+  }
+
+  /**
+   * The server has closed.
+   *
+   * @internal
+   */
+  closed(): void {
+    for (const nodes of this.#nodes) nodes.stop()
+    this.#signals.endWaits()
   }
 
   /**
@@ -145,6 +181,7 @@ export class Topic<
    * @internal
    */
   entered(channel: Channel<Loose, Loose, any>): void {
+    for (const nodes of this.#nodes) nodes.start() // the server may serve again
     for (const welcomer of this.#welcomers) welcomer(channel)
   }
 

@@ -116,12 +116,13 @@ test('what makes no sense on the backplane reaches nobody, and is counted', asyn
   const { server, channels } = serve({}, { backplane })
   channels.topic('room:*')
   const client = await (await Raw.enter(server)).join('room:1')
-  const node = new Uint8Array(16)
+  const node = (number: number): number[] => [...new Uint8Array(16), 0, 0, 0, 0, 0, number]
   const junk = ['nope', '[]', '["3","3","room:1","phx_close",{}]', '["3",null,"room:1","evt",{}]']
-  for (const text of junk) {
-    await backplane.publish('topic:room:1', Uint8Array.of(0, ...node, ...Buffer.from(text)))
+  for (const [index, text] of junk.entries()) {
+    const message = Uint8Array.of(0, ...node(index + 1), ...Buffer.from(text))
+    await backplane.publish('topic:room:1', message)
   }
-  await backplane.publish('topic:room:1', Uint8Array.of(1, ...node, 9, 9))
+  await backplane.publish('topic:room:1', Uint8Array.of(1, ...node(9), 9, 9))
   assert.deepEqual(await client.heard(), [])
   assert.equal(server.stats().dropped, 5)
 })

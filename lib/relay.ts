@@ -1,0 +1,125 @@
+import type { Backplane } from './backplane.ts'
+import { WebsocketError } from './errors.ts'
+import { isPromise } from './promises.ts'
+
+/** Receives what another node has published: what it is, the payload, and whose it is. */
+export type Receive = (kind: number, payload: Uint8Array, from: string) => void
+
+/** What a relay tells of. */
+export interface Reports {
+  /** Is told when the backplane failed. */
+  failed(error: WebsocketError): void
+  /** Is told of a message that was dropped: it makes no sense, came twice, or could not go out. */
+  dropped(): void
+}
+
+const ID_LENGTH = 16
+const NUMBER_LENGTH = 6
+const MOST_SENDERS = 1_000 // remembered for each topic: nodes come and go for as long as it is there
+
+/** How many bytes stand before a payload: its kind, its sender, its number. */
+export const HEAD_LENGTH = 1 + ID_LENGTH + NUMBER_LENGTH
+
+/**
+ * The way of one node to the others: what it publishes carries a sender and a number, so that others
+ * drop what comes twice or too late, and it drops its own echo.
+ */
+export class Relay {
+  readonly #backplane: Backplane | undefined
+  readonly #reports: Reports
+  readonly #id = crypto.getRandomValues(new Uint8Array(ID_LENGTH))
+  readonly #name = nameIn(this.#id, 0)
+  #number = 0
+
+  /** Makes the way over a backplane, or to nowhere. */
+  constructor(backplane: Backplane | undefined, reports: Reports) {
+    this.#backplane = backplane
+    this.#reports = reports
+  }
+
+  /** Whether there may be other nodes. */
+  get leads(): boolean {
+    return this.#backplane !== undefined
+  }
+
+  /** Is what others know it by. */
+  get name(): string {
+    return this.#name
+  }
+
+  /** Sends to the other nodes that have subscribed to a topic. */
+  publish(topic: string, kind: number, payload: Uint8Array): void {
+    const backplane = this.#backplane
+    if (!backplane) return
+    const message = Buffer.allocUnsafe(HEAD_LENGTH + payload.length)
+    message[0] = kind
+    message.set(this.#id, 1)
+    message.writeUIntBE(++this.#number, 1 + ID_LENGTH, NUMBER_LENGTH)
+    message.set(payload, HEAD_LENGTH)
+    if (this.#attempt(() => backplane.publish(topic, message)) === false) this.#reports.dropped()
+  }
+
+  /** Receives what other nodes publish on a topic, until the returned function is called. */
+  subscribe(topic: string, receive: Receive): () => void {
+    let subscribed = true
+    let heard: Map<string, number> | undefined // the last number of each sender
+    const take = (message: Uint8Array): void => {
+      if (!subscribed) return
+      const from = message.length < HEAD_LENGTH ? undefined : nameIn(message, 1)
+      if (from === this.#name) return
+      const number = numberIn(message)
+      if (from === undefined || number <= (heard?.get(from) ?? 0)) {
+        this.#reports.dropped()
+        return
+      }
+      heard ??= new Map<string, number>()
+      if (!heard.has(from) && heard.size >= MOST_SENDERS) forgetFirst(heard)
+      heard.set(from, number)
+      receive(message[0] ?? 0, message.subarray(HEAD_LENGTH), from)
+    }
+    const subscription = this.#attempt(() => this.#backplane?.subscribe(topic, take))
+    return () => {
+      subscribed = false
+      void this.#attempt(async () => {
+        const stop = await Promise.resolve(subscription).catch(() => undefined) // told of already
+        await stop?.()
+      })
+    }
+  }
+
+  /** Hears when the network goes and comes. */
+  listen(heard: (state: 'up' | 'down') => void): void {
+    this.#backplane?.listen?.(heard)
+  }
+
+  /** Does what may fail for reasons of the backplane's: here nobody is harmed by it. */
+  #attempt<Value>(action: () => Value): Value | undefined {
+    const failed = (cause: unknown): void =>
+      this.#reports.failed(new WebsocketError('the backplane failed', { cause }))
+    try {
+      const result = action()
+      if (isPromise(result)) void result.then(undefined, failed)
+      return result
+    } catch (cause) {
+      failed(cause)
+      return undefined
+    }
+  }
+}
+
+function nameIn(message: Uint8Array, at: number): string {
+  return Buffer.from(message.buffer, message.byteOffset + at, ID_LENGTH).toString('latin1')
+}
+
+function numberIn(message: Uint8Array): number {
+  if (message.length < HEAD_LENGTH) return 0
+  const { buffer, byteOffset } = message
+  return Buffer.from(buffer, byteOffset + 1 + ID_LENGTH, NUMBER_LENGTH).readUIntBE(0, NUMBER_LENGTH)
+}
+
+function forgetFirst(heard: Map<string, number>): void {
+  for (const [first] of heard) {
+    heard.delete(first)
+    return
+  }
+}

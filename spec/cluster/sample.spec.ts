@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once as onceOf } from 'node:events'
+import { createInterface } from 'node:readline'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { sparePort, without } from '../engines.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+test(
+  'processes on one port are one server: each visitor is served by one, and hears all',
+  {
+    skip: without('redis'),
+    timeout: 60_000,
+  },
+  async (t) => {
+    const [PORT, REDIS_PORT] = [String(await sparePort()), String(await sparePort())]
+    const options = ['--conditions=source', '--import', 'tsx', 'samples/cluster/server.ts']
+    const child = spawn(process.execPath, options, {
+      cwd: root,
+      env: { ...process.env, PORT, REDIS_PORT, NODES: '3' },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    const ended = onceOf(child, 'exit')
+    t.after(async () => {
+      child.kill('SIGTERM')
+      await ended
+    })
+    const lines: string[] = []
+    for await (const line of createInterface(child.stdout)) if (lines.push(line) === 13) break
+    assert.equal(lines[0], `listening on ws://localhost:${PORT}, with 3 processes`)
+    const served = lines.flatMap((line) => /node (\d) serves you/.exec(line)?.[1] ?? [])
+    assert.equal(served.length, 6)
+    assert.deepEqual([...new Set(served)].sort(), ['1', '2', '3'])
+    const greeted = lines.filter((line) => line.includes('hello from visitor 1 (by node'))
+    assert.deepEqual(
+      greeted.map((line) => line.slice(0, 9)).sort(),
+      [1, 2, 3, 4, 5, 6].map((visitor) => `visitor ${visitor}`),
+    )
+  },
+)

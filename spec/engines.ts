@@ -1,0 +1,194 @@
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { connect, createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import { connect as connectNats, type NatsConnection } from '@nats-io/transport-node'
+import { Redis } from 'ioredis'
+import { createClient } from 'redis'
+import type { EngineBackplane, EngineOptions } from '../lib/engine.ts'
+import { natsBackplane } from '../lib/nats.ts'
+import { redisBackplane } from '../lib/redis.ts'
+
+/** How an engine is started. */
+interface Brand {
+  readonly command: string
+  readonly options: (port: number, folder: string) => string[]
+}
+
+const brands = {
+  redis: {
+    command: 'redis-server',
+    options: (port, folder) => [
+      ...['--port', String(port), '--bind', '127.0.0.1', '--dir', folder],
+      ...['--save', '', '--appendonly', 'no'],
+    ],
+  },
+  nats: {
+    command: 'nats-server',
+    options: (port) => ['--addr', '127.0.0.1', '--port', String(port)],
+  },
+} satisfies Record<string, Brand>
+
+/** Is what there are engines of. */
+export type EngineName = keyof typeof brands
+
+const find = (command: string): boolean =>
+  spawnSync(command, ['--version'], { stdio: 'ignore' }).error === undefined
+
+const found: Readonly<Record<EngineName, boolean>> = {
+  redis: find(brands.redis.command),
+  nats: find(brands.nats.command),
+}
+
+/** Is why what needs an engine is skipped; in CI nothing is, and it fails with how to get one. */
+export function without(name: EngineName): string | false {
+  if (found[name]) return false
+  const { command } = brands[name]
+  const cure = `no ${command} here: get one with \`apt-get install ${command}\``
+  if (process.env.CI) throw new Error(cure)
+  return cure
+}
+
+/** A real engine, on a port and with a folder of its own. */
+export class RunningEngine {
+  readonly name: EngineName
+  readonly port: number
+  readonly #folder: string
+  #process: ChildProcess | undefined
+
+  private constructor(name: EngineName, port: number, folder: string) {
+    this.name = name
+    this.port = port
+    this.#folder = folder
+  }
+
+  /** Starts one until the end of a test; or only says where it would be. */
+  static async start(
+    t: Pick<TestContext, 'after'>,
+    name: EngineName,
+    { started = true } = {},
+  ): Promise<RunningEngine> {
+    const folder = await mkdtemp(join(tmpdir(), `${name}-`))
+    const engine = new RunningEngine(name, await sparePort(), folder)
+    t.after(async () => {
+      await engine.kill()
+      await rm(folder, { recursive: true, force: true })
+    })
+    if (started) await engine.start()
+    return engine
+  }
+
+  get url(): string {
+    return `${this.name}://127.0.0.1:${this.port}`
+  }
+
+  async start(): Promise<void> {
+    const { command, options } = brands[this.name]
+    this.#process = spawn(command, options(this.port, this.#folder), { stdio: 'ignore' })
+    while (!(await answers(this.port))) {
+      if (this.#process.exitCode !== null) throw new Error(`${command} has ended`)
+    }
+  }
+
+  /** Ends it as a failing machine would. */
+  async kill(): Promise<void> {
+    const child = this.#process
+    this.#process = undefined
+    if (child?.exitCode !== null || child.signalCode !== null) return
+    const ended = once(child, 'exit')
+    child.kill('SIGKILL')
+    await ended
+  }
+
+  freeze(): void {
+    this.#process?.kill('SIGSTOP')
+  }
+
+  thaw(): void {
+    this.#process?.kill('SIGCONT')
+  }
+}
+
+/** Is a way to an engine: a client of somebody's, and a backplane over it. */
+export type Way = 'node-redis' | 'ioredis' | 'nats'
+
+export const ways: readonly Way[] = ['node-redis', 'ioredis', 'nats']
+
+export const engineOf = (way: Way): EngineName => (way === 'nats' ? 'nats' : 'redis')
+
+/** What was opened: a backplane, and what ends its client. */
+export interface Opened {
+  readonly backplane: EngineBackplane
+  readonly close: () => Promise<void>
+}
+
+/** Opens a backplane; it connects when it can. */
+export function open(way: Way, url: string, options?: EngineOptions): Opened {
+  const opened = openers[way](url, options)
+  const close = async (): Promise<void> => {
+    await opened.backplane.close()
+    await opened.close()
+  }
+  return { ...opened, close }
+}
+
+const openers: Readonly<Record<Way, (url: string, options?: EngineOptions) => Opened>> = {
+  'node-redis': (url, options) => {
+    const backplane = redisBackplane(createClient({ url }), options)
+    return { backplane, close: () => Promise.resolve() }
+  },
+  ioredis: (url, options) => {
+    const client = new Redis(url)
+    const backplane = redisBackplane(client, options)
+    const close = (): Promise<void> => {
+      client.disconnect()
+      return Promise.resolve()
+    }
+    return { backplane, close }
+  },
+  nats: (url, options) => {
+    const connection = connectNats({
+      servers: url,
+      waitOnFirstConnect: true,
+      maxReconnectAttempts: -1,
+      reconnectTimeWait: 200,
+    })
+    let connected: NatsConnection | undefined
+    void connection.then((known) => (connected = known))
+    const backplane = natsBackplane(connection, options)
+    return { backplane, close: async () => connected?.close() }
+  },
+}
+
+/** Resolves when a backplane says so. */
+export async function is(backplane: EngineBackplane, wanted: 'up' | 'down'): Promise<void> {
+  await new Promise<void>((resolve) => {
+    backplane.listen?.((state) => state === wanted && resolve())
+  })
+}
+
+/** Is a port that nobody listens on. */
+export async function sparePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+async function answers(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1')
+  try {
+    await once(socket, 'connect')
+    return true
+  } catch {
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    return false
+  } finally {
+    socket.destroy()
+  }
+}

@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { test } from 'node:test'
+import { Cutter, Joiner } from '../lib/parts.ts'
+
+const MOST = 1_000
+
+for (const size of [0, 1, 998, 999, 1_000, 1_001, 983, 984, 1_966, 1_967, 100_000]) {
+  test(`${size} bytes come out as they went in`, () => {
+    const message = randomBytes(size)
+    const pieces = new Cutter().cut(message, MOST)
+    assert.ok(pieces.every(({ length }) => length <= MOST))
+    assert.equal(pieces.length === 1, size < MOST)
+    const joiner = new Joiner()
+    const last = pieces.pop() ?? new Uint8Array()
+    for (const piece of pieces) assert.equal(joiner.take(piece), undefined)
+    const joined = joiner.take(last)
+    assert.ok(joined instanceof Uint8Array)
+    assert.deepEqual(Buffer.from(joined), message)
+  })
+}
+
+test('messages of several senders may come in between', () => {
+  const joiner = new Joiner()
+  const cut = (text: string): Uint8Array[] =>
+    new Cutter().cut(Buffer.from(text.repeat(2_500)), MOST)
+  const [one, other] = [cut('a'), cut('b')]
+  const whole = one.flatMap((piece, index) => [piece, other[index] ?? new Uint8Array()])
+  const joined = whole.map((piece) => joiner.take(piece)).filter((taken) => taken)
+  assert.deepEqual(joined.map(String), ['a'.repeat(2_500), 'b'.repeat(2_500)])
+})
+
+const [first = new Uint8Array(), second = new Uint8Array(), third = new Uint8Array()] =
+  new Cutter().cut(randomBytes(2_500), MOST)
+
+for (const [what, pieces, taken] of [
+  ['is empty', [new Uint8Array()], [false]],
+  ['is of no kind', [Uint8Array.of(9, 1, 2)], [false]],
+  ['ends in its head', [first.subarray(0, 10)], [false]],
+  ['is a head alone', [first.subarray(0, 17)], [false]],
+  ['lacks what stood before it', [second], [false]],
+  ['skips one', [first, third, second], [undefined, false, false]],
+  ['comes twice', [first, first, second, third], [undefined, false, false, false]],
+] as [string, Uint8Array[], unknown[]][]) {
+  test(`a piece that ${what} is dropped, and the next message comes whole`, () => {
+    const joiner = new Joiner()
+    assert.deepEqual(
+      pieces.map((piece) => joiner.take(piece)),
+      taken,
+    )
+    assert.ok([first, second, third].map((piece) => joiner.take(piece)).at(-1))
+  })
+}
+
+test('messages that are never completed are forgotten, the oldest first', () => {
+  const joiner = new Joiner()
+  const begun = Array.from({ length: 257 }, () => new Cutter().cut(randomBytes(1_500), MOST))
+  const taken = begun.map(([piece]) => piece && joiner.take(piece))
+  assert.deepEqual(
+    [taken.slice(0, 256).every((one) => one === undefined), taken[256]],
+    [true, false],
+  )
+  const [oldest, next] = begun
+  assert.equal(oldest?.[1] && joiner.take(oldest[1]), false)
+  assert.ok(next?.[1] && joiner.take(next[1]))
+})
+
+test('what would take too many pieces is refused', () => {
+  const many = new Uint8Array(70_000)
+  assert.throws(
+    () => new Cutter().cut(many, 18),
+    /^RangeError: 70000 bytes are too many for pieces/,
+  )
+  assert.throws(() => new Cutter().cut(many, 5), RangeError)
+})

@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { memoryBackplane, type Backplane } from '../lib/backplane.ts'
+import type { WebsocketError } from '../lib/errors.ts'
+import { HEAD_LENGTH, Relay } from '../lib/relay.ts'
+
+/** Lets what was put off to the end of the turn happen. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+interface End {
+  readonly relay: Relay
+  readonly errors: WebsocketError[]
+  readonly heard: string[]
+  dropped: number
+}
+
+/** A relay that hears a topic. */
+function end(backplane: Backplane | undefined, topic = 'news'): End {
+  const errors: WebsocketError[] = []
+  const relay = new Relay(backplane, {
+    failed: (error) => void errors.push(error),
+    dropped: () => {
+      own.dropped++
+    },
+  })
+  const own: End = { relay, errors, heard: [], dropped: 0 }
+  relay.subscribe(topic, (kind, payload) => void own.heard.push(`${kind} ${payload.join()}`))
+  return own
+}
+
+const payload = (...bytes: number[]): Uint8Array => Uint8Array.from(bytes)
+
+test('the others hear what is published, and whose it is its own node does not', async () => {
+  const backplane = memoryBackplane()
+  const [one, other] = [end(backplane), end(backplane)]
+  one.relay.publish('news', 7, payload(1, 2))
+  other.relay.publish('news', 8, payload())
+  await turn()
+  assert.deepEqual([one.heard, other.heard], [['8 '], ['7 1,2']])
+  assert.deepEqual([one.dropped, other.dropped], [0, 0])
+})
+
+test('one publish carries a message, whoever hears it', async () => {
+  const backplane = memoryBackplane()
+  let published = 0
+  const counting: Backplane = {
+    ...backplane,
+    publish: (...message) => {
+      published++
+      return backplane.publish(...message)
+    },
+  }
+  const [one, ...others] = Array.from({ length: 10 }, () => end(counting))
+  one?.relay.publish('news', 0, payload(1))
+  await turn()
+  assert.equal(published, 1)
+  assert.ok(others.every(({ heard }) => heard.length === 1))
+})
+
+test('without a backplane nothing goes anywhere', () => {
+  const alone = end(undefined)
+  alone.relay.publish('news', 0, payload(1))
+  alone.relay.listen(() => assert.fail('there is nothing to hear of'))
+  assert.equal(alone.relay.leads, false)
+  assert.deepEqual([alone.heard, alone.dropped, alone.errors], [[], 0, []])
+})
+
+/** A message as another node would send it. */
+function messageOf(sender: number, number: number, kind = 1): Uint8Array {
+  const message = Buffer.alloc(HEAD_LENGTH + 1, sender)
+  message[0] = kind
+  message.writeUIntBE(number, 17, 6)
+  return message
+}
+
+for (const [what, messages, heard, dropped] of [
+  ['comes twice', [messageOf(5, 1), messageOf(5, 1)], 1, 1],
+  ['comes a hundred times', Array.from({ length: 100 }, () => messageOf(5, 9)), 1, 99],
+  ['comes after a later one', [messageOf(5, 2), messageOf(5, 1), messageOf(5, 3)], 2, 1],
+  ['has number 0', [messageOf(5, 0)], 0, 1],
+  ['is empty', [new Uint8Array()], 0, 1],
+  ['is a byte', [payload(1)], 0, 1],
+  ['ends before its number does', [messageOf(5, 1).subarray(0, HEAD_LENGTH - 1)], 0, 1],
+  ['has the highest number, and then one more', [messageOf(5, 2 ** 48 - 1), messageOf(5, 1)], 1, 1],
+] as [string, Uint8Array[], number, number][]) {
+  test(`a message on the channel that ${what} is dropped and counted`, async () => {
+    const backplane = memoryBackplane()
+    const { heard: got, ...here } = end(backplane)
+    const own = end(backplane)
+    for (const message of messages) void backplane.publish('news', message)
+    void backplane.publish('news', messageOf(6, 1, 2))
+    await turn()
+    assert.equal(own.heard.length, heard + 1, 'the next sender is heard')
+    assert.equal(own.dropped, dropped)
+    assert.equal(got.length, heard + 1)
+    assert.deepEqual(here.errors, [])
+  })
+}
+
+test('senders are remembered, but not without end', async () => {
+  const backplane = memoryBackplane()
+  const own = end(backplane)
+  const message = (sender: number): Uint8Array => {
+    const bytes = messageOf(0, 1)
+    Buffer.from(bytes.buffer, bytes.byteOffset).writeUInt32BE(sender, 1)
+    return bytes
+  }
+  for (let sender = 1; sender <= 1_001; sender++) void backplane.publish('news', message(sender))
+  void backplane.publish('news', message(1_001))
+  void backplane.publish('news', message(1)) // the first is forgotten by now
+  await turn()
+  assert.equal(own.heard.length, 1_002)
+  assert.equal(own.dropped, 1)
+})
+
+test('what a backplane does not take is counted, and what it refuses is told', async () => {
+  const backplane = memoryBackplane()
+  const full = end({ ...backplane, publish: () => false })
+  full.relay.publish('news', 0, payload(1))
+  assert.deepEqual([full.dropped, full.errors.length], [1, 0])
+  const broken = end({ ...backplane, publish: () => Promise.reject(new Error('boom')) })
+  broken.relay.publish('news', 0, payload(1))
+  await turn()
+  assert.equal(broken.errors[0]?.message, 'the backplane failed')
+})
