@@ -166,6 +166,8 @@ for (const way of clients) {
 interface Node {
   readonly channels: ChannelServer
   readonly server: WebsocketServer
+  /** Resolves once Redis has all that was said. */
+  readonly flushed: () => Promise<unknown>
   /** Joins, and gives what came at once. */
   readonly join: (seen?: unknown) => Promise<Five[]>
 }
@@ -195,7 +197,8 @@ async function node(
     t.after(() => raw.here.close())
     return heard
   }
-  return { channels, server, join }
+  const flushed = (): Promise<unknown> => (client instanceof Redis ? client.ping() : client.ping())
+  return { channels, server, flushed, join }
 }
 
 const answerOf = ([frame]: Five[]): { recovered?: boolean; $seen: Record<string, number> } =>
@@ -221,6 +224,7 @@ for (const way of clients) {
       one.channels.emit('room:1', 'said', { body: 'one' })
       other.channels.emit('room:1', 'said', { body: 'two' })
       one.channels.emit('room:1', 'said', { body: 'three' })
+      await Promise.all([one.flushed(), other.flushed()])
       for (const { join } of [one, other]) {
         const heard = await join($seen)
         assert.equal(answerOf(heard).recovered, true)
@@ -252,11 +256,11 @@ for (const way of clients) {
 
     test('that has lost what it had vouches for nothing', async (t) => {
       const redis = await RunningEngine.start(t, 'redis')
-      const { channels, join } = await node(t, way, redis.url)
+      const { channels, join, flushed } = await node(t, way, redis.url)
       const { $seen } = answerOf(await join())
       channels.emit('room:1', 'said', { body: 1 })
+      await flushed()
       const there = await createClient({ url: redis.url }).connect()
-      await there.ping()
       await there.flushAll()
       there.destroy()
       const next = await node(t, way, redis.url)
