@@ -168,8 +168,9 @@ export class Log implements RoomMember {
     return true
   }
 
-  /** Something may have been missed: what was known before is vouched for no more. */
+  /** Something may have been missed: it begins anew, as nothing before that can be vouched for. */
   doubt(): void {
+    this.#kept = []
     this.#senders.clear()
     this.#name = newName()
     this.#senders.set(this.#name, { since: 0, head: 0, before: 0 })
