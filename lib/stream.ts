@@ -80,13 +80,16 @@ export function redisHistory(client: RedisCommander, options?: RedisHistoryOptio
 
 function commander(client: RedisCommander): (command: string[]) => Promise<unknown> {
   // First, as a client of `ioredis` has a `sendCommand` of another kind.
-  if (isObject(client) && 'call' in client && isFunction(client.call)) {
-    return ([command = '', ...rest]) => client.call(command, ...rest)
-  }
-  if (isObject(client) && 'sendCommand' in client && isFunction(client.sendCommand)) {
-    return (command) => client.sendCommand(command)
-  }
+  if (has(client, 'call')) return ([command = '', ...rest]) => client.call(command, ...rest)
+  if (has(client, 'sendCommand')) return (command) => client.sendCommand(command)
   throw unexpected('the client', 'one of `redis` or of `ioredis`', client)
+}
+
+function has<Name extends 'call' | 'sendCommand'>(
+  client: RedisCommander,
+  name: Name,
+): client is Extract<RedisCommander, Readonly<Record<Name, unknown>>> {
+  return isObject(client) && isFunction(Reflect.get(client, name))
 }
 
 /** Reads what Redis answers: names and values one after the other, and the latest message first. */

@@ -98,7 +98,7 @@ export class Presence<Known extends object = Loose>
    * @throws TypeError for what is neither a client's channel nor a server's topic, and for an option
    * that is unknown or can't be.
    */
-  constructor(of: Channel<any, any, any> | Topic<any, any, any, any>, options?: PresenceOptions) {
+  constructor(of: Channel<any, any, any> | Topic<any, any, any>, options?: PresenceOptions) {
     const { heartbeat } = settle(rules, options)
     if (!isObject(of) || !(SIGNALS in of) || !('topic' in of || 'pattern' in of)) {
       throw unexpected('whose presence it is', 'a channel or a topic', of)

@@ -19,7 +19,9 @@ function logOf({ size = 100, age = 1_000 } = {}): {
 } {
   const said: number[] = []
   let count = 0
-  const doubted = (): void => void count++
+  const doubted = (): void => {
+    count++
+  }
   const log = new Log({ size, age }, { said: ({ n }) => void said.push(n), doubted })
   return { log, said, doubts: () => count }
 }

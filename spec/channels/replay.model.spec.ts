@@ -3,7 +3,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { listen, memoryBackplane, once, WebsocketServer } from 'simplewebsockets'
-import { ChannelServer, type History, type HistoryEntry } from 'simplewebsockets/channels'
+import {
+  ChannelServer,
+  type History,
+  type HistoryEntry,
+  type Loose,
+} from 'simplewebsockets/channels'
 import { WebsocketClient } from 'simplewebsockets'
 import { link } from 'simplewebsockets/testing'
 import { Random } from './random.ts'
@@ -13,7 +18,7 @@ const STEPS = 60
 const TOPIC = 'room:1'
 const SOCKET = 'ws://localhost/socket/websocket?vsn=2.0.0'
 
-type Five = [string | null, string | null, string, string, Record<string, any>]
+type Five = [string | null, string | null, string, string, Loose]
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 

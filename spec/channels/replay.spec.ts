@@ -6,6 +6,7 @@ import {
   ChannelServer,
   type History,
   type HistoryRecord,
+  type Loose,
   type TopicOptions,
 } from 'simplewebsockets/channels'
 import { cut, link } from 'simplewebsockets/testing'
@@ -14,7 +15,7 @@ import { OPEN_BY } from '../../lib/client.ts'
 import { deferred, type Deferred } from '../../lib/promises.ts'
 import { AMBER, Raw } from './raw.ts'
 
-type Five = [string | null, string | null, string, string, Record<string, any>]
+type Five = [string | null, string | null, string, string, Loose]
 
 interface Stage {
   readonly server: WebsocketServer
@@ -36,11 +37,11 @@ function stage(history: TopicOptions['history'] = {}, backplane?: Backplane): St
 async function join(
   { server }: Pick<Stage, 'server'>,
   $seen?: unknown,
-): Promise<{ answer: Record<string, any>; bodies: unknown[]; client: Raw }> {
+): Promise<{ answer: Loose; bodies: unknown[]; client: Raw }> {
   const client = await Raw.enter(server)
   const [first, ...rest] = (await client.ask(['1', '1', 'room:1', 'phx_join', { $seen }])) as Five[]
   const bodies = rest.map(([, , , , payload]) => payload.body as unknown)
-  return { answer: first?.[4].response as Record<string, any>, bodies, client }
+  return { answer: first?.[4].response as Loose, bodies, client }
 }
 
 test('who comes back is given what they missed, and only that', async () => {
@@ -51,10 +52,10 @@ test('who comes back is given what they missed, and only that', async () => {
   room.say('one', 'two')
   const again = await join(room, answer.$seen)
   assert.deepEqual([again.answer.recovered, again.bodies], [true, ['one', 'two']])
-  const [[sender = '', n] = []] = Object.entries<number>(
+  const [[sender, n] = ['', 0]] = Object.entries<number>(
     again.answer.$seen as Record<string, number>,
   )
-  assert.deepEqual((await join(room, { [sender]: Number(n) + 2 })).bodies, [])
+  assert.deepEqual((await join(room, { [sender]: n + 2 })).bodies, [])
 })
 
 test('what a member broadcasts is kept, too, and what is pushed to one is not', async () => {

@@ -8,14 +8,14 @@ import { Socket as Phoenix18 } from 'phoenix'
 import { Socket as Phoenix17 } from 'phoenix-1.7'
 import { createClient } from 'redis'
 import { listen, once, WebsocketServer, type Backplane } from 'simplewebsockets'
-import { ChannelServer, type HistoryOptions } from 'simplewebsockets/channels'
+import { ChannelServer, type HistoryOptions, type Loose } from 'simplewebsockets/channels'
 import { redisHistory } from 'simplewebsockets/redis'
 import WebSocket from 'ws'
 import { Raw } from '../channels/raw.ts'
 import { is, open, RunningEngine, sparePort, without } from '../engines.ts'
 
 type Client = 'node-redis' | 'ioredis'
-type Five = [string | null, string | null, string, string, Record<string, any>]
+type Five = [string | null, string | null, string, string, Loose]
 
 const clients: readonly Client[] = ['node-redis', 'ioredis']
 
@@ -96,7 +96,8 @@ class Visitor {
     let seen: Record<string, number> | undefined
     const room = socket.channel('room:1', () => ({ name: 'ann', $seen: seen }))
     room.onMessage = (_event, payload) => {
-      const [sender, n] = (payload?.$position as string | undefined)?.split(':') ?? []
+      const [sender, n] =
+        (payload as { $position?: string } | undefined)?.$position?.split(':') ?? []
       if (seen && sender !== undefined) seen[sender] = Number(n)
       return payload
     }
