@@ -23,7 +23,7 @@ type Five = [string | null, string | null, string, string, Loose]
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 /** A store in this process that takes a turn or two for everything, and fails now and then. */
-function storeOf(random: Random, failures: number): History {
+function storeOf(random: Random, failures: number): History & { idle(): Promise<void> } {
   const entries: HistoryEntry[] = []
   const senders = new Map<string, { since: number; head: number }>()
   let done = Promise.resolve()
@@ -41,6 +41,7 @@ function storeOf(random: Random, failures: number): History {
     return acted
   }
   return {
+    idle: () => done,
     keep: (_topic, entry, { size }) =>
       later(() => {
         const { sender, n } = entry
@@ -61,15 +62,27 @@ class Visitor {
   /** The bodies that came since it was told that something may be missing. */
   heard: number[] = []
   here: { readonly close: () => Promise<unknown> } | undefined
+  /** Where it is, or was last. */
+  server: WebsocketServer | undefined
+  /** What should never have come. */
+  wrong: unknown
   recovered = 0
   lost = 0
 
-  async join(server: WebsocketServer): Promise<void> {
+  async join(server: WebsocketServer, meanwhile: () => void): Promise<void> {
     const [, here] = await link(server, new WebsocketClient({ keepaliveTimeout: false }), SOCKET)
-    listen(here, 'message', (data) => this.#hear(JSON.parse(String(data)) as Five))
+    listen(here, 'message', (data) => {
+      try {
+        this.#hear(JSON.parse(String(data)) as Five)
+      } catch (error) {
+        this.wrong ??= error
+      }
+    })
     const joined = once(here, 'message')
     here.send(JSON.stringify(['1', '1', TOPIC, 'phx_join', { $seen: this.seen }]))
     this.here = here
+    this.server = server
+    meanwhile()
     await joined
   }
 
@@ -106,7 +119,10 @@ async function life(random: Random): Promise<[recovered: number, lost: number]> 
   const nodes = 1 + random.below(3)
   const backplane = memoryBackplane()
   const size = random.pick([3, 10, 50])
-  const store = random.below(2) === 0 ? storeOf(random, random.pick([0, 0, 10])) : undefined
+  const failures = random.pick([0, 0, 10])
+  const store = random.below(2) === 0 ? storeOf(random, failures) : undefined
+  // What a store didn't take and the server that said it has forgotten nobody knows of.
+  const restarts = store === undefined || failures === 0
   const make = (): { server: WebsocketServer; channels: ChannelServer } => {
     const server = new WebsocketServer({ path: '/socket', ...(nodes > 1 && { backplane }) })
     listen(server, 'error', () => {})
@@ -122,20 +138,34 @@ async function life(random: Random): Promise<[recovered: number, lost: number]> 
   let count = 0
   const settled = async (): Promise<void> => {
     for (let turns = 0; turns < 12; turns++) await turn()
+    await store?.idle()
+    for (let turns = 0; turns < 12; turns++) await turn()
   }
   const check = (visitor: Visitor): void => {
+    if (visitor.wrong !== undefined) throw visitor.wrong
     const heard = [...visitor.heard].sort((one, other) => one - other)
     const said = (since.get(visitor) ?? []).filter((body) => !heard.includes(body))
     assert.deepEqual(said, [], 'nothing that was said is missing')
+  }
+  const say = (): void => {
+    const body = ++count
+    any().channels.emit(TOPIC, 'said', { body })
+    for (const each of visitors) since.get(each)?.push(body)
   }
   for (let step = 0; step < STEPS; step++) {
     const visitor = visitors[random.below(3)]
     const act = random.below(10)
     if (act < 6) {
-      const body = ++count
-      any().channels.emit(TOPIC, 'said', { body })
-      for (const each of visitors) since.get(each)?.push(body)
+      say()
       if (random.below(2) === 0) await settled()
+    } else if (act === 6 && restarts) {
+      // A node is started anew: whoever was there is sent away.
+      await settled()
+      const index = random.below(nodes)
+      const old = servers[index]
+      for (const each of visitors) if (each.server === old?.server) await each.leave()
+      await old?.server.close()
+      servers[index] = make()
     } else if (visitor?.here) {
       await settled()
       check(visitor)
@@ -143,7 +173,12 @@ async function life(random: Random): Promise<[recovered: number, lost: number]> 
     } else if (visitor) {
       const lost = visitor.lost
       if (nodes > 1 || random.below(3) > 0) await settled()
-      await visitor.join(any().server)
+      const { server } = any()
+      const speaks = random.below(2) === 0
+      // What is said in between comes with the answer, or behind it.
+      await visitor.join(server, () => {
+        if (speaks && nodes === 1 && since.has(visitor)) say()
+      })
       await settled()
       if (visitor.lost > lost) since.set(visitor, [])
       else check(visitor)
