@@ -25,7 +25,7 @@ export interface RedisHistoryOptions {
 }
 
 const DAY = 86_400_000 // milliseconds: senders are known for longer than their messages
-const MOST_SENDERS = 512
+const MOST_SENDERS = 256
 
 // One command each, so that nobody sees half of it. The senders are a hash: the last number of each,
 // and under `<` and its name the first one that was kept. Too many of them: all is forgotten.

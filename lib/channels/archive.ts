@@ -11,7 +11,7 @@ import type {
   Kept,
   Known,
 } from './history.ts'
-import { MOST_SENDERS, positionIn } from './position.ts'
+import { positionIn } from './position.ts'
 
 /** What an archive has of a topic. */
 export interface Archived {
@@ -109,7 +109,7 @@ export class Archive {
     const known = senders.map(
       ({ sender, since, head }) => [sender, { since, head, before: 0 }] as const,
     )
-    return { kept, senders: new Map(known.slice(-MOST_SENDERS)) }
+    return { kept, senders: new Map(known) }
   }
 
   #readable(data: string): Broadcast | undefined {

@@ -97,12 +97,11 @@ export class ChannelServer<Context extends {} = {}> implements Target<ChannelSer
   topic(pattern: string, contract?: Contract & TopicOptions): Topic<Loose, Loose, Context> {
     checkPattern(pattern)
     if (contract !== undefined) checkContract(contract)
-    const topic = new Topic<Loose, Loose, Context>(
-      pattern,
-      { contract, replay: contract?.history && this.#floor.replay(contract.history) },
-      this.#signals,
-      this.#floor.voice,
-    )
+    const history = contract?.history
+    const replay = history === undefined ? undefined : this.#floor.replay(history)
+    const declared = { contract, replay }
+    const { voice } = this.#floor
+    const topic = new Topic<Loose, Loose, Context>(pattern, declared, this.#signals, voice)
     this.#floor.declare(topic)
     return topic
   }

@@ -313,6 +313,34 @@ test('what makes no sense in a store is left out', async () => {
   assert.equal((heard[0]?.[4].response as { recovered: boolean }).recovered, false)
 })
 
+test('what the store has of others and this node has not comes in its order', async () => {
+  const { store, reads } = slowStore()
+  const backplane = memoryBackplane()
+  const [room, other] = [stage({ store }, backplane), stage({}, backplane)]
+  const member = await Raw.enter(room.server)
+  member.say(['1', '1', 'room:1', 'phx_join', {}])
+  await member.here.ping()
+  reads.shift()?.resolve(NOTHING)
+  await once(member.here, 'message')
+  other.say('one')
+  await once(member.here, 'message')
+  const heard = (await member.heard()) as Five[]
+  const [sender = ''] = String(heard[1]?.[4].$position).split(':')
+  const client = await Raw.enter(room.server)
+  await client.ask(['1', '1', 'room:1', 'phx_join', { $seen: { [sender]: 0 } }])
+  const payload = { body: 'two', $position: `${sender}:2` }
+  const data = JSON.stringify([null, null, 'room:1', 'said', payload])
+  const senders = [{ sender, since: 0, head: 2 }]
+  reads.shift()?.resolve({ entries: [{ sender, n: 2, data }], senders })
+  await once(client.here, 'message')
+  const [answer, ...missed] = (await client.heard()) as Five[]
+  assert.equal((answer?.[4].response as Loose).recovered, true)
+  assert.deepEqual(
+    missed.map(([, , , , { body }]) => body as unknown),
+    ['one', 'two'],
+  )
+})
+
 test('a store that throws is told of, and refuses nobody', async () => {
   const broken = (): never => {
     throw new Error('broken')
