@@ -355,7 +355,7 @@ function take(names: Set<string>, most: number): string[] {
 }
 
 /** Is the name of a channel: whatever a topic is called, it is one word, and not too long. */
-function channelOf(prefix: string, topic: string): string {
+export function channelOf(prefix: string, topic: string): string {
   if (/^[\w:-]{1,512}$/.test(topic)) return prefix + topic
   const name = topic.replace(/[^\w:-]/g, escaped)
   if (name.length <= LONGEST_NAME) return `${prefix}=${name}`

@@ -10,7 +10,21 @@ import { isObject } from './options/rules.ts'
 import { handled } from './promises.ts'
 
 export type { Backplane, Unsubscribe } from './backplane.ts'
+export type {
+  History,
+  HistoryBounds,
+  HistoryEntry,
+  HistoryRecord,
+  HistorySender,
+} from './channels/history.ts'
 export type { EngineBackplane, EngineOptions, EngineStats } from './engine.ts'
+export {
+  redisHistory,
+  type IoRedisCommander,
+  type NodeRedisCommander,
+  type RedisCommander,
+  type RedisHistoryOptions,
+} from './stream.ts'
 
 /** Is what is used of a client of `redis`, which is node-redis. */
 export interface NodeRedisClient {

@@ -5,6 +5,13 @@ import { isPromise } from './promises.ts'
 /** Receives what another node has published: what it is, the payload, and whose it is. */
 export type Receive = (kind: number, payload: Uint8Array, from: string) => void
 
+/** Stops a subscription. */
+export interface Subscription {
+  (): void
+  /** Resolves, or rejects, once all that is published is heard; what isn't a promise is so at once. */
+  readonly standing: unknown
+}
+
 /** What a relay tells of. */
 export interface Reports {
   /** Is told when the backplane failed. */
@@ -60,7 +67,7 @@ export class Relay {
   }
 
   /** Receives what other nodes publish on a topic, until the returned function is called. */
-  subscribe(topic: string, receive: Receive): () => void {
+  subscribe(topic: string, receive: Receive): Subscription {
     let subscribed = true
     let heard: Map<string, number> | undefined // the last number of each sender
     const take = (message: Uint8Array): void => {
@@ -78,13 +85,14 @@ export class Relay {
       receive(message[0] ?? 0, message.subarray(HEAD_LENGTH), from)
     }
     const subscription = this.#attempt(() => this.#backplane?.subscribe(topic, take))
-    return () => {
+    const end = (): void => {
       subscribed = false
       void this.#attempt(async () => {
         const stop = await Promise.resolve(subscription).catch(() => undefined) // told of already
         await stop?.()
       })
     }
+    return Object.assign(end, { standing: subscription })
   }
 
   /** Hears when the network goes and comes. */

@@ -3,7 +3,7 @@ import { maySend, sendableReason } from './close.ts'
 import { unexpected, type WebsocketError } from './errors.ts'
 import { DELIVER, toBytes, toData, toText, type Data, type Message } from './message.ts'
 import { checkNames } from './options/rules.ts'
-import { Relay } from './relay.ts'
+import { Relay, type Subscription } from './relay.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
 
 /** The events of a room, about this node's members. */
@@ -51,7 +51,7 @@ class State<Member extends RoomMember> extends Signals<RoomEvents<Member>> {
   readonly members = new Set<Member>()
   readonly #rooms: Rooms<Member>
   readonly #topic: string
-  #unsubscribe: (() => void) | undefined
+  #unsubscribe: Subscription | undefined
 
   constructor(rooms: Rooms<Member>, topic: string) {
     super(PLAN)
@@ -61,6 +61,11 @@ class State<Member extends RoomMember> extends Signals<RoomEvents<Member>> {
 
   override get parent(): Hearer {
     return this.#rooms.house
+  }
+
+  /** Is what resolves once it hears of other nodes. */
+  get standing(): unknown {
+    return this.#unsubscribe?.standing
   }
 
   override changed(): void {
@@ -266,7 +271,7 @@ export class Rooms<Member extends RoomMember> {
   }
 
   /** Receives what other nodes send to a room, until the returned function is called. */
-  subscribe(topic: string, state: State<Member>): () => void {
+  subscribe(topic: string, state: State<Member>): Subscription {
     return this.relay.subscribe(topic, (kind, payload) => this.#receive(state, kind, payload))
   }
 

@@ -31,7 +31,7 @@ const rows: readonly (readonly string[])[] = [
   ],
   ['message', 'request', 'backoff', 'diagnostics', 'options/rules', 'channels/text', 'proof'],
   ['options/asked', 'transport/outbox', 'engine'],
-  ['options/wire', 'options/close', 'redis', 'nats'],
+  ['options/wire', 'options/close', 'nats'],
   ['options/connection'],
   ['options/server', 'options/client'],
   ['options/node', 'options/browser', 'http'],
@@ -54,6 +54,7 @@ const rows: readonly (readonly string[])[] = [
     'channels/push',
     'channels/binary',
     'channels/broadcast',
+    'channels/position',
     'channels/contract',
   ],
   [
@@ -81,7 +82,9 @@ const rows: readonly (readonly string[])[] = [
   ],
   ['connection', 'room', 'channels/asking', 'channels/nodes'],
   ['floor', 'visit'],
-  ['server', 'client', 'channels/channel'],
+  ['server', 'client', 'channels/channel', 'channels/history'],
+  ['stream', 'channels/archive'],
+  ['redis', 'channels/replay'],
   ['testing', 'channels/topic', 'channels/hearing'],
   ['index', 'browser', 'channels/membership', 'channels/member', 'channels/presence'],
   ['channels/peer', 'channels/wire'],
@@ -170,7 +173,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|floor|visit|room|relay|draining|diagnostics|allowance|backplane|engine|http|origin|options\/(server|node|wire)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|nodes|broadcast|options))$/.test(
+    /^(server|floor|visit|room|relay|draining|diagnostics|allowance|backplane|engine|redis|stream|http|origin|options\/(server|node|wire)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|nodes|history|archive|replay|broadcast|options))$/.test(
       to,
     ),
   )

@@ -17,6 +17,11 @@ export class Broadcast extends Message {
     this.#frame = frame
   }
 
+  /** Is what it says. */
+  get payload(): unknown {
+    return this.#frame.payload
+  }
+
   /** Is it in a dialect; undefined where that has no words for it. */
   in(serializer: Serializer): Message | undefined {
     if (serializer === this.#serializer) return this

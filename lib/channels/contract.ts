@@ -102,9 +102,9 @@ export type Verdict = { readonly value: unknown } | { readonly refusal: Invalid 
 
 const MOST_ISSUES = 20 // a peer chooses how many there are
 
-/** Throws a TypeError for what isn't a contract. */
+/** Throws a TypeError for what isn't a contract; one with a history is a server's own. */
 export function checkContract(contract: Contract): void {
-  checkNames(contract, ['in', 'out', 'join'])
+  checkNames(contract, ['in', 'out', 'join', 'history'])
   const { in: received = {}, out: sent = {}, join } = contract
   const schemas = Object.entries({ ...received, ...sent })
   if (join !== undefined) schemas.push(['join', join])

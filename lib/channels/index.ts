@@ -44,6 +44,14 @@ export type {
   SignsOfLife,
   TopicFrame,
 } from './frame.ts'
+export type {
+  History,
+  HistoryBounds,
+  HistoryEntry,
+  HistoryOptions,
+  HistoryRecord,
+  HistorySender,
+} from './history.ts'
 export type { ChannelServerOptions } from './options.ts'
 export { phoenix, phoenixV1 } from './phoenix.ts'
 export {
@@ -54,6 +62,6 @@ export {
   type PresenceOptions,
 } from './presence.ts'
 export type { Message } from './received.ts'
-export { ChannelServer, type ChannelServerEvents } from './server.ts'
+export { ChannelServer, type ChannelServerEvents, type TopicOptions } from './server.ts'
 export { Topic, type JoinRequest, type Leave, type LeaveReason, type TopicEvents } from './topic.ts'
 export type { ChannelClientEvents } from './wire.ts'

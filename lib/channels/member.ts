@@ -10,6 +10,7 @@ import type { Contract } from './contract.ts'
 import type { ClientFrame, PushFrame, ReplyFrame, TopicFrame } from './frame.ts'
 import { ChannelSignals, Messages, type Heard } from './hearing.ts'
 import { Mail, type Mailed, type Tally } from './mail.ts'
+import { Trail } from './position.ts'
 import { Pushes, refusal, type Push, type Pusher } from './push.ts'
 import { Received, type Answerer, type Message } from './received.ts'
 import { Sieve } from './sieve.ts'
@@ -59,6 +60,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   readonly #mail: Mail<Received>
   readonly #pushes: Pushes
   readonly #sieve: Sieve | undefined
+  readonly #trail = new Trail()
   #state: ChannelState = 'closed'
   /** What the membership is called: only while it is asked for, or there. */
   #joinRef: string | undefined
@@ -184,8 +186,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     if (this.#joinRef === undefined) return false
     if (frame.kind === 'error') this.#crashed(frame.payload)
     else if (this.#state === 'leaving') return false
-    else if (this.#sieve) this.#sieve.put(frame, size)
-    else this.take(frame, frame.payload, size)
+    else this.#pushed(frame, size)
     return true
   }
 
@@ -248,6 +249,12 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     return new ClosedError(text, { code, target: this })
   }
 
+  #pushed(frame: PushFrame, size: number): void {
+    const payload = this.#trail.passed(frame.payload)
+    if (this.#sieve) this.#sieve.put({ ...frame, payload }, size)
+    else this.take(frame, payload, size)
+  }
+
   #pushFrame({ event, payload }: Push, joinRef: string | null, ref: string): PushFrame {
     return { kind: 'push', topic: this.topic, event, joinRef, ref, payload }
   }
@@ -289,7 +296,8 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     }
   }
 
-  #sendJoin(payload: unknown = {}): void {
+  #sendJoin(given: unknown = {}): void {
+    const payload = this.#trail.asking(given)
     const joinRef = this.#line.ref()
     this.#line.say({ kind: 'join', topic: this.topic, joinRef, ref: joinRef, payload })
     this.#asking = undefined
@@ -301,7 +309,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   #replied({ ref, status, payload }: ReplyFrame): boolean {
     if (ref === null) return false
     if (this.#state === 'joining' && ref === this.#joinRef) {
-      if (status === 'ok') this.#joined(payload)
+      if (status === 'ok') this.#joined(this.#trail.joined(payload))
       else this.#failed(refusal('a join', { topic: this.topic, status, reply: payload }))
       return true
     }

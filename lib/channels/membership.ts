@@ -13,7 +13,9 @@ import type { StandardSchema, Verdict } from './contract.ts'
 import type { JoinFrame, PushFrame, Ref, ServerFrame } from './frame.ts'
 import { Gate } from './gate.ts'
 import { ChannelSignals, Messages, type Heard } from './hearing.ts'
+import type { Kept } from './history.ts'
 import { Mail, type Mailed, type Tally } from './mail.ts'
+import { seenIn, SEEN, stripped, type Seen } from './position.ts'
 import { Received, type Answerer, type Message } from './received.ts'
 import { Joining, type JoinRequest, type LeaveReason, type Topic } from './topic.ts'
 
@@ -51,6 +53,10 @@ interface Pending {
   readonly pushed: Data[]
   /** and what the peer pushed, with its sizes. */
   readonly arrived: [frame: PushFrame, size: number][]
+  /** What they have seen before, where they say so. */
+  seen?: Seen | undefined
+  /** Whether it was accepted, and waits to be let in. */
+  accepted?: boolean
   timer?: NodeJS.Timeout
 }
 
@@ -171,7 +177,7 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   leave(): Promise<void> {
-    if (this.#pending) this.reject({})
+    if (this.#pending) this.#refuse({})
     else if (this.#state !== 'closed') {
       this.#tell({ kind: 'close', topic: this.topic, joinRef: this.#joinRef })
       this.#end('ended', { code: 1000, description: 'sent out' })
@@ -195,11 +201,13 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   /** Asks whoever listens to the topic, and answers for them where they don't. */
-  ask(payload: unknown): void {
-    const schema = this.#of.contract?.join
-    if (schema) this.#checkJoin(schema, payload)
+  ask(given: unknown): void {
+    const { contract, replay } = this.#of
+    const payload = replay ? stripped(given, SEEN) : given
+    if (replay && this.#pending) this.#pending.seen = seenIn(given)
+    if (contract?.join) this.#checkJoin(contract.join, payload)
     else this.#request(payload)
-    if (!this.#pending) return
+    if (!this.#pending || this.#pending.accepted) return
     this.#pending.timer = setTimeout(
       () => this.reject({ reason: 'join timed out' }),
       this.#host.joinTimeout,
@@ -208,32 +216,28 @@ export class ServerChannel<Context extends {} = {}>
 
   accept(reply: unknown): void {
     const pending = this.#pending
-    if (!pending) return
-    this.#reply(this.#joinRef, pending.ref, 'ok', reply)
-    this.#settle(pending)
-    this.#state = 'joined'
-    this.#host.entered(this)
-    for (const data of pending.pushed) this.#host.send(data)
-    this.#of.entered(this)
-    this.#signals?.emit('join', reply)
-    for (const [frame, size] of pending.arrived) this.arrive(frame, size)
+    if (!pending || pending.accepted) return
+    const { topic } = this
+    const { replay } = this.#of
+    if (replay) {
+      const { ref, seen } = pending
+      const joinRef = this.#joinRef
+      // Throws here what could only be thrown where nobody hears it.
+      this.#host.written({ kind: 'reply', topic, joinRef, ref, status: 'ok', payload: reply })
+      replay.admit(topic, seen, reply, (answer, missed) => this.#enter(pending, answer, missed))
+      pending.accepted = true
+      clearTimeout(pending.timer)
+    } else this.#enter(pending, reply, [])
   }
 
   reject(reason: unknown): void {
-    const pending = this.#pending
-    if (!pending) return
-    this.#reply(this.#joinRef, pending.ref, 'error', reason)
-    this.#settle(pending)
-    for (const [{ ref }] of pending.arrived) {
-      if (ref !== null) this.#reply(null, ref, 'error', { reason: 'unmatched topic' })
-    }
-    this.#finish({ code: 1000, description: 'not let in' })
+    if (this.#pending && !this.#pending.accepted) this.#refuse(reason)
   }
 
   /** A listener of this membership, or of its topic, has failed. */
   crash(): void {
     if (this.#pending) {
-      this.reject({ reason: 'join crashed' })
+      this.#refuse({ reason: 'join crashed' })
     } else if (this.#state === 'joined') {
       const { topic } = this
       this.#tell({
@@ -259,7 +263,7 @@ export class ServerChannel<Context extends {} = {}>
     if (this.#pending) {
       const { replaces } = this.#pending
       this.#pending = { ...this.#pending, replaces: [] }
-      this.reject({ reason: 'replaced' })
+      this.#refuse({ reason: 'replaced' })
       return replaces
     }
     this.#end('replaced', { code: 1000, description: 'joined anew' })
@@ -344,6 +348,32 @@ export class ServerChannel<Context extends {} = {}>
       },
       failed: (cause) => this[SIGNALS].failed('join', cause, undefined),
     })
+  }
+
+  /** They come in, unless they have gone meanwhile: all in one turn, so that nothing comes between. */
+  #enter(pending: Pending, reply: unknown, missed: readonly Kept[]): void {
+    if (this.#pending !== pending) return
+    this.#reply(this.#joinRef, pending.ref, 'ok', reply)
+    this.#settle(pending)
+    this.#state = 'joined'
+    this.#host.entered(this)
+    for (const { message } of missed) this[DELIVER](message)
+    for (const data of pending.pushed) this.#host.send(data)
+    this.#of.entered(this)
+    this.#signals?.emit('join', reply)
+    for (const [frame, size] of pending.arrived) this.arrive(frame, size)
+  }
+
+  /** They don't come in. */
+  #refuse(reason: unknown): void {
+    const pending = this.#pending
+    if (!pending) return
+    this.#reply(this.#joinRef, pending.ref, 'error', reason)
+    this.#settle(pending)
+    for (const [{ ref }] of pending.arrived) {
+      if (ref !== null) this.#reply(null, ref, 'error', { reason: 'unmatched topic' })
+    }
+    this.#finish({ code: 1000, description: 'not let in' })
   }
 
   #judged(frame: PushFrame, size: number, verdict: Verdict): void {

@@ -3,10 +3,10 @@ import type { Reader, WebsocketConnection } from '../connection.ts'
 import { dropped } from '../diagnostics.ts'
 import type { Denial } from '../errors.ts'
 import { DELIVER, type Data, type Message } from '../message.ts'
-import type { Rooms } from '../room.ts'
+import type { RoomMember, Rooms } from '../room.ts'
 import type { Ground, Guest } from '../floor.ts'
 import { SIGNALS, type Hearer } from '../signals.ts'
-import { broadcastOf, type Broadcast } from './broadcast.ts'
+import type { Broadcast } from './broadcast.ts'
 import type {
   ClientFrame,
   JoinFrame,
@@ -26,11 +26,11 @@ export interface Hall<Context extends {}> {
   readonly settings: ChannelServerSettings
   readonly ground: Ground
   readonly hearer: Hearer
-  readonly rooms: Rooms<ServerChannel<Context>>
-  /** What broadcasts are written in first. */
-  readonly serializer: Serializer
+  readonly rooms: Rooms<RoomMember>
   /** Is the topic that a name belongs to. */
   topicOf(name: string): Topic<Loose, Loose, Context> | undefined
+  /** Sends an event to all members of a topic but one, on every node. */
+  emit(topic: string, event: string, payload: unknown, except: RoomMember): void
   /** Begins to watch a client. */
   entered(peer: Peer<Context>): void
   /** Forgets a client. */
@@ -177,9 +177,7 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
   }
 
   broadcast(from: ServerChannel<Context>, event: string, payload: unknown): void {
-    const { rooms, serializer } = this.#hall
-    const { topic } = from
-    rooms.emit(roomOf(topic), broadcastOf(serializer, { topic, event, payload }), from)
+    this.#hall.emit(from.topic, event, payload, from)
   }
 
   #join(frame: JoinFrame): void {

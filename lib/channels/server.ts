@@ -2,14 +2,16 @@ import { diagnostics, dropped } from '../diagnostics.ts'
 import { PeerConnectError, unexpected, type Denial, type WebsocketError } from '../errors.ts'
 import type { Data } from '../message.ts'
 import type { RequestDetails } from '../request.ts'
-import { Rooms } from '../room.ts'
+import { Rooms, type RoomMember } from '../room.ts'
 import { BUILD, type Floor, type Ground, type Guest } from '../floor.ts'
 import type { WebsocketServer } from '../server.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from '../signals.ts'
+import { Archive } from './archive.ts'
 import { arrived, broadcastOf } from './broadcast.ts'
 import type { Loose } from './channel.ts'
 import { checkContract, type Contract, type Inputs, type Joined, type Outputs } from './contract.ts'
-import type { ServerChannel } from './membership.ts'
+import { resolveHistory, type HistoryOptions } from './history.ts'
+import { ServerChannel } from './membership.ts'
 import { Nodes } from './nodes.ts'
 import {
   resolveChannels,
@@ -18,7 +20,14 @@ import {
 } from './options.ts'
 import { Peer, roomOf, type Hall } from './peer.ts'
 import { phoenix } from './phoenix.ts'
+import { Replay } from './replay.ts'
 import { checkPattern, Topic, type Voice } from './topic.ts'
+
+/** Is how topics are declared, besides with a contract. */
+export interface TopicOptions {
+  /** How the last messages are kept for members who come back. Default: they are not. */
+  readonly history?: HistoryOptions | undefined
+}
 
 /** The events of a channel server. */
 export interface ChannelServerEvents {
@@ -81,21 +90,21 @@ export class ChannelServer<Context extends {} = {}> implements Target<ChannelSer
    */
   topic<In extends object = Loose, Out extends object = Loose>(
     pattern: string,
+    options?: TopicOptions,
   ): Topic<In, Out, Context>
   /** Declares topics with a contract: schemas for what their members send, are sent, and join with. */
-  topic<const Terms extends Contract>(
+  topic<const Terms extends Contract & TopicOptions>(
     pattern: string,
     contract: Terms,
   ): Topic<Outputs<Terms['in']>, Inputs<Terms['out']>, Context, Joined<Terms['join']>>
-  topic(pattern: string, contract?: Contract): Topic<Loose, Loose, Context> {
+  topic(pattern: string, contract?: Contract & TopicOptions): Topic<Loose, Loose, Context> {
     checkPattern(pattern)
     if (contract !== undefined) checkContract(contract)
-    const topic = new Topic<Loose, Loose, Context>(
-      pattern,
-      contract,
-      this.#signals,
-      this.#floor.voice,
-    )
+    const history = contract?.history
+    const replay = history === undefined ? undefined : this.#floor.replay(history)
+    const declared = { contract, replay }
+    const { voice } = this.#floor
+    const topic = new Topic<Loose, Loose, Context>(pattern, declared, this.#signals, voice)
     this.#floor.declare(topic)
     return topic
   }
@@ -118,7 +127,7 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
   readonly protocols: readonly string[]
   readonly settings: ChannelServerSettings
   readonly hearer: Signals<ChannelServerEvents>
-  readonly rooms: Rooms<ServerChannel<Context>>
+  readonly rooms: Rooms<RoomMember>
   readonly serializer = phoenix
   readonly ground: Ground
   readonly voice: Voice = {
@@ -151,7 +160,7 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
     this.#period = Math.min(BEAT, ...signs.filter((sign) => sign !== false))
     this.ground = server[BUILD](this)
     const { backplane, counts } = this.ground
-    this.rooms = new Rooms<ServerChannel<Context>>({
+    this.rooms = new Rooms<RoomMember>({
       backplane,
       prepared: (data: Data) => arrived(this.serializer, data),
       report: (error) => this.hearer.report(error),
@@ -160,7 +169,8 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
       dropped: () => dropped(counts, 'backplane'),
       moved: (how, _, channel) => {
         const outlet = diagnostics[how]
-        if (outlet.hasSubscribers) outlet.publish({ topic: channel.topic, channel })
+        if (!outlet.hasSubscribers || !(channel instanceof ServerChannel)) return // a history's log
+        outlet.publish({ topic: channel.topic, channel })
       },
     })
   }
@@ -173,9 +183,24 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
     this.#topics.push(topic)
   }
 
-  emit(topic: string, event: string, payload: unknown): void {
-    const message = broadcastOf(this.serializer, { topic, event, payload })
-    this.rooms.emit(roomOf(topic), message, undefined)
+  emit(topic: string, event: string, payload: unknown, except?: RoomMember): void {
+    const replay = this.topicOf(topic)?.replay
+    const said = replay ? replay.stamped(topic, payload) : payload
+    const message = broadcastOf(this.serializer, { topic, event, payload: said })
+    this.rooms.emit(roomOf(topic), message, except)
+  }
+
+  /** Keeps the last messages of topics. */
+  replay(options: HistoryOptions): Replay {
+    const settings = resolveHistory(options)
+    const { store } = settings
+    const archive =
+      store && new Archive(store, settings, this.serializer, (error) => this.ground.failed(error))
+    const replay = new Replay(settings, archive, (topic) => this.rooms.state(roomOf(topic)))
+    this.rooms.relay.listen((state) => {
+      if (state === 'down') replay.doubt()
+    })
+    return replay
   }
 
   topicOf(name: string): Topic<Loose, Loose, Context> | undefined {

@@ -3,6 +3,7 @@ import { SIGNALS, Signals, type Hearer, type Target } from '../signals.ts'
 import type { Channel, Loose } from './channel.ts'
 import type { Contract } from './contract.ts'
 import type { Nodes, View } from './nodes.ts'
+import type { Replay } from './replay.ts'
 
 /** Somebody asks to be a member: accept or reject them. */
 export interface JoinRequest<
@@ -97,6 +98,12 @@ export interface Voice {
   readonly dropped: () => void
 }
 
+/** How a topic was declared. */
+export interface Declared {
+  readonly contract: Contract | undefined
+  readonly replay: Replay | undefined
+}
+
 /** Is called for a member who was let in. */
 export type Welcomer = (channel: Channel<Loose, Loose, any>) => void
 
@@ -109,16 +116,16 @@ export class Topic<
 > implements Target<TopicEvents<In, Out, Context, Payload>> {
   /** The pattern that it was declared with. */
   readonly pattern: string
-  readonly #contract: Contract | undefined
+  readonly #declared: Declared
   readonly #voice: Voice
   readonly #welcomers = new Set<Welcomer>()
   readonly #nodes = new Set<Nodes>()
   readonly #signals: Signals<TopicEvents<In, Out, Context, Payload>>
 
   /** @internal */
-  constructor(pattern: string, contract: Contract | undefined, parent: Hearer, voice: Voice) {
+  constructor(pattern: string, declared: Declared, parent: Hearer, voice: Voice) {
     this.pattern = pattern
-    this.#contract = contract
+    this.#declared = declared
     this.#voice = voice
     this.#signals = new TopicSignals<TopicEvents<In, Out, Context, Payload>>(parent)
   }
@@ -130,7 +137,12 @@ export class Topic<
 
   /** @internal */
   get contract(): Contract | undefined {
-    return this.#contract
+    return this.#declared.contract
+  }
+
+  /** @internal */
+  get replay(): Replay | undefined {
+    return this.#declared.replay
   }
 
   /**
@@ -161,6 +173,7 @@ export class Topic<
    */
   closed(): void {
     for (const nodes of this.#nodes) nodes.stop()
+    this.replay?.stop()
     this.#signals.endWaits()
   }
 

@@ -24,6 +24,7 @@ interface PhoenixChannel {
   leave(timeout?: number): PhoenixPush
   push(event: string, payload: unknown, timeout?: number): PhoenixPush
   on(event: string, callback: (payload: unknown) => void): number
+  onMessage: (event: string, payload: unknown) => unknown
   onClose(callback: () => void): void
   onError(callback: (reason: unknown) => void): void
 }
