@@ -10,13 +10,14 @@ const read = (file: string): string => readFileSync(new URL(file, root), 'utf8')
 const errors = plain(read('docs/errors.md'))
 const codes = read('docs/close-codes.md')
 
-/** What has a space in it, and is no message: heads of http, texts for `debug` and loggers, names. */
+/** What has a space in it, and is no message: heads of http, texts for `debug` and loggers, names, Lua. */
 const others: readonly RegExp[] = [
   /^(WWW-Authenticate|Allow|Upgrade|Retry-After|Connection|Sec-WebSocket-\w+|HTTP\/1\.1|text\/plain)\b/,
   /^…[;,]? ?…$|^an (array|instance) of …$/,
   /%[sdO]|^open by$|^Phoenix …$|^channel client$|^channel server$|^the membership$|^a join$/,
   /^joined …$|^closed …: …$|^closed: … …$|^connected to …$|^heartbeat \(|\(for nobody\)|^… … \(…, …\)$/,
   /^a server's push on … can't be answered$|^retry=…$|^event of a …$|^… …$/,
+  /redis\.call\(/,
 ]
 
 /** Is a text as the documentation has it: what stands in for its parts is an ellipsis. */
