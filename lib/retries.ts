@@ -2,6 +2,7 @@ import { askedDelay, backoff, isWorthRetry } from './backoff.ts'
 import type { CloseReason } from './close.ts'
 import { unexpected, type ConnectError } from './errors.ts'
 import type { Reconnection } from './options/client.ts'
+import { LONGEST_TIMER } from './options/rules.ts'
 import { deferred } from './promises.ts'
 
 /** What a client is about to do after it could not connect, or its connection was lost. */
@@ -16,7 +17,6 @@ export interface Retry {
 
 const STABLE = 10_000 // ms that a connection holds before the count starts anew
 const CALM = 1_000 // ms from the beginning of one attempt to the next that a wake may bring
-const LONGEST_TIMER = 2 ** 31 - 1 // a longer one would fire at once
 
 /** What a function of the policy is asked. */
 interface Question {

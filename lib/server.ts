@@ -432,7 +432,9 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   }
 
   #turnedAway(error: PeerConnectError): void {
-    this.#refusals[error.reason]++
+    const { reason } = error
+    // One of a program without types may be anything.
+    this.#refusals[Object.hasOwn(this.#refusals, reason) ? reason : 'authorize']++
     if (diagnostics.refusal.hasSubscribers) diagnostics.refusal.publish({ error })
     if (!this.#signals.emit('peerError', error)) log('refused: %d %s', error.status, error.message)
   }

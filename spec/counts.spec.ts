@@ -77,6 +77,16 @@ test('who asks for no dialect of the channels is counted so', async () => {
   assert.equal(server.stats().refusals.channels, 1)
 })
 
+test('a reason that there is not is counted as one of authorize', async () => {
+  const authorize = (): never => {
+    throw new PeerConnectError('no', { reason: 'because' as RefusalReason })
+  }
+  const server = new WebsocketServer({ authorize })
+  await assert.rejects(link(server, new WebsocketClient()))
+  const { refused, refusals } = server.stats()
+  assert.deepEqual([refused, refusals.authorize, 'because' in refusals], [1, 1, false])
+})
+
 test('who stands at the door of a server that closes is counted so', async () => {
   const server = new WebsocketServer({ authorize: () => new Promise<never>(() => {}) })
   const entering = link(server, new WebsocketClient())
