@@ -16,15 +16,19 @@ export interface Round {
 /** How long to measure. */
 export interface Plan {
   readonly rounds: number
-  /** Turns of 150 ms that each contestant has in a round. */
+  /** Turns that each contestant has in a round, */
   readonly turns: number
+  /** and the milliseconds of one: short, so that whatever else the machine does meets everybody. */
+  readonly turn: number
   /** Milliseconds until the code is loaded, compiled and hot. */
   readonly warmUp: number
 }
 
 /** How long a case is measured: long enough to tell, or quickly. */
 export function plan(quick: boolean): Plan {
-  return quick ? { rounds: 3, turns: 2, warmUp: 600 } : { rounds: 5, turns: 4, warmUp: 700 }
+  return quick
+    ? { rounds: 3, turns: 2, turn: 80, warmUp: 350 }
+    : { rounds: 5, turns: 4, turn: 150, warmUp: 700 }
 }
 
 /** Whose CPU is measured: a process, or several. */
@@ -50,12 +54,10 @@ interface Sum {
   ownCpu: number
 }
 
-const TURN = 150 // milliseconds: short, so that whatever else the machine does meets everybody
-
 /** Measures contestants in turn: what each did in each round. Who fails is left out. */
 export async function compare(
   pairings: readonly Pairing<Measured>[],
-  { rounds, turns, warmUp }: Plan,
+  { rounds, turns, turn, warmUp }: Plan,
 ): Promise<Comparison> {
   const absent: Absence[] = []
   const left = new Set(pairings)
@@ -78,10 +80,10 @@ export async function compare(
   }
   for (let round = 0; round < rounds; round++) {
     const sums = new Map(pairings.map((pairing) => [pairing, nothing()]))
-    for (let turn = 0; turn < turns; turn++) {
+    for (let taken = 0; taken < turns; taken++) {
       const order = [...sums]
-      for (const [pairing, sum] of (round + turn) % 2 === 0 ? order : order.toReversed()) {
-        await attempt(pairing, () => measure(pairing, sum))
+      for (const [pairing, sum] of (round + taken) % 2 === 0 ? order : order.toReversed()) {
+        await attempt(pairing, () => measure(pairing, turn, sum))
       }
     }
     for (const [{ contestant }, sum] of sums) results.get(contestant.name)?.push(finish(sum))
@@ -91,12 +93,16 @@ export async function compare(
 }
 
 /** Gives a contestant one turn. */
-async function measure({ contestant, load }: Pairing<Measured>, sum: Sum): Promise<void> {
+async function measure(
+  { contestant, load }: Pairing<Measured>,
+  turn: number,
+  sum: Sum,
+): Promise<void> {
   const { done } = load
   const cpu = await contestant.cpu()
   const ownCpu = process.cpuUsage()
   const start = performance.now()
-  await load.run(TURN)
+  await load.run(turn)
   sum.seconds += (performance.now() - start) / 1_000
   const { user, system } = process.cpuUsage(ownCpu)
   sum.ownCpu += user + system

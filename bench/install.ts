@@ -1,12 +1,16 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const here = fileURLToPath(new URL('.', import.meta.url))
 
-/** Installs the peers beside the bench where they are missing; the package itself needs none. */
+/** Installs the peers beside the bench where one is missing; the package itself needs none. */
 export function installPeers(): void {
-  if (existsSync(`${here}node_modules`)) return
+  const { dependencies } = JSON.parse(readFileSync(`${here}package.json`, 'utf8')) as {
+    dependencies: Readonly<Record<string, string>>
+  }
+  const peers = Object.keys(dependencies)
+  if (peers.every((peer) => existsSync(`${here}node_modules/${peer}`))) return
   console.error('Installing what ours is measured beside, once, into bench/node_modules:')
   console.error('npm ci --prefix bench')
   const { status, error } = spawnSync('npm', ['ci', '--prefix', here], {

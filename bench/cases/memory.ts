@@ -7,7 +7,7 @@ import { median, show, table } from '../stats.ts'
 import { Peer } from '../wire/peer.ts'
 import { missing, spread, type Result } from './result.ts'
 
-const CONNECTIONS = 5_000
+const CONNECTIONS = 10_000 // as many as spread what the young generation takes, whoever fills it, thinly
 const WARM_UP = 250 // connections that come and go before, so that no code is counted as theirs
 const SETTLE = 300 // milliseconds
 

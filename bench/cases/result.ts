@@ -58,9 +58,9 @@ export function summarize(
   }
 }
 
-/** Says who was not measured. */
+/** Says who was not measured, once for each reason. */
 export function missing(absent: readonly Absence[]): string[] {
-  return absent.map(({ name, why }) => `${name}: not measured: ${why}`)
+  return [...new Set(absent.map(({ name, why }) => `${name}: not measured: ${why}`))]
 }
 
 /** Is the least and the most of some numbers. */
