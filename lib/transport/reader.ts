@@ -162,7 +162,14 @@ function longLength(bytes: Buffer, at: number, size: number): number {
 
 function isAscii(bytes: Buffer, start: number, end: number): boolean {
   if (end - start > SHORT) return false // then it is decoded faster than it is looked at
-  let all = 0
-  for (let at = start; at < end; at++) all |= bytes[at] ?? 0
+  let all = 0 // every bit that any byte has
+  let at = start
+  for (; at + 4 <= end; at += 4) {
+    all |= bytes[at] ?? 0
+    all |= bytes[at + 1] ?? 0
+    all |= bytes[at + 2] ?? 0
+    all |= bytes[at + 3] ?? 0
+  }
+  for (; at < end; at++) all |= bytes[at] ?? 0
   return all < 0x80
 }
