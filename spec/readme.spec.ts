@@ -70,3 +70,23 @@ test('the README shows the samples it is about', () => {
     assert.ok(shown.includes(`samples/${name}.ts`), name)
   }
 })
+
+test('the README has the figures that the bench printed', () => {
+  const results = readFileSync(new URL('bench/RESULTS.md', root), 'utf8').split('\n## ')
+  const rows = readFileSync(new URL('README.md', root), 'utf8').matchAll(
+    /^\| \[([\w-]+)\]\(bench\/RESULTS\.md#.* \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$/gm,
+  )
+  const figures = [...rows]
+  assert.ok(figures.length > 5)
+  for (const [, name = '', ...shown] of figures) {
+    const section = results.find((one) => one.startsWith(`${name}\n`)) ?? ''
+    const printed = ['ours', 'uws', 'socket.io'].map((who) =>
+      section
+        .split('\n')
+        .find((line) => new RegExp(`^\\| ${who}[ *]* \\|`).test(line))
+        ?.split('|')[3]
+        ?.trim(),
+    )
+    assert.deepEqual(shown, printed, name)
+  }
+})
