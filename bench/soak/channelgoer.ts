@@ -66,6 +66,10 @@ export class ChannelGoer extends Goer {
     for (let sent = 0; sent < messages; sent++) void this.#any?.push('flood', {})
   }
 
+  protected stateOf(room: string): string {
+    return this.#channels.get(room)?.state ?? 'unknown'
+  }
+
   protected say(room: string, from: string, number: number): void {
     void this.#channels.get(room)?.push('say', { from, number })
   }

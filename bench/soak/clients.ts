@@ -128,7 +128,7 @@ function report(answers: CrowdOrder): void {
   process.send?.({
     answers,
     open: actors.filter(({ goer }) => goer.isOpen).length,
-    settled: actors.filter(({ goer }) => goer.isSettled).length,
+    unsettled: actors.filter(({ goer }) => !goer.isSettled).map(({ goer }) => goer.story),
     counted,
     codes,
     heap: process.memoryUsage().heapUsed,

@@ -39,6 +39,14 @@ export abstract class Goer {
     return this.isOpen && [...this.wanted].every((room) => this.isIn(room))
   }
 
+  /** Is how it is, for a human. */
+  get story(): string {
+    const rooms = [...this.wanted].map(
+      (room) => `${room} ${this.isIn(room) ? 'entered' : this.stateOf(room)}`,
+    )
+    return `${this.who} ${this.isOpen ? 'open' : 'not open'}: ${rooms.join(', ')}`
+  }
+
   /** Whether it is connected. */
   abstract get isOpen(): boolean
   /** Its connection, as far as it is known. */
@@ -55,6 +63,8 @@ export abstract class Goer {
   abstract drown(): void
   /** Sends more than it may. */
   abstract flood(messages: number): void
+  /** Is how it stands with a room that it isn't in. */
+  protected abstract stateOf(room: string): string
   protected abstract say(room: string, from: string, number: number): void
 
   /** Whether it is a member, and may speak. */

@@ -63,6 +63,10 @@ export class RoomGoer extends Goer {
     for (let sent = 0; sent < messages; sent++) this.#ask({ ask: 'flood' })
   }
 
+  protected stateOf(): string {
+    return 'not answered'
+  }
+
   protected say(room: string, from: string, number: number): void {
     this.#ask({ ask: 'say', room, from, number })
   }
@@ -77,7 +81,10 @@ export class RoomGoer extends Goer {
       this.#hear(JSON.parse(String(text)) as Told)
       return this.held
     })
-    listen(connection, 'close', ({ code }) => this.ended(code))
+    listen(connection, 'close', ({ code }) => {
+      this.ended(code)
+      for (const answered of this.#compared.values()) answered() // nothing more is to be told there
+    })
     for (const room of this.wanted) this.#ask({ ask: 'join', room })
   }
 

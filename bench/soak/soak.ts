@@ -93,8 +93,10 @@ async function compare(cluster: Cluster, crowd: Program<CrowdOrder, CrowdReport>
   const rested = await crowd.ask('rest')
   await until(async () => {
     const report = await crowd.ask('report')
-    if (report?.settled === clients) return undefined
-    return `${report?.settled} of ${clients} clients are where they want to be`
+    const { unsettled = ['the crowd does not answer'] } = report ?? {}
+    if (unsettled.length === 0) return undefined
+    const some = unsettled.slice(0, 3).join('; ')
+    return `${unsettled.length} of ${clients} clients are not where they want to be: ${some}`
   })
   if (!(await crowd.ask('compare'))) wrong('not every client was told how far its rooms have come')
   const here = JSON.stringify(Object.entries(rested?.present ?? {}).sort())

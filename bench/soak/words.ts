@@ -57,8 +57,8 @@ export type NodeOrder = 'report' | 'weigh' | 'presence'
 export interface CrowdReport {
   readonly answers: CrowdOrder
   readonly open: number
-  /** Clients that are where they want to be. */
-  readonly settled: number
+  /** Clients that are not where they want to be, and how they are. */
+  readonly unsettled: readonly string[]
   readonly counted: Tally
   /** How their connections ended, by code. */
   readonly codes: Tally
