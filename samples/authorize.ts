@@ -1,6 +1,6 @@
 // Who may come in is decided before the upgrade: by a session's cookie, or a token as a page can send it.
 // Run: node --conditions=source --import tsx samples/authorize.ts
-import { ConnectError, listen, once, PeerConnectError } from 'simplewebsockets'
+import { listen, once, PeerConnectError } from 'simplewebsockets'
 import { WebsocketClient, WebsocketServer, type ClientOptions } from 'simplewebsockets'
 
 interface User {
@@ -34,7 +34,7 @@ for (const options of [asSession('s1'), asPage, asSession('s2'), asSession('s3')
   const entered = new WebsocketClient(options).open(`ws://localhost:${port}`)
   await entered.then(
     async (connection) => console.log(await once(connection, 'message'), connection.protocol),
-    (error: ConnectError) => console.log(error.status),
+    (error: unknown) => console.log(String(error)),
   )
 }
 await server.close()

@@ -30,6 +30,6 @@ const heard = once(room.messages, 'new_msg')
 await room.push('new_msg', { body: 'hi' })
 const { name, body } = (await heard).payload // strings both, the compiler knows
 console.log(`${name}: ${body}`)
-await room.push('new_msg', { body: '' }).catch(({ reply }) => console.log(JSON.stringify(reply)))
+await room.push('new_msg', { body: '' }).catch((error: unknown) => console.log(String(error)))
 await client.close()
 await server.close()

@@ -6,8 +6,8 @@ import { ChannelClient, ChannelServer, Presence } from 'simplewebsockets/channel
 const server = new WebsocketServer({ path: '/socket' })
 const rooms = new ChannelServer(server).topic('room:*')
 const presence = new Presence(rooms)
-listen(rooms, 'join', ({ channel, payload, accept }) => {
-  presence.track(channel, payload.name, { device: 'phone' })
+listen(rooms, 'join', ({ channel, payload: { name }, accept }) => {
+  presence.track(channel, `${name}`, { device: 'phone' })
   accept()
 })
 const { port } = await server.serve(Number(process.env.PORT ?? 8080))
@@ -26,7 +26,7 @@ const bob = new ChannelClient()
 void bob.channel('room:1', { name: 'bob' }).join()
 await bob.open(`ws://localhost:${port}/socket`)
 await once(who, 'join')
-console.log(presence.in('room:1')) // a Map: name → what is known, once per place
+console.log('on this node:', ...presence.in('room:1').keys()) // a Map: name → what is known, once per place
 await bob.close()
 await once(who, 'leave')
 await ann.close()

@@ -4,7 +4,9 @@ import { once as onceOf } from 'node:events'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { sparePort, without } from '../engines.ts'
+import { once, WebsocketClient, type WebsocketConnection } from 'simplewebsockets'
+import { RunningEngine, sparePort, without } from '../engines.ts'
+import { run } from '../samples/program.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -40,3 +42,21 @@ test(
     )
   },
 )
+
+for (const name of ['redis', 'nats'] as const) {
+  const stage = { skip: without(name), timeout: 60_000 }
+  test(`two programs over ${name} are one server`, stage, async (t) => {
+    const { url } = await RunningEngine.start(t, name)
+    const enter = async (): Promise<WebsocketConnection> => {
+      const program = run(t, `backplanes/${name}`, { [name.toUpperCase()]: url })
+      const lines = [await program.line(), await program.line()].sort()
+      assert.equal(lines[1], 'the other nodes are up')
+      const client = new WebsocketClient()
+      t.after(() => client.close())
+      return client.open(lines[0]?.replace('listening on ', '') ?? '')
+    }
+    const [here, there] = [await enter(), await enter()]
+    here.send('hello')
+    assert.equal(await once(there, 'message'), 'hello')
+  })
+}
