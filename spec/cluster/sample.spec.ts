@@ -56,7 +56,12 @@ for (const name of ['redis', 'nats'] as const) {
       return client.open(lines[0]?.replace('listening on ', '') ?? '')
     }
     const [here, there] = [await enter(), await enter()]
-    here.send('hello')
-    assert.equal(await once(there, 'message'), 'hello')
+    let said: unknown
+    const heard = once(there, 'message').then((message) => (said = message))
+    while (said === undefined) {
+      here.send('hello') // until its node has told the engine that somebody is there
+      await Promise.race([heard, here.ping()])
+    }
+    assert.equal(said, 'hello')
   })
 }
