@@ -4,7 +4,7 @@ import { once as onceOf } from 'node:events'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { once, WebsocketClient, type WebsocketConnection } from 'simplewebsockets'
+import { listen, WebsocketClient, type WebsocketConnection } from 'simplewebsockets'
 import { RunningEngine, sparePort, without } from '../engines.ts'
 import { run } from '../samples/program.ts'
 
@@ -57,10 +57,10 @@ for (const name of ['redis', 'nats'] as const) {
     }
     const [here, there] = [await enter(), await enter()]
     let said: unknown
-    const heard = once(there, 'message').then((message) => (said = message))
+    listen(there, 'message', (message) => (said = message))
     while (said === undefined) {
-      here.send('hello') // until its node has told the engine that somebody is there
-      await Promise.race([heard, here.ping()])
+      here.send('hello') // again, until the other node has told the engine that somebody is there
+      await here.ping()
     }
     assert.equal(said, 'hello')
   })
