@@ -3,13 +3,13 @@
 import { listen, once, WebsocketServer } from 'simplewebsockets'
 
 const { PORT = '8080', SECRET = 'sesame', PATIENCE = '5000' } = process.env
-const patience = Number(PATIENCE) // milliseconds
+const patience = Number(PATIENCE)
 const server = new WebsocketServer()
 
 listen(server, 'client', async (client) => {
   client.valid = false // emit and broadcast skip it
   client.send('what is the secret?')
-  const signal = AbortSignal.timeout(patience)
+  const signal = AbortSignal.timeout(patience) // 5,000 ms, say
   const said = await once(client, 'message', { signal }).catch(() => 'nothing in time')
   if (said !== SECRET) return client.close(1008, 'that is not the secret')
   client.valid = true

@@ -4,14 +4,14 @@ import { listen, once, WebsocketServer } from 'simplewebsockets'
 import { ChannelClient, ChannelServer } from 'simplewebsockets/channels'
 import { z } from 'zod'
 
+const server = new WebsocketServer({ path: '/socket' })
+const channels = new ChannelServer(server)
+
 const chat = {
   in: { new_msg: z.object({ body: z.string().min(1) }) }, // any Standard Schema: zod, valibot, arktype
   out: { new_msg: z.object({ name: z.string(), body: z.string() }) },
   join: z.object({ name: z.string() }),
 }
-
-const server = new WebsocketServer({ path: '/socket' })
-const channels = new ChannelServer(server)
 const rooms = channels.topic('room:*', chat)
 listen(rooms, 'join', ({ channel, payload: { name }, accept }) => {
   listen(channel.messages, 'new_msg', ({ payload: { body }, reply }) => {

@@ -9,9 +9,7 @@ const connection = connect({
   waitOnFirstConnect: true, // the server may come later,
   maxReconnectAttempts: -1, // and go for as long as it likes
 })
-const backplane = natsBackplane(connection)
-
-const server = new WebsocketServer({ backplane })
+const server = new WebsocketServer({ backplane: natsBackplane(connection) })
 listen(server, 'backplane', ({ state }) => console.log(`the other nodes are ${state}`))
 listen(server, 'client', (client) => {
   listen(client, 'message', (message) => client.broadcast(message))

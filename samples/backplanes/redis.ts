@@ -5,7 +5,6 @@ import { listen, WebsocketServer } from 'simplewebsockets'
 import { redisBackplane } from 'simplewebsockets/redis'
 
 const url = process.env.REDIS ?? 'redis://localhost:6379'
-
 const backplane = redisBackplane(createClient({ url }), { prefix: 'shop.' })
 const server = new WebsocketServer({ backplane })
 listen(server, 'backplane', ({ state }) => console.log(`the other nodes are ${state}`))

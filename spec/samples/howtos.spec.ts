@@ -54,6 +54,7 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 60_000 }, () => {
   }
 
   const printed: Record<string, readonly string[]> = {
+    listen: ['heard hello', 'got hello', 'closed: 1000'],
     token: ['welcome with token-1', 'welcome with token-2', 'welcome with token-3'],
     rates: [
       'the server: more than 20 messages in 1000 ms',
