@@ -9,7 +9,7 @@ const channels = new ChannelServer(server)
 
 const chat = {
   in: { new_msg: z.object({ body: z.string().min(1) }) }, // any Standard Schema: zod, valibot, arktype
-  out: { new_msg: z.object({ name: z.string(), body: z.string() }) },
+  out: { new_msg: z.object({ name: z.string(), body: z.string() }) }, // checked by our own client
   join: z.object({ name: z.string() }),
 }
 const rooms = channels.topic('room:*', chat)

@@ -46,7 +46,7 @@ const pages = [
     .sort(),
 ]
 
-for (const page of pages) {
+for (const page of [...pages, 'CHANGELOG.md', 'SECURITY.md']) {
   for (const { file, language, code } of blocksOf(page)) {
     if (/^[jt]sx?$/.test(language)) showsWhatRuns(page, file, code, language)
     else if (language === 'text') showsNoProgram(page, code)
@@ -64,7 +64,8 @@ function showsWhatRuns(
   test(`${page} shows ${what} as it is`, async () => {
     if (file !== undefined) {
       const sample = readFileSync(new URL(file, root), 'utf8')
-      return assert.ok(isPartOf(sample, code), `these are not lines of ${file}:\n${code}`)
+      assert.ok(isPartOf(sample, code), `these are not lines of ${file}:\n${code}`)
+      return
     }
     const isShort = page !== 'README.md' && code.trimEnd().split('\n').length <= 3
     assert.ok(isShort, `a block of more than three lines is of a sample: say which, not\n${code}`)
@@ -117,7 +118,7 @@ test('what the docs tell to type is there', () => {
   }
   const typed = pages.flatMap(blocksOf).filter(({ language }) => language === 'sh')
   const text = typed.map(({ code }) => code).join()
-  const files = [...text.matchAll(/\b(?:samples|spec|bench)\/\S+\.ts\b/g)].map(([file]) => file)
+  const files = [...text.matchAll(/\b(?:samples|spec|bench)\/[\w/.-]+\.ts\b/g)].map(([file]) => file)
   assert.ok(files.length > 0)
   assert.deepEqual(
     files.filter((file) => !existsSync(new URL(file, root))),
