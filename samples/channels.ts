@@ -7,7 +7,7 @@ const mayEnter = (user: { name?: string } = {}, topic = ''): boolean =>
   user.name === 'ann' && topic !== 'room:2'
 
 const authorize = (request: RequestDetails): object => ({ name: request.token() })
-const server = new WebsocketServer({ path: '/socket', authorize })
+const server = new WebsocketServer({ path: '/socket', authorize }) // origins, limits, backplane: here
 const channels = new ChannelServer(server) // before it serves
 
 const rooms = channels.topic('room:*') // 'lobby' is itself; the first declared that fits counts

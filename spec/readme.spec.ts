@@ -118,7 +118,9 @@ test('what the docs tell to type is there', () => {
   }
   const typed = pages.flatMap(blocksOf).filter(({ language }) => language === 'sh')
   const text = typed.map(({ code }) => code).join()
-  const files = [...text.matchAll(/\b(?:samples|spec|bench)\/[\w/.-]+\.ts\b/g)].map(([file]) => file)
+  const files = [...text.matchAll(/\b(?:samples|spec|bench)\/[\w/.-]+\.ts\b/g)].map(
+    ([file]) => file,
+  )
   assert.ok(files.length > 0)
   assert.deepEqual(
     files.filter((file) => !existsSync(new URL(file, root))),
