@@ -2,20 +2,20 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once as onceOf } from 'node:events'
 import { createInterface } from 'node:readline'
-import { test } from 'node:test'
+import { test, type TestOptions } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { listen, WebsocketClient, type WebsocketConnection } from 'simplewebsockets'
-import { RunningEngine, sparePort, without } from '../engines.ts'
+import { listen, once, WebsocketClient, type WebsocketConnection } from 'simplewebsockets'
+import { ChannelClient } from 'simplewebsockets/channels'
+import { RunningEngine, sparePort, without, type EngineName } from '../engines.ts'
 import { run } from '../samples/program.ts'
+
+const stageOf = (name: EngineName): TestOptions => ({ skip: without(name), timeout: 60_000 })
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 test(
   'processes on one port are one server: each visitor is served by one, and hears all',
-  {
-    skip: without('redis'),
-    timeout: 60_000,
-  },
+  stageOf('redis'),
   async (t) => {
     const [PORT, REDIS_PORT] = [String(await sparePort()), String(await sparePort())]
     const options = ['--conditions=source', '--import', 'tsx', 'samples/cluster/server.ts']
@@ -44,8 +44,7 @@ test(
 )
 
 for (const name of ['redis', 'nats'] as const) {
-  const stage = { skip: without(name), timeout: 60_000 }
-  test(`two programs over ${name} are one server`, stage, async (t) => {
+  test(`two programs over ${name} are one server`, stageOf(name), async (t) => {
     const { url } = await RunningEngine.start(t, name)
     const enter = async (): Promise<WebsocketConnection> => {
       const program = run(t, `backplanes/${name}`, { [name.toUpperCase()]: url })
@@ -65,3 +64,21 @@ for (const name of ['redis', 'nats'] as const) {
     assert.equal(said, 'hello')
   })
 }
+
+test('a room in Redis is whole for who comes back after a restart', stageOf('redis'), async (t) => {
+  const { url } = await RunningEngine.start(t, 'redis')
+  const server = run(t, 'replay/redis', { REDIS: url })
+  const PORT = String(await server.port())
+  const client = new ChannelClient()
+  t.after(() => client.close())
+  void client.open(`ws://localhost:${PORT}/socket`)
+  const room = client.channel('room:1')
+  assert.deepEqual(await room.join(), {})
+  void room.push('say', { body: 'hello' })
+  assert.deepEqual((await once(room.messages, 'said')).payload, { body: 'hello' })
+  const back = once(room, 'join')
+  server.stop()
+  await server.ended
+  await run(t, 'replay/redis', { REDIS: url, PORT }).port()
+  assert.deepEqual(await back, { recovered: true })
+})
