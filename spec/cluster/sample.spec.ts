@@ -4,6 +4,7 @@ import { once as onceOf } from 'node:events'
 import { createInterface } from 'node:readline'
 import { test, type TestOptions } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { createClient } from 'redis'
 import { listen, once, WebsocketClient, type WebsocketConnection } from 'simplewebsockets'
 import { ChannelClient } from 'simplewebsockets/channels'
 import { RunningEngine, sparePort, without, type EngineName } from '../engines.ts'
@@ -76,6 +77,9 @@ test('a room in Redis is whole for who comes back after a restart', stageOf('red
   assert.deepEqual(await room.join(), {})
   void room.push('say', { body: 'hello' })
   assert.deepEqual((await once(room.messages, 'said')).payload, { body: 'hello' })
+  const there = await createClient({ url }).connect()
+  while ((await there.keys('*:messages')).length === 0); // members hear it before Redis has it
+  there.destroy()
   const back = once(room, 'join')
   server.stop()
   await server.ended
