@@ -1,26 +1,22 @@
 // A message challenge: until a client has said the secret, it hears nothing of the others.
 // Run: SECRET=sesame node --conditions=source --import tsx samples/challenge.ts
-import { listen, WebsocketServer } from 'simplewebsockets'
+import { listen, once, WebsocketServer } from 'simplewebsockets'
 
-const secret = process.env.SECRET ?? 'sesame'
+const { PORT = '8080', SECRET = 'sesame', PATIENCE = '5000' } = process.env
+const patience = Number(PATIENCE)
 const server = new WebsocketServer()
 
-listen(server, 'client', (client) => {
+listen(server, 'client', async (client) => {
   client.valid = false // emit and broadcast skip it
   client.send('what is the secret?')
-
-  listen(client, 'message', (message) => {
-    if (client.valid) {
-      client.broadcast(message)
-    } else if (message === secret) {
-      client.valid = true
-      client.send('welcome')
-      client.broadcast('somebody came in')
-    } else {
-      client.close(1008, 'that is not the secret')
-    }
-  })
+  const signal = AbortSignal.timeout(patience) // 5,000 ms, say
+  const said = await once(client, 'message', { signal }).catch(() => 'nothing in time')
+  if (said !== SECRET) return client.close(1008, 'that is not the secret')
+  client.valid = true
+  client.send('welcome')
+  client.broadcast('somebody came in')
+  listen(client, 'message', (message) => client.broadcast(message))
 })
 
-const { port } = await server.serve(Number(process.env.PORT ?? 8080))
+const { port } = await server.serve(Number(PORT))
 console.log(`listening on ws://localhost:${port}`)

@@ -63,6 +63,16 @@ function named(lines: readonly string[]): string[] {
   return lines.map((line) => line.replace(/(?<=")[\w-]{12}(?=[":])/g, short))
 }
 
+/** What the documentation advises to whoever has phoenix.js: it is for pages, and has no types. */
+const advised = new URL('../../samples/replay/with-phoenix.js', import.meta.url)
+const { enter } = (await import(advised.href)) as {
+  enter: (
+    socket: PhoenixSocket,
+    hear: (payload: { body: string }) => void,
+    reload: () => void,
+  ) => PhoenixPush
+}
+
 /** An unmodified phoenix.js that prints its frames, and is told by its payload's function what it saw. */
 class Visitor {
   readonly lines: string[] = []
@@ -93,22 +103,13 @@ class Visitor {
       reconnectAfterMs: () => 1_000,
     })
     t.after(() => socket.disconnect())
-    let seen: Record<string, number> | undefined
-    const room = socket.channel('room:1', () => ({ name: 'ann', $seen: seen }))
-    room.onMessage = (_event, payload) => {
-      const [sender, n] =
-        (payload as { $position?: string } | undefined)?.$position?.split(':') ?? []
-      if (seen && sender !== undefined) seen[sender] = Number(n)
-      return payload
-    }
-    room.on('said', (payload) => {
-      this.bodies.push((payload as { body: string }).body)
+    const hear = ({ body }: { body: string }): void => {
+      this.bodies.push(body)
       wake()
-    })
-    room.join().receive('ok', (reply) => {
-      const answer = reply as { $seen: Record<string, number> }
-      seen = answer.$seen
-      this.answers.push(answer)
+    }
+    const reload = (): void => assert.fail('all that was missed follows')
+    enter(socket, hear, reload).receive('ok', (answer) => {
+      this.answers.push(answer as Record<string, unknown>)
       wake()
     })
     socket.connect()

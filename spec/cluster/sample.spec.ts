@@ -2,18 +2,21 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once as onceOf } from 'node:events'
 import { createInterface } from 'node:readline'
-import { test } from 'node:test'
+import { test, type TestOptions } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { sparePort, without } from '../engines.ts'
+import { createClient } from 'redis'
+import { listen, once, WebsocketClient, type WebsocketConnection } from 'simplewebsockets'
+import { ChannelClient } from 'simplewebsockets/channels'
+import { RunningEngine, sparePort, without, type EngineName } from '../engines.ts'
+import { run } from '../samples/program.ts'
+
+const stageOf = (name: EngineName): TestOptions => ({ skip: without(name), timeout: 60_000 })
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 test(
   'processes on one port are one server: each visitor is served by one, and hears all',
-  {
-    skip: without('redis'),
-    timeout: 60_000,
-  },
+  stageOf('redis'),
   async (t) => {
     const [PORT, REDIS_PORT] = [String(await sparePort()), String(await sparePort())]
     const options = ['--conditions=source', '--import', 'tsx', 'samples/cluster/server.ts']
@@ -40,3 +43,46 @@ test(
     )
   },
 )
+
+for (const name of ['redis', 'nats'] as const) {
+  test(`two programs over ${name} are one server`, stageOf(name), async (t) => {
+    const { url } = await RunningEngine.start(t, name)
+    const enter = async (): Promise<WebsocketConnection> => {
+      const program = run(t, `backplanes/${name}`, { [name.toUpperCase()]: url })
+      const lines = [await program.line(), await program.line()].sort()
+      assert.equal(lines[1], 'the other nodes are up')
+      const client = new WebsocketClient()
+      t.after(() => client.close())
+      return client.open(lines[0]?.replace('listening on ', '') ?? '')
+    }
+    const [here, there] = [await enter(), await enter()]
+    let said: unknown
+    listen(there, 'message', (message) => (said = message))
+    while (said === undefined) {
+      here.send('hello') // again, until the other node has told the engine that somebody is there
+      await here.ping()
+    }
+    assert.equal(said, 'hello')
+  })
+}
+
+test('a room in Redis is whole for who comes back after a restart', stageOf('redis'), async (t) => {
+  const { url } = await RunningEngine.start(t, 'redis')
+  const server = run(t, 'replay/redis', { REDIS: url })
+  const PORT = String(await server.port())
+  const client = new ChannelClient()
+  t.after(() => client.close())
+  void client.open(`ws://localhost:${PORT}/socket`)
+  const room = client.channel('room:1')
+  assert.deepEqual(await room.join(), {})
+  void room.push('say', { body: 'hello' })
+  assert.deepEqual((await once(room.messages, 'said')).payload, { body: 'hello' })
+  const there = await createClient({ url }).connect()
+  while ((await there.keys('*:messages')).length === 0); // members hear it before Redis has it
+  there.destroy()
+  const back = once(room, 'join')
+  server.stop()
+  await server.ended
+  await run(t, 'replay/redis', { REDIS: url, PORT }).port()
+  assert.deepEqual(await back, { recovered: true })
+})

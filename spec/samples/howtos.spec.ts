@@ -7,6 +7,7 @@ import { suite, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { listen, once, WebsocketClient, WebsocketServer } from 'simplewebsockets'
+import { backplaneContract } from 'simplewebsockets/testing'
 import { openChromium } from '../chromium.ts'
 import { bundled, serveScript, visit } from '../page.ts'
 import { run } from './program.ts'
@@ -53,6 +54,7 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 60_000 }, () => {
   }
 
   const printed: Record<string, readonly string[]> = {
+    listen: ['heard hello', 'got hello', 'closed: 1000'],
     token: ['welcome with token-1', 'welcome with token-2', 'welcome with token-3'],
     rates: [
       'the server: more than 20 messages in 1000 ms',
@@ -63,6 +65,36 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 60_000 }, () => {
       'refused: Invalid input: expected number, received undefined',
       'refused: not JSON',
     ],
+    authorize: [
+      'hello ann ',
+      'hello ann chat',
+      'ConnectError: the server answered 403 Forbidden',
+      'ConnectError: the server answered 401 Unauthorized',
+    ],
+    reconnect: ['heard 1, after 0', 'heard 2, after 1', 'heard 3, after 2', 'signed out'],
+    channels: [
+      "{ history: [ 'it was quiet' ] }",
+      'ann: hi',
+      '{ id: 7 }',
+      'room:1: left',
+      'a join on `room:2` was answered `error`: {"reason":"no"}',
+    ],
+    contract: [
+      'ann: hi',
+      'ChannelError: `new_msg` on `room:1` was answered `error`: {"reason":"invalid payload",' +
+        '"issues":[{"message":"Too small: expected string to have >=1 characters","path":["body"]}]}',
+    ],
+    presence: [
+      'here: ',
+      'ann came in',
+      'here: ann',
+      'bob came in',
+      'here: ann, bob',
+      'on this node: ann bob',
+      'bob went',
+      'here: ann',
+    ],
+    'replay/ours': ['heard 2 of 2', 'something may be missing', 'heard 102 of 103'],
   }
   for (const [name, lines] of Object.entries(printed)) {
     test(`the sample ${name} prints what it is about, and ends`, async (t) => {
@@ -72,12 +104,17 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 60_000 }, () => {
     })
   }
 
-  test('the sample of tests passes', async () => {
-    const options = ['--conditions=source', '--import', 'tsx', '--test', 'samples/testing.ts']
-    const env = { ...process.env, NODE_TEST_CONTEXT: undefined } // it would report to us
-    const { stdout } = await promisify(execFile)(process.execPath, options, { cwd: root, env })
-    assert.match(stdout, /pass 3\n/)
-  })
+  for (const [name, tests] of [
+    ['testing', 3],
+    ['backplanes/own', backplaneContract(() => assert.fail('nobody asks')).length],
+  ] as const) {
+    test(`the tests of the sample ${name} pass`, async () => {
+      const options = ['--conditions=source', '--import', 'tsx', '--test', `samples/${name}.ts`]
+      const env = { ...process.env, NODE_TEST_CONTEXT: undefined } // it would report to us
+      const { stdout } = await promisify(execFile)(process.execPath, options, { cwd: root, env })
+      assert.match(stdout, new RegExp(`pass ${tests}\n`))
+    })
+  }
 
   test('the hook of React hears, speaks, and leaves with its component', async (t) => {
     const browser = await openChromium(t)

@@ -99,6 +99,12 @@ suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
     assert.deepEqual(await closed, { code: 1008, description: 'that is not the secret' })
   })
 
+  test('the challenge has no patience with who says nothing', async (t) => {
+    const url = `ws://localhost:${await run(t, 'challenge', { PATIENCE: '50' }).port()}`
+    const reason: CloseReason = { code: 1008, description: 'that is not the secret' }
+    assert.deepEqual(await once(await enter(t, url), 'close'), reason)
+  })
+
   test('the chat of channels brings what a member says to the others', async (t) => {
     const program = run(t, 'channels-chat/server')
     const url = `ws://localhost:${await program.port()}/socket/websocket?vsn=2.0.0`

@@ -1,0 +1,21 @@
+// A room whose last messages outlive its server: who comes back after a restart is told all is whole.
+// Run: REDIS=redis://localhost:6379 node --conditions=source --import tsx samples/replay/redis.ts
+import { createClient } from 'redis'
+import { listen, WebsocketServer } from 'simplewebsockets'
+import { ChannelServer } from 'simplewebsockets/channels'
+import { redisHistory } from 'simplewebsockets/redis'
+
+const { PORT = '8080', REDIS = 'redis://localhost:6379' } = process.env
+const server = new WebsocketServer({ path: '/socket' })
+const channels = new ChannelServer(server)
+
+const client = await createClient({ url: REDIS }).connect() // or a Redis of ioredis
+const store = redisHistory(client, { prefix: 'shop.' }) // of simplewebsockets/redis
+const rooms = channels.topic('room:*', { history: { store } })
+
+listen(rooms, 'join', ({ channel, accept }) => {
+  listen(channel.messages, 'say', ({ payload }) => channels.emit(channel.topic, 'said', payload))
+  accept()
+})
+const { port } = await server.serve(Number(PORT))
+console.log(`listening on ws://localhost:${port}`)
