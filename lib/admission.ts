@@ -1,5 +1,5 @@
 import { STATUS_CODES, type IncomingMessage } from 'node:http'
-import { messageOf, PeerConnectError, type Denial } from './errors.ts'
+import { messageOf, PeerConnectError, unexpected, type Denial } from './errors.ts'
 import type { ServerSettings } from './options/server.ts'
 import { originAllowed } from './origin.ts'
 import { findPath, pathOf, type Place } from './path.ts'
@@ -88,7 +88,11 @@ export async function authorized(
   const verdict = await within(handshakeTimeout, judged(authorize, request))
   if (verdict === true) return {}
   if (typeof verdict === 'object' && verdict !== null) return verdict
-  throw new PeerConnectError('not authorized', denial)
+  if (verdict === false || verdict === null || verdict === undefined) {
+    throw new PeerConnectError('not authorized', denial)
+  }
+  const cause = unexpected('the answer of `authorize`', 'an object, true or false', verdict)
+  throw new PeerConnectError('not authorized', { cause, ...denial })
 }
 
 async function judged(

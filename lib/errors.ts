@@ -240,13 +240,27 @@ export function unexpected(thing: string, wanted: string, got: unknown): TypeErr
 
 /** Makes the error of a name that nobody knows, with the nearest one that is known. */
 export function unknownName(kind: string, name: string, known: readonly string[]): TypeError {
-  const [nearest] = known
-    .map((other) => ({ other, steps: distance(name.toLowerCase(), other.toLowerCase()) }))
-    .filter(({ other, steps }) => steps <= Math.max(2, other.length / 3))
+  const meant = synonyms
+    .map((words) => ({ words, own: words.find((word) => known.includes(word)) }))
+    .flatMap(({ words, own }) => (own === undefined ? [] : words.map((word) => ({ word, own }))))
+  const [nearest] = [...known.map((own) => ({ word: own, own })), ...meant]
+    .map(({ word, own }) => ({
+      word,
+      own,
+      steps: distance(name.toLowerCase(), word.toLowerCase()),
+    }))
+    .filter(({ word, steps }) => steps <= Math.max(2, word.length / 3))
     .sort((one, two) => one.steps - two.steps)
-  const cure = nearest ? `did you mean \`${nearest.other}\`?` : `there are ${known.join(', ')}`
+  const cure = nearest ? `did you mean \`${nearest.own}\`?` : `there are ${known.join(', ')}`
   return new TypeError(`unknown ${kind} \`${name}\`: ${cure}`)
 }
+
+/** What other libraries call the same. */
+const synonyms: readonly (readonly string[])[] = [
+  ['client', 'connect', 'open', 'connection', 'connected'],
+  ['message', 'data'],
+  ['close', 'closed', 'disconnect', 'disconnected', 'end'],
+]
 
 /** Is a value as a message shows it, whatever it is. */
 export function show(value: unknown): string {

@@ -7,7 +7,7 @@ import {
 } from 'node:http'
 import { createServer as createTlsServer, type Server as HttpsServer } from 'node:https'
 import type { Duplex } from 'node:stream'
-import { PeerConnectError } from './errors.ts'
+import { PeerConnectError, unexpected } from './errors.ts'
 import type { ServerSettings } from './options/server.ts'
 import { findPath, pathOf, type Place } from './path.ts'
 
@@ -93,6 +93,9 @@ export function hangUp(http: AnyHttpServer): void {
 /** Listens, and resolves with what it is bound to. */
 export function listening(http: AnyHttpServer, port: number, host: string): Promise<Bound> {
   return new Promise((resolve, reject) => {
+    if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+      throw unexpected('`port`', 'a whole number from 0 to 65535', port)
+    }
     http.once('error', reject)
     http.listen(port, host, () => {
       http.off('error', reject)

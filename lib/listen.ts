@@ -112,7 +112,11 @@ function signalsOf<Events extends object>(
   event: keyof Events,
 ): Signals<Events> {
   if (typeof target !== 'object' || target === null || !(SIGNALS in target)) {
-    throw unexpected('what is listened to', 'a server, a client, a connection or a room', target)
+    throw unexpected(
+      'the target of `listen`',
+      'a server, a client, a connection, a room, a channel, a topic or a presence',
+      target,
+    )
   }
   const signals = target[SIGNALS]
   signals.check(event)

@@ -50,7 +50,11 @@ export class Message {
 export function toData(value: unknown): Data {
   if (typeof value === 'string' || value instanceof Uint8Array) return value
   if (typeof value === 'number' && Number.isFinite(value)) return String(value)
-  throw unexpected('what is sent', 'a string, a Uint8Array or a finite number', value)
+  throw unexpected(
+    'what is sent',
+    'a string, a Uint8Array or a finite number (JSON.stringify what is none)',
+    value,
+  )
 }
 
 /** Is the payload as it goes on the wire: text encoded as UTF-8, bytes as they are. */

@@ -436,7 +436,11 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     // One of a program without types may be anything.
     this.#refusals[Object.hasOwn(this.#refusals, reason) ? reason : 'authorize']++
     if (diagnostics.refusal.hasSubscribers) diagnostics.refusal.publish({ error })
-    if (!this.#signals.emit('peerError', error)) log('refused: %d %s', error.status, error.message)
+    if (this.#signals.emit('peerError', error)) return
+    log('refused: %d %s', error.status, error.message)
+    // What `authorize` threw, or answered by mistake, is no peer's fault.
+    if (reason === 'authorize' && (error.status === 500 || error.cause instanceof TypeError))
+      error.log()
   }
 
   #gone(connection: WebsocketConnection<Context>, { code, description }: CloseReason): void {
@@ -485,13 +489,14 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     }
     const http = this.#http
     const address = http ? this.#address : boundTo([...this.#doors.keys()][0])
-    for (const releases of this.#doors.values()) for (const release of releases) release()
-    this.#doors.clear()
     this.#turnAway()
     const stopped = http && stop(http, this.#settings.closeTimeout)
     await Promise.all([...this.clients].map((client) => client.close(code, description)))
     if (http) hangUp(http)
     await stopped
+    // Not before: who comes meanwhile is told to come again, not that there is no WebSocket.
+    for (const releases of this.#doors.values()) for (const release of releases) release()
+    this.#doors.clear()
     this.#http = this.#closing = this.#draining = undefined
     this.#rooms.end()
     this.#floor?.closed()

@@ -289,6 +289,24 @@ test("law 3: peers' errors that nobody listens to are not printed", async () => 
   assert.deepEqual(printed, [])
 })
 
+for (const [what, authorize] of [
+  ['fails', () => Promise.reject(new Error('the database is down'))],
+  ['answers with a text', () => 'ann'],
+] as [string, () => never][]) {
+  test(`law 3: an authorize that ${what} is a failure of yours, and printed`, async () => {
+    const printed = await printedBy(async () => {
+      await assert.rejects(link(new WebsocketServer({ authorize }), new WebsocketClient()))
+    })
+    assert.match(String(printed), /the database is down|not authorized/)
+    const heard = new WebsocketServer({ authorize })
+    listen(heard, 'peerError', () => {})
+    const nothing = await printedBy(async () => {
+      await assert.rejects(link(heard, new WebsocketClient()))
+    })
+    assert.deepEqual(nothing, [])
+  })
+}
+
 test('law 3: a peer that leaves a listener waiting is no failure of yours', async () => {
   const printed = await printedBy(async () => {
     const server = new WebsocketServer()

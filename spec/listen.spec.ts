@@ -836,7 +836,7 @@ for (const [what, target] of [
   test(`listening to ${what} throws a TypeError that says what to listen to`, () => {
     const slip = target as WebsocketConnection
     const cure =
-      /^TypeError: expected what is listened to to be a server, a client, a connection or a room, got/
+      /^TypeError: expected the target of `listen` to be a server, a client, .* or a presence, got/
     assert.throws(() => listen(slip, 'message', () => {}), cure)
     assert.throws(() => listen(slip, 'message'), cure)
     assert.throws(() => once(slip, 'message'), cure)

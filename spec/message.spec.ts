@@ -53,7 +53,7 @@ for (const [value, shown] of refused) {
   test(`${shown} can't be sent`, () => {
     assert.throws(() => toData(value), {
       name: 'TypeError',
-      message: `expected what is sent to be a string, a Uint8Array or a finite number, got ${shown}`,
+      message: `expected what is sent to be a string, a Uint8Array or a finite number (JSON.stringify what is none), got ${shown}`,
     })
   })
 }

@@ -34,7 +34,7 @@ import {
 } from 'simplewebsockets'
 import { link } from 'simplewebsockets/testing'
 import { WebSocketServer as ForeignServer } from 'ws'
-import { certificate, RawPeer } from './rawpeer.ts'
+import { handshake, certificate, RawPeer } from './rawpeer.ts'
 
 /** Is how a closing server says goodbye. */
 const AWAY = { code: 1001, description: 'Remote peer is going away' }
@@ -164,6 +164,17 @@ for (const [port, host] of [
     assert.equal(server.isOpen, false)
     assert.ok((await server.serve(0)).port > 0)
     assert.deepEqual(closed, [])
+  })
+}
+
+for (const port of ['8080', null, NaN, {}, 65_536] as unknown[] as number[]) {
+  test(`a port of ${JSON.stringify(port)} says what a port is`, async () => {
+    const server = new WebsocketServer()
+    listen(server, 'connectError', () => {})
+    await assert.rejects(
+      server.serve(port),
+      /^ConnectError: expected `port` to be a whole number from 0 to 65535, got /,
+    )
   })
 }
 
@@ -812,6 +823,18 @@ test('a server that closes refuses whoever is at the door with 503', async () =>
   await closing
   assert.deepEqual(clients, [])
   await peer.gone()
+})
+
+test('a server that closes refuses with 503 who was on the line and asks only now', async () => {
+  const server = new WebsocketServer({ closeTimeout: 50 })
+  const { port } = await server.serve(0)
+  const deaf = await RawPeer.enter(port) // never answers, so that closing takes its time
+  const late = await RawPeer.connect(port)
+  const closing = server.close()
+  late.write(handshake())
+  assert.equal((await late.answer()).status, 503)
+  await closing
+  deaf.tcp.destroy()
 })
 
 test('a closing server refuses who comes without http, too', async () => {

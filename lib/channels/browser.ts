@@ -1,3 +1,4 @@
+export { ChannelError } from '../errors.ts'
 export { amber } from './amber.ts'
 export type { Params } from './address.ts'
 export type { ChannelClientOptions, Logger, Rejoining } from './asking.ts'

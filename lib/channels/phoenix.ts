@@ -278,6 +278,7 @@ function writeObject(value: unknown, what: string): string {
 function eventOf(frame: JoinFrame | PushFrame): string {
   if (frame.kind === 'join') return JOIN
   const { event } = frame
+  if (typeof event !== 'string') throw new TypeError('expected the name of an event')
   if (!ownEvents.has(event) && !event.startsWith(REPLY_EVENT)) return event
   throw new TypeError(`expected an event of your own, got \`${event}\`, which is one of Phoenix's`)
 }

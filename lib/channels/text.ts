@@ -1,4 +1,4 @@
-import { FrameError, messageOf, unexpected } from '../errors.ts'
+import { FrameError, messageOf, show, unexpected } from '../errors.ts'
 
 /** Bytes of UTF-8 that a name or ref may have: its length is one byte in a binary frame. */
 export const MOST_NAME = 255
@@ -35,7 +35,7 @@ export function writeJson(value: unknown, what: string): string {
   }
   const text = stringified(value, what)
   if (text !== undefined) return text
-  const kind = typeof value === 'object' ? 'an object whose `toJSON` is undefined' : typeof value
+  const kind = typeof value === 'object' ? 'an object whose `toJSON` is undefined' : show(value)
   throw new TypeError(`${what} can't be JSON: it is ${kind}`)
 }
 

@@ -358,4 +358,6 @@ test('slips on a channel are told', async () => {
   assert.throws(() => listen(channel, 'closed', () => {}), /did you mean `close`/)
   assert.throws(() => channel.push('x', {}, { timeOut: 5 } as object), /did you mean `timeout`/)
   assert.throws(() => channel.push('phx_close', {}), /an event of your own/)
+  // @ts-expect-error: no name
+  assert.throws(() => channel.push({ a: 1 }), /^TypeError: expected the name of an event$/)
 })
