@@ -145,6 +145,10 @@ export class CallbackError extends WebsocketError {
   constructor(what?: unknown, details: ErrorDetails & { event?: string | undefined } = {}) {
     super(what, details)
     this.event = details.event
+    // Where it threw is what you look for, not where that was caught.
+    const [, frames] =
+      /(\n {4}at [^]*)$/.exec(this.cause instanceof Error ? (this.cause.stack ?? '') : '') ?? []
+    if (frames !== undefined) this.stack = `${this.name}: ${this.message}${frames}`
   }
 }
 

@@ -82,6 +82,13 @@ for (const { Kind, name } of classes) {
   })
 }
 
+test('the stack of a CallbackError begins where the listener threw', () => {
+  const boom = (): Error => new TypeError('my bug\nin two lines')
+  const { stack = '' } = new CallbackError(boom(), { event: 'message' })
+  assert.match(stack, /^CallbackError: my bug\nin two lines\n {4}at boom /)
+  assert.match(new CallbackError('no error').stack ?? '', /^CallbackError: no error\n {4}at /)
+})
+
 test('what is thrown without being an Error is wrapped all the same', () => {
   const thrown = { reason: 'none' }
   const error = new CallbackError(thrown)
