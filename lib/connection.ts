@@ -573,7 +573,10 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     this.#pings?.reject(this.#closedError())
     // Who closes without listening has no more use for what waits.
     if (signals.waiting === 0 || (closing.here && !signals.listens('message'))) this.#end()
-    else closing.timer = setTimeout(() => this.#end(), this.#maker.settings.closeTimeout)
+    else {
+      log('%s has closed: messages wait for a listener of `message`', this.id)
+      closing.timer = setTimeout(() => this.#end(), this.#maker.settings.closeTimeout)
+    }
     closing.ended?.resolve(closing.reason)
   }
 
