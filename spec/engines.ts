@@ -1,7 +1,7 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
@@ -11,6 +11,7 @@ import { createClient } from 'redis'
 import type { EngineBackplane, EngineOptions } from '../lib/engine.ts'
 import { natsBackplane } from '../lib/nats.ts'
 import { redisBackplane } from '../lib/redis.ts'
+import { sparePort } from './ports.ts'
 
 /** How an engine is started. */
 interface Brand {
@@ -168,16 +169,6 @@ export async function is(backplane: EngineBackplane, wanted: 'up' | 'down'): Pro
   await new Promise<void>((resolve) => {
     backplane.listen?.((state) => state === wanted && resolve())
   })
-}
-
-/** Is a port that nobody listens on. */
-export async function sparePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 async function answers(port: number): Promise<boolean> {

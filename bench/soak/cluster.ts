@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { RunningEngine, sparePort } from '../../spec/engines.ts'
+import { RunningEngine } from '../../spec/engines.ts'
+import { sparePort } from '../../spec/ports.ts'
 import { Program } from './program.ts'
 import { count, total, type NodeOrder, type NodeReport, type Tally } from './words.ts'
 

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { fork, type ChildProcess } from 'node:child_process'
 import { EventEmitter, once as onceOf } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
 import { suite, test, type TestContext } from 'node:test'
 import {
   REALTIME_SUBSCRIBE_STATES,
@@ -13,6 +12,7 @@ import { Socket as Phoenix17 } from 'phoenix-1.7'
 import { listen, once, WebsocketServer, type ServerOptions } from 'simplewebsockets'
 import { amber, ChannelServer, phoenix, phoenixV1 } from 'simplewebsockets/channels'
 import WebSocket from 'ws'
+import { sparePort } from '../ports.ts'
 import { AmberSocket, type AmberPatience } from './amberclient.ts'
 
 /** The clients of Phoenix that are tried, unmodified. */
@@ -69,16 +69,6 @@ function connected(
   socket.connect()
   t.after(() => socket.disconnect())
   return socket
-}
-
-/** Finds a port that nobody listens on. */
-async function sparePort(): Promise<number> {
-  const net = createServer().listen(0)
-  await onceOf(net, 'listening')
-  const { port } = net.address() as AddressInfo
-  net.close()
-  await onceOf(net, 'close')
-  return port
 }
 
 /** Starts a server in a process of its own. */

@@ -12,7 +12,8 @@ import { ChannelServer, type HistoryOptions, type Loose } from 'simplewebsockets
 import { redisHistory } from 'simplewebsockets/redis'
 import WebSocket from 'ws'
 import { Raw } from '../channels/raw.ts'
-import { is, open, RunningEngine, sparePort, without } from '../engines.ts'
+import { is, open, RunningEngine, without } from '../engines.ts'
+import { sparePort } from '../ports.ts'
 
 type Client = 'node-redis' | 'ioredis'
 type Five = [string | null, string | null, string, string, Loose]

@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url'
 import { createClient } from 'redis'
 import { listen, once, WebsocketClient, type WebsocketConnection } from 'simplewebsockets'
 import { ChannelClient } from 'simplewebsockets/channels'
-import { RunningEngine, sparePort, without, type EngineName } from '../engines.ts'
+import { RunningEngine, without, type EngineName } from '../engines.ts'
+import { sparePort } from '../ports.ts'
 import { run } from '../samples/program.ts'
 
 const stageOf = (name: EngineName): TestOptions => ({ skip: without(name), timeout: 60_000 })

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { test } from 'node:test'
+import { sparePort } from '../ports.ts'
 
 const RESTARTS = 20
 const ROOT = join(import.meta.dirname, '../..')
@@ -27,7 +28,7 @@ const SERVER = `
 
 test(`the bot is served again after each of ${RESTARTS} restarts of its server`, async (t) => {
   let bot: Child | undefined
-  let port = '0'
+  const port = String(await sparePort())
   const log: string[] = []
   t.after(() => bot?.kill('SIGKILL'))
   for (let round = 0; round <= RESTARTS; round++) {
@@ -35,7 +36,7 @@ test(`the bot is served again after each of ${RESTARTS} restarts of its server`,
     t.after(() => server.kill('SIGKILL'))
     const lines = createInterface(server.stdout)[Symbol.asyncIterator]()
     const line = async (): Promise<string> => String((await lines.next()).value)
-    port = await line()
+    assert.equal(await line(), port)
     bot ??= startBot(port, (said) => {
       log.push(said)
       if (process.env.LOG) console.log(said)

@@ -10,6 +10,7 @@ import type { Page } from 'playwright-core'
 import { ConnectError, once, Room, WebsocketClient, type CloseReason } from 'simplewebsockets'
 import { startChat } from '../../samples/chat/site.ts'
 import { openChromium, openPage } from '../chromium.ts'
+import { sparePort } from '../ports.ts'
 
 type Message = Readonly<Record<string, unknown>>
 
@@ -604,7 +605,7 @@ suite('in a browser', () => {
   test('two tabs talk on after each crash of their server', async (t) => {
     const browser = await openChromium(t)
     if (!browser) return
-    let { program, port } = await run(t, '0')
+    let { program, port } = await run(t, String(await sparePort()))
     const ada = await openPage(browser, [])
     const grace = await openPage(browser, [])
     await sitDown(ada, Number(port), 'Ada', 'lobby')
