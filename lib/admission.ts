@@ -77,6 +77,9 @@ export function judge(knock: Knock): void {
   for (const rule of rules) rule(knock)
 }
 
+/** Tells that `authorize` itself is at fault, and no peer. */
+export class AuthorizeError extends PeerConnectError {}
+
 /**
  * Asks `authorize` for a context; rejects with a `PeerConnectError` that carries the status of the
  * answer.
@@ -92,7 +95,7 @@ export async function authorized(
     throw new PeerConnectError('not authorized', denial)
   }
   const cause = unexpected('the answer of `authorize`', 'an object, true or false', verdict)
-  throw new PeerConnectError('not authorized', { cause, ...denial })
+  throw new AuthorizeError('not authorized', { cause, ...denial })
 }
 
 async function judged(
@@ -103,7 +106,9 @@ async function judged(
     return await authorize(request)
   } catch (cause) {
     if (cause instanceof PeerConnectError) throw cause
-    throw new PeerConnectError(messageOf(cause), { cause, status: statusOf(cause) ?? 500 })
+    const status = statusOf(cause)
+    if (status !== undefined) throw new PeerConnectError(messageOf(cause), { cause, status })
+    throw new AuthorizeError(messageOf(cause), { cause, status: 500 })
   }
 }
 
@@ -129,6 +134,10 @@ async function within<Value>(milliseconds: number, promise: Promise<Value>): Pro
   }
 }
 
+function noHandshake(status: number, text: string): PeerConnectError {
+  return new PeerConnectError(text, { status, reason: 'request' })
+}
+
 /**
  * Checks that a request is an opening handshake, RFC 6455 §4.2.1; `ws` checks its key, subprotocols
  * and extensions.
@@ -136,41 +145,23 @@ async function within<Value>(milliseconds: number, promise: Promise<Value>): Pro
 export function checkHandshake(request: IncomingMessage): void {
   const { method, httpVersion, headers, socket } = request
   if (socket.listenerCount('data') > 0) {
-    throw new PeerConnectError('another server took this upgrade already', {
-      status: 500,
-      reason: 'request',
-    })
+    throw noHandshake(500, 'another server took this upgrade already')
   }
   if (method !== 'GET') {
-    throw new PeerConnectError(`a WebSocket opens with GET, not ${method}`, {
-      status: 405,
-      reason: 'request',
-    })
+    throw noHandshake(405, `a WebSocket opens with GET, not ${method}`)
   }
   if (httpVersion !== '1.1') {
-    throw new PeerConnectError(`a WebSocket opens with HTTP/1.1, not ${httpVersion}`, {
-      status: 505,
-      reason: 'request',
-    })
+    throw noHandshake(505, `a WebSocket opens with HTTP/1.1, not ${httpVersion}`)
   }
   const hosts = countOf('host', request)
   if (hosts !== 1) {
-    throw new PeerConnectError(`expected one Host header, got ${hosts}`, {
-      status: 400,
-      reason: 'request',
-    })
+    throw noHandshake(400, `expected one Host header, got ${hosts}`)
   }
   if (headers.upgrade?.toLowerCase() !== 'websocket') {
-    throw new PeerConnectError(`expected an upgrade to websocket, got ${headers.upgrade}`, {
-      status: 400,
-      reason: 'request',
-    })
+    throw noHandshake(400, `expected an upgrade to websocket, got ${headers.upgrade}`)
   }
   if (headers['sec-websocket-version'] !== '13') {
-    throw new PeerConnectError('only version 13 of the WebSocket protocol is spoken', {
-      status: 426,
-      reason: 'request',
-    })
+    throw noHandshake(426, 'only version 13 of the WebSocket protocol is spoken')
   }
 }
 

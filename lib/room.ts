@@ -37,12 +37,17 @@ export interface House<Member> extends Hearer {
   failed(error: WebsocketError): void
   /** Is told of a message that the backplane could not take, or that makes no sense here. */
   dropped(): void
-  /** Is told of who comes into a room, and who goes. */
-  moved(how: 'join' | 'leave', room: string, member: Member): void
+  /** Is told of who comes into a room, and who goes; `nameOf` has the name. */
+  moved(how: 'join' | 'leave', topic: string, member: Member): void
 }
 
 const EVERYONE = 'clients'
 const PREFIX = 'room:'
+
+/** Is the name of a room by its topic; undefined for the room of all. */
+export function nameOf(topic: string): string | undefined {
+  return topic === EVERYONE ? undefined : topic.slice(PREFIX.length)
+}
 
 const PLAN: Plan<RoomEvents<unknown>> = { kind: 'room', events: ['join', 'leave'] }
 
@@ -88,9 +93,7 @@ class State<Member extends RoomMember> extends Signals<RoomEvents<Member>> {
   }
 
   #moved(how: 'join' | 'leave', member: Member): void {
-    if (this.#topic !== EVERYONE) {
-      this.#rooms.house.moved(how, this.#topic.slice(PREFIX.length), member)
-    }
+    this.#rooms.house.moved(how, this.#topic, member)
     this.emit(how, member)
   }
 

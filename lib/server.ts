@@ -2,7 +2,7 @@ import { makeUpgrader } from '#transport'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import debug from 'debug'
-import { authorized, judge, received, type Knock } from './admission.ts'
+import { authorized, AuthorizeError, judge, received, type Knock } from './admission.ts'
 import { Allowance } from './allowance.ts'
 import type { CloseReason } from './close.ts'
 import { CARRIED, READ, WebsocketConnection, type Maker } from './connection.ts'
@@ -26,7 +26,7 @@ import { resolveServer, type ServerOptions, type ServerSettings } from './option
 import { below, type Place } from './path.ts'
 import { deferred, handled } from './promises.ts'
 import type { RequestDetails } from './request.ts'
-import { Rooms, type Room } from './room.ts'
+import { nameOf, Rooms, type Room } from './room.ts'
 import { SIGNALS, Signals, type Plan, type Target } from './signals.ts'
 import type { Upgrader } from './transport/upgrader.ts'
 import { claimUpgrades, type Door } from './upgrades.ts'
@@ -152,8 +152,10 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       has: (member) => this.clients.has(member),
       failed: (error) => this.#report(error),
       dropped: () => dropped(this.#counts, 'backplane'),
-      moved: (how, room, connection) => {
-        if (diagnostics[how].hasSubscribers) diagnostics[how].publish({ room, connection })
+      moved: (how, topic, connection) => {
+        if (!diagnostics[how].hasSubscribers) return
+        const room = nameOf(topic)
+        if (room !== undefined) diagnostics[how].publish({ room, connection })
       },
     })
     this.clients = this.#rooms.everyone()
@@ -438,9 +440,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     if (diagnostics.refusal.hasSubscribers) diagnostics.refusal.publish({ error })
     if (this.#signals.emit('peerError', error)) return
     log('refused: %d %s', error.status, error.message)
-    // What `authorize` threw, or answered by mistake, is no peer's fault.
-    if (reason === 'authorize' && (error.status === 500 || error.cause instanceof TypeError))
-      error.log()
+    if (error instanceof AuthorizeError) error.log()
   }
 
   #gone(connection: WebsocketConnection<Context>, { code, description }: CloseReason): void {

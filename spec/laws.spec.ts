@@ -8,6 +8,7 @@ import {
   FrameError,
   listen,
   once,
+  PeerConnectError,
   WebsocketClient,
   WebsocketServer,
   type Data,
@@ -306,6 +307,16 @@ for (const [what, authorize] of [
     assert.deepEqual(nothing, [])
   })
 }
+
+test('law 3: a refusal that authorize chose is none of your failures', async () => {
+  const printed = await printedBy(async () => {
+    const authorize = (): never => {
+      throw new PeerConnectError('later', { status: 500, cause: new TypeError('as planned') })
+    }
+    await assert.rejects(link(new WebsocketServer({ authorize }), new WebsocketClient()))
+  })
+  assert.deepEqual(printed, [])
+})
 
 test('law 3: a peer that leaves a listener waiting is no failure of yours', async () => {
   const printed = await printedBy(async () => {
