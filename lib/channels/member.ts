@@ -251,7 +251,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
 
   #pushed(frame: PushFrame, size: number): void {
     const payload = this.#trail.passed(frame.payload)
-    if (this.#sieve) this.#sieve.put({ ...frame, payload }, size)
+    if (this.#sieve) this.#sieve.put(frame, payload, size)
     else this.take(frame, payload, size)
   }
 

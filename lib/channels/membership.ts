@@ -173,7 +173,7 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   broadcast(event: string, payload: unknown): void {
-    this.#host.broadcast(this, event, payload)
+    this.#host.broadcast(this, event, this.#of.stamped(this.topic, payload))
   }
 
   leave(): Promise<void> {

@@ -117,7 +117,8 @@ export class ChannelServer<Context extends {} = {}> implements Target<ChannelSer
    */
   emit(topic: string, event: string, payload: unknown): void {
     if (typeof topic !== 'string') throw unexpected('a topic', 'a string', topic)
-    this.#floor.emit(topic, event, payload)
+    const declared = this.#floor.topicOf(topic)
+    this.#floor.emit(topic, event, declared ? declared.stamped(topic, payload) : payload)
   }
 }
 
@@ -184,9 +185,7 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
   }
 
   emit(topic: string, event: string, payload: unknown, except?: RoomMember): void {
-    const replay = this.topicOf(topic)?.replay
-    const said = replay ? replay.stamped(topic, payload) : payload
-    const message = broadcastOf(this.serializer, { topic, event, payload: said })
+    const message = broadcastOf(this.serializer, { topic, event, payload })
     this.rooms.emit(roomOf(topic), message, except)
   }
 

@@ -26,9 +26,8 @@ export class Sieve {
     this.#of = of
   }
 
-  put(frame: PushFrame, size: number): void {
-    const { event, payload } = frame
-    this.#gate.judge(this.#schemaOf(event), payload, {
+  put(frame: PushFrame, payload: unknown, size: number): void {
+    this.#gate.judge(this.#schemaOf(frame.event), payload, {
       settled: (verdict) => {
         if ('value' in verdict) this.#of.take(frame, verdict.value, size)
         else this.#refuse(frame, verdict.refusal.reason, undefined, verdict.refusal)

@@ -140,6 +140,15 @@ export class Topic<
     return this.#declared.contract
   }
 
+  /**
+   * Is a payload as all members are to get it.
+   *
+   * @internal
+   */
+  stamped(topic: string, payload: unknown): unknown {
+    return this.replay ? this.replay.stamped(topic, payload) : payload
+  }
+
   /** @internal */
   get replay(): Replay | undefined {
     return this.#declared.replay
