@@ -15,6 +15,7 @@ import {
   type ServerOptions,
 } from 'simplewebsockets'
 import { handshake, RawPeer } from './rawpeer.ts'
+import { missing } from './missing.ts'
 
 const CURE = 'no nginx here: get one with `apt-get install nginx`, or set NGINX to where yours is'
 
@@ -29,8 +30,7 @@ async function behindNginx(
   change: (config: string) => string = (config) => config,
 ): Promise<{ server: WebsocketServer; own: number; port: number } | undefined> {
   if (!existsSync(NGINX)) {
-    if (process.env.CI) throw new Error(CURE)
-    context.skip(CURE)
+    context.skip(missing(CURE))
     return undefined
   }
   const server = new WebsocketServer({ closeTimeout: 500, ...options })

@@ -8,6 +8,7 @@ import { after, before, suite, test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { build } from 'vite'
+import { missing } from './missing.ts'
 
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -145,7 +146,6 @@ async function compile(
 function findCompiler(t: TestContext, version: string): string | undefined {
   const file = join(compilers, `typescript-${version}/bin/tsc`)
   if (existsSync(file)) return file
-  if (process.env.CI) throw new Error(`TypeScript ${version} is ${CURE}`)
-  t.skip(`TypeScript ${version} is ${CURE}`)
+  t.skip(missing(`TypeScript ${version} is ${CURE}`))
   return undefined
 }

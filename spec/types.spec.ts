@@ -23,24 +23,12 @@ import {
   type WebsocketError,
 } from 'simplewebsockets'
 import { cut, link, pair } from 'simplewebsockets/testing'
+import { exactly } from './exactly.ts'
 
 /*
  * The compiler judges what stands here: a line under `@ts-expect-error` must be refused, and
  * `exactly<One>()(value)` only compiles for a value of that very type.
  */
-
-type Same<One, Other> =
-  (<Type>() => Type extends One ? 1 : 2) extends <Type>() => Type extends Other ? 1 : 2
-    ? true
-    : false
-
-/** Takes a value whose type is the one asked for, no wider and no narrower. */
-function exactly<Wanted>() {
-  return <Got>(
-    got: Got,
-    ..._proof: Same<Got, Wanted> extends true ? [] : ['another type']
-  ): unknown => got
-}
 
 test('the argument of a callback is inferred, for every event of a server', () => {
   const server = new WebsocketServer()

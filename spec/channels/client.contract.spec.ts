@@ -14,19 +14,7 @@ import {
 import { link } from 'simplewebsockets/testing'
 import * as v from 'valibot'
 import { z } from 'zod'
-
-type Same<One, Other> =
-  (<Type>() => Type extends One ? 1 : 2) extends <Type>() => Type extends Other ? 1 : 2
-    ? true
-    : false
-
-/** Takes a value whose type is the one asked for, no wider and no narrower. */
-function exactly<Wanted>() {
-  return <Got>(
-    got: Got,
-    ..._proof: Same<Got, Wanted> extends true ? [] : ['another type']
-  ): unknown => got
-}
+import { exactly } from '../exactly.ts'
 
 const timed = z.object({ at: z.string().transform(Number) })
 

@@ -11,20 +11,8 @@ import {
 } from 'simplewebsockets/channels'
 import * as v from 'valibot'
 import { z } from 'zod'
+import { exactly } from '../exactly.ts'
 import { Raw, reply } from './raw.ts'
-
-type Same<One, Other> =
-  (<Type>() => Type extends One ? 1 : 2) extends <Type>() => Type extends Other ? 1 : 2
-    ? true
-    : false
-
-/** Takes a value whose type is the one asked for, no wider and no narrower. */
-function exactly<Wanted>() {
-  return <Got>(
-    got: Got,
-    ..._proof: Same<Got, Wanted> extends true ? [] : ['another type']
-  ): unknown => got
-}
 
 const schemas: [library: string, message: StandardSchema<{ body: string }>][] = [
   ['zod', z.object({ body: z.string() })],
