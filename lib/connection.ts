@@ -74,6 +74,8 @@ interface Closing {
   readonly reason: CloseReason
   /** Whether it was closed from this side. */
   here: boolean
+  /** How many messages waited when `timer` was set. */
+  waiting?: number
   timer?: NodeJS.Timeout
   /** Settles once the wire has closed. */
   ended?: Deferred<CloseReason>
@@ -95,12 +97,15 @@ const PLAN: Plan<ConnectionEvents> = {
   kind: 'connection',
   events: ['message', 'ping', 'pong', 'drain', 'error', 'close'],
   held: 'message',
+  arrivals: ['ping', 'pong'],
   end: 'close',
 }
 
 const MOST_PINGS = 1_000 // that wait for their pong
 const SOFT_BOUND = 16 // messages that wait for a slow listener before reading pauses,
 const SOFT_SHARE = 64 // or this part of the bytes that may wait
+const RESUMED_BELOW = 8 // messages that wait, and half of those bytes: then reading goes on
+const MESSAGE_OVERHEAD = 256 // bytes that a waiting message takes beside its payload
 const KEEPALIVE_PAYLOAD = toBytes('keepalive')
 
 const OPEN = 0 // both ways
@@ -190,6 +195,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
 
     probe(): void {
       this.#connection.#sendPing(KEEPALIVE_PAYLOAD, undefined)
+      if (this.paused) this.#connection.#readChunk()
     }
 
     giveUp(): void {
@@ -414,15 +420,20 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   }
 
   #received(data: Data, size: number): void {
-    const signals = this.#inside
     const most = this.#maker.settings.maxReceivedMessageSize
     if (size > most) {
       this.#invalid(messageTooBig(most))
-    } else if (signals.waitingBytes > most) {
+    } else if (this.#overfull) {
       this.#drop('closing') // the connection closes for it already
     } else if (this.#allows(size)) {
       this.#take(data, size)
     }
+  }
+
+  /** Whether more waits than may. A single message within the size limit always fits. */
+  get #overfull(): boolean {
+    const { waiting, waitingBytes } = this.#inside
+    return waiting > 1 && waitingBytes > this.#maker.settings.maxWaitingBytes
   }
 
   #take(data: Data, size: number): void {
@@ -433,9 +444,10 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     if (this.#reader) {
       this.#handOn(this.#reader, data, size)
     } else {
-      const taken = signals.put(settings.binary ? toBytes(data) : data, size)
-      if (!taken && signals.waitingBytes > settings.maxReceivedMessageSize)
+      const taken = signals.put(settings.binary ? toBytes(data) : data, size + MESSAGE_OVERHEAD)
+      if (!taken && this.#overfull) {
         this.#invalid({ code: 1008, description: this.#unheardOf() })
+      }
     }
   }
 
@@ -452,7 +464,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
       if (!(error instanceof FrameError)) throw error
       this.#invalid({ code: error.code, description: error.message }, error.cause)
     }
-    if (reader.waitingBytes <= this.#maker.settings.maxReceivedMessageSize) return
+    if (reader.waitingBytes <= this.#maker.settings.maxWaitingBytes) return
     this.#invalid({
       code: 1008,
       description: reader.waiting > 0 ? this.#slow() : reader.unheardOf,
@@ -476,13 +488,12 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   }
 
   #slow(): string {
-    return `more than ${this.#maker.settings.maxReceivedMessageSize} bytes wait for a slow listener`
+    return `more than ${this.#maker.settings.maxWaitingBytes} bytes wait for a slow listener`
   }
 
-  /** Pauses reading while too much waits for a slow listener, unless somebody needs it to go on. */
+  /** Pauses reading while too much waits for a slow listener, unless an arrival is awaited. */
   #flow(): void {
-    const signals = this.#inside
-    if (this.#state === CLOSED && signals.waiting === 0) this.#end()
+    if (this.#state === CLOSED) this.#endSoon()
     const paused = this.#state === OPEN && this.#backlogged() && !this.#mustRead()
     if (paused === this.#paused) return
     this.#paused = paused
@@ -490,17 +501,19 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     else this.#transport.resume()
   }
 
+  /** Whether too much waits; once reading has paused, whether enough still does. */
   #backlogged(): boolean {
     const signals = this.#inside
     const { waiting, waitingBytes } = this.#reader ?? signals
     if (waiting === 0 || !(this.#reader || signals.listens('message'))) return false
-    const most = this.#maker.settings.maxReceivedMessageSize / SOFT_SHARE
+    const most = this.#maker.settings.maxWaitingBytes / SOFT_SHARE
+    if (this.#paused) return waiting > RESUMED_BELOW || waitingBytes > most / 2
     return waiting > SOFT_BOUND || waitingBytes > most
   }
 
   #mustRead(): boolean {
-    const waits = this.#inside.waits + (this.#reader?.waits ?? 0)
-    return waits > 0 || this.#pings?.asked === true
+    if (this.#inside.awaitsArrival || this.#pings?.asked === true) return true
+    return (this.#reader?.waits ?? 0) > 0
   }
 
   #sendPing(payload: Uint8Array, asked: Deferred<number> | undefined): void {
@@ -514,6 +527,14 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     const answered = this.#pings?.answer(payload)
     this.#flow()
     if (answered !== 'keepalive') this.#inside.emit('pong', this.#readable(payload))
+  }
+
+  /** Reads a little while reading is paused, to hear whether the peer is still there. */
+  #readChunk(): void {
+    const { waitingBytes } = this.#reader ?? this.#inside
+    const held = this.#transport.heldBytes ?? 0
+    if (waitingBytes + held <= this.#maker.settings.maxWaitingBytes) this.#transport.readChunk?.()
+    else this.#invalid({ code: 1008, description: this.#slow() })
   }
 
   #giveUp(): void {
@@ -571,19 +592,40 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     this.#reader?.ended(closing.reason)
     this.#state = CLOSED
     this.#pings?.reject(this.#closedError())
-    // Who closes without listening has no more use for what waits.
-    if (signals.waiting === 0 || (closing.here && !signals.listens('message'))) this.#end()
-    else {
-      log('%s has closed: messages wait for a listener of `message`', this.id)
-      closing.timer = setTimeout(() => this.#end(), this.#maker.settings.closeTimeout)
-    }
+    this.#endSoon()
+    if (!this.#hasEnded) log('%s has closed: messages wait for a listener of `message`', this.id)
     closing.ended?.resolve(closing.reason)
   }
 
+  /** Emits `close` once every message is taken, or once no listener takes any more of them. */
+  #endSoon(): void {
+    const { waiting } = this.#inside
+    const closing = this.#close(named(1006))
+    if (waiting === 0 || this.#isUnread(closing)) {
+      this.#end()
+    } else if (waiting !== closing.waiting) {
+      clearTimeout(closing.timer)
+      closing.waiting = waiting
+      closing.timer = setTimeout(() => this.#end(), this.#maker.settings.closeTimeout)
+    }
+  }
+
+  /** Whether the program has shown that it doesn't read the messages that wait. */
+  #isUnread({ here }: Closing): boolean {
+    const signals = this.#inside
+    if (signals.listens('message') || signals.awaitsArrival) return false
+    return here || (signals.awaitsEnd && !signals.everHeard)
+  }
+
+  get #hasEnded(): boolean {
+    return this.#state === ENDED
+  }
+
   #end(): void {
-    if (this.#state === ENDED) return
+    if (this.#hasEnded) return
     this.#state = ENDED
     clearTimeout(this.#closing?.timer)
+    for (let left = this.#inside.dropHeld(); left > 0; left--) this.#drop('unread')
     this.#inside.end(this.#closing?.reason)
   }
 

@@ -6,6 +6,8 @@ export type DropReason =
   | 'rateLimit'
   /** It came while its connection closed already for what had come before. */
   | 'closing'
+  /** It waited for a listener of `message` until after its connection had closed. */
+  | 'unread'
   /** It came from the backplane, and makes no sense. */
   | 'backplane'
   /** Its channel was left, or it can't be answered, or said in the dialect of a member. */
@@ -24,6 +26,6 @@ export interface Counts {
 export function newCounts(): Counts {
   return {
     ...{ received: 0, sent: 0, bytesReceived: 0, bytesSent: 0 },
-    drops: { slowConsumer: 0, rateLimit: 0, closing: 0, backplane: 0, channels: 0 },
+    drops: { slowConsumer: 0, rateLimit: 0, closing: 0, unread: 0, backplane: 0, channels: 0 },
   }
 }

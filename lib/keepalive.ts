@@ -6,9 +6,9 @@ export interface Watched {
   pinged: boolean
   /** Bytes received so far: any growth is a sign of life. */
   readonly bytesReceived: number
-  /** Whether we are the ones who don't read. */
+  /** Whether reading is paused here: then no byte comes by itself. */
   readonly paused: boolean
-  /** Asks for a sign of life. */
+  /** Pings it, and reads a little where reading is paused. */
   probe(): void
   /** Gives it up. */
   giveUp(): void
@@ -47,15 +47,12 @@ export class Keepalive {
   #beat(): void {
     for (const watched of this.#watched) {
       const { bytesReceived } = watched
-      if (bytesReceived !== watched.heard || watched.paused) {
-        watched.heard = bytesReceived
-        watched.pinged = false
-      } else if (watched.pinged) {
-        watched.giveUp()
-      } else {
-        watched.pinged = true
-        watched.probe()
-      }
+      const isAlive = bytesReceived !== watched.heard
+      const wasPinged = watched.pinged
+      watched.heard = bytesReceived
+      watched.pinged = !isAlive || watched.paused
+      if (wasPinged && !isAlive) watched.giveUp()
+      else if (watched.pinged) watched.probe()
     }
   }
 }

@@ -12,6 +12,17 @@ export interface ListenOptions {
   signal?: AbortSignal | undefined
 }
 
+/** How to wait for one value. */
+export interface OnceOptions<Value, Wanted extends Value = Value> {
+  /**
+   * Picks the value. Each one is looked at as it comes, and messages that no listener has taken are
+   * looked through first. A picked message is not kept for later listeners. Default: takes any.
+   */
+  where?: ((value: Value) => value is Wanted) | ((value: Value) => boolean) | undefined
+  /** Stops waiting when it is aborted. Default: none. */
+  signal?: AbortSignal | undefined
+}
+
 /** Stops listening; calling it twice is harmless, and `using` calls it at the end of a block. */
 export interface Unlisten extends Disposable {
   (): void
@@ -64,22 +75,33 @@ export function listen<Events extends object, Name extends keyof Events>(
 }
 
 /**
- * Waits for the next value of an event. Two in a row lose nothing.
+ * Waits for the next value of an event, or with `where` for the first one that it picks.
  *
- * It rejects with a `ClosedError` when the target ends first, and with the signal's reason when that
- * is aborted.
+ * Two in a row lose nothing: one that is called in the turn in which another one resolved goes on
+ * behind that value. While it waits for a message, reading goes on, whatever slow listeners keep
+ * waiting.
+ *
+ * It rejects with a `ClosedError` when the target ends first, with the signal's reason when that is
+ * aborted, and with what `where` throws.
  *
  * @throws TypeError for an event that the target doesn't have, with the nearest name.
  */
-export function once<Events extends object, Name extends keyof Events>(
+export function once<
+  Events extends object,
+  Name extends keyof Events,
+  Wanted extends Events[Name] = Events[Name],
+>(
   target: Target<Events>,
   event: Name,
-  options: Pick<ListenOptions, 'signal'> = {},
-): Promise<Events[Name]> {
-  checkOptions(options, ['signal'])
-  const { signal } = options
+  options: OnceOptions<Events[Name], Wanted> = {},
+): Promise<Wanted> {
+  checkOptions(options, ['where', 'signal'])
+  const { where, signal } = options
+  if (where !== undefined && typeof where !== 'function') {
+    throw unexpected('`where`', 'a function', where)
+  }
   const signals = signalsOf(target, event)
-  const { promise, resolve, reject } = deferred<Events[Name]>()
+  const { promise, resolve, reject } = deferred<Wanted>()
   handled(promise)
   if (signal?.aborted) {
     reject(signal.reason)
@@ -96,15 +118,33 @@ export function once<Events extends object, Name extends keyof Events>(
   }
   const aborted = (): void => finish(() => reject(signal?.reason))
   const taker: Taker<Events[Name]> = {
+    single: true,
+    where: where && ((value) => pending && picks(where, value, (cause) => finish(() => reject(cause)))),
     position: 0,
     busy: false,
-    take: (value) => finish(() => resolve(value)),
+    take: (value) => finish(() => resolve(value as Wanted)), // which `where` has vouched for
     ended: () => finish(() => reject(signals.closedError())),
   }
-  signals.attach(event, taker)
   signals.wait(event, 1)
-  signal?.addEventListener('abort', aborted, { once: true })
+  signals.attach(event, taker)
+  if (pending) signal?.addEventListener('abort', aborted, { once: true })
   return promise
+}
+
+/** Asks a program's predicate about a value; one that fails has picked nothing. */
+function picks<Value>(
+  where: (value: Value) => boolean,
+  value: Value,
+  failed: (cause: unknown) => void,
+): boolean {
+  try {
+    const verdict: unknown = where(value)
+    if (isPromise(verdict)) throw unexpected('what `where` returns', 'true or false', verdict)
+    return Boolean(verdict)
+  } catch (cause) {
+    failed(cause)
+    return false
+  }
 }
 
 function signalsOf<Events extends object>(
@@ -123,7 +163,7 @@ function signalsOf<Events extends object>(
   return signals
 }
 
-function checkOptions(options: ListenOptions, known: readonly string[]): void {
+function checkOptions(options: { signal?: AbortSignal | undefined }, known: readonly string[]): void {
   checkNames(options, known)
   const { signal } = options
   if (signal === undefined || typeof signal?.addEventListener === 'function') return
@@ -158,12 +198,12 @@ function makeDisposable(stop: () => void): asserts stop is Unlisten {
 /** Calls back for each value of an event. */
 class Listener<Events extends object, Value> implements Taker<Value> {
   readonly stays = true
+  readonly single: boolean
   position = 0
   busy = false
   readonly #signals: Signals<Events>
   readonly #event: keyof Events
   readonly #callback: Callback<Value>
-  readonly #once: boolean
   readonly #signal: AbortSignal | undefined
   #stopped = false
 
@@ -171,12 +211,12 @@ class Listener<Events extends object, Value> implements Taker<Value> {
     signals: Signals<Events>,
     event: keyof Events,
     callback: Callback<Value>,
-    { once: single = false, signal }: ListenOptions,
+    { once: isSingle = false, signal }: ListenOptions,
   ) {
     this.#signals = signals
     this.#event = event
     this.#callback = callback
-    this.#once = single
+    this.single = isSingle
     this.#signal = signal
     this.#stopped = signal?.aborted === true
     if (this.#stopped) return
@@ -186,7 +226,7 @@ class Listener<Events extends object, Value> implements Taker<Value> {
 
   take(value: Value): PromiseLike<unknown> | undefined {
     if (this.#stopped) return undefined
-    if (this.#once) this.stop()
+    if (this.single) this.stop()
     try {
       const callback = this.#callback // not a method of this object
       const result = callback(value)

@@ -25,6 +25,8 @@ export interface Plan<Events> {
   readonly revives?: boolean
   /** The event whose values wait for their listeners, and are given one at a time. */
   readonly held?: keyof Events
+  /** The other events that come from the peer: reading goes on while a `once` waits for one. */
+  readonly arrivals?: readonly (keyof Events)[]
 }
 
 /** Hears of errors. */
@@ -40,15 +42,14 @@ const makeEmitter = mitt as unknown as () => Emitter<Handlers>
 
 /** The private half of a target: who listens, what waits for them, and whether it has ended. */
 export class Signals<Events extends object> implements Hearer {
-  /** How many `once` are pending, other than for the end. */
-  waits = 0
-
   readonly #plan: Plan<Events>
   #emitter: Emitter<Handlers> | undefined
   #inbox: Inbox<Events[keyof Events]> | undefined
   /** Who listens to what isn't held, with what mitt calls. */
   #takers: Map<Taker<never>, (value: unknown) => void> | undefined
   #end: { readonly value: unknown } | undefined
+  #arrivalsAwaited = 0
+  #endsAwaited = 0
 
   constructor(plan: Plan<Events>) {
     this.#plan = plan
@@ -73,6 +74,21 @@ export class Signals<Events extends object> implements Hearer {
   /** What a wait rejects with once the target has ended. */
   closedError(): ClosedError {
     return new ClosedError(`the ${this.#plan.kind} has closed`)
+  }
+
+  /** Whether a `once` is pending that needs reading to go on. */
+  get awaitsArrival(): boolean {
+    return this.#arrivalsAwaited > 0 || this.#inbox?.awaited === true
+  }
+
+  /** Whether a `once` of the end is pending. */
+  get awaitsEnd(): boolean {
+    return this.#endsAwaited > 0
+  }
+
+  /** Whether the held event has, or ever had, a listener. */
+  get everHeard(): boolean {
+    return this.#inbox?.everHeard === true
   }
 
   /** How many held values wait. */
@@ -148,7 +164,10 @@ export class Signals<Events extends object> implements Hearer {
       queueMicrotask(() => this.#tellEnded(event, taker, end?.value))
       return
     }
-    const take = (value: unknown): void => void taker.take(value as Value)
+    const { where } = taker
+    const take = (value: unknown): void => {
+      if (!where || where(value as Value)) void taker.take(value as Value)
+    }
     this.#emitter ??= makeEmitter()
     this.#emitter.on(String(event), take)
     takers.set(taker, take)
@@ -173,11 +192,17 @@ export class Signals<Events extends object> implements Hearer {
     if (event === this.#plan.held) this.#held<Value>().resume(taker)
   }
 
-  /** Counts a `once` in, or out; one for the end itself doesn't need to be read for. */
+  /** Counts a `once` in, or out. */
   wait(event: PropertyKey, step: 1 | -1): void {
-    if (event === this.#plan.end) return
-    this.waits += step
+    if (event === this.#plan.end) this.#endsAwaited += step
+    else if (this.#plan.arrivals?.includes(event as keyof Events)) this.#arrivalsAwaited += step
+    else return
     this.changed()
+  }
+
+  /** Drops the held values that wait, and returns how many those were. */
+  dropHeld(): number {
+    return this.#inbox?.drain().length ?? 0
   }
 
   /** Makes what a listener of yours threw an error, and sees that somebody hears of it. */

@@ -190,25 +190,62 @@ test('a taker added inside a taker gets the next value that waits already', asyn
   assert.deepEqual(inner?.taken, ['two'])
 })
 
-test('a taker that hands over to another loses nothing, however far the others are', async () => {
+test('a new taker begins with the first value that no other one has taken', async () => {
   const { inbox } = make()
-  let heir: ReturnType<typeof note> | undefined
-  const first = deferred<undefined>()
-  const late = note(inbox, (value, taker) => {
-    if (value === 'one') return first.promise
-    inbox.remove(taker)
-    heir = note(inbox)
-  })
+  const late = slow(inbox)
   const quick = note(inbox)
+  put(inbox, 'one', 'two')
+  const next = note(inbox)
+  put(inbox, 'three')
+  await turn()
+  assert.deepEqual(late.taken, ['one'])
+  assert.deepEqual(quick.taken, ['one', 'two', 'three'])
+  assert.deepEqual(next.taken, ['three'])
+})
+
+/** Adds a taker of one value, and when it has that another one, until `count` are through. */
+function chain(inbox: Inbox<string>, count: number): string[] {
+  const taken: string[] = []
+  const add = (): void => {
+    const taker: Taker<string> = {
+      single: true,
+      position: 0,
+      busy: false,
+      take: (value) => {
+        inbox.remove(taker)
+        if (taken.push(value) < count) void Promise.resolve().then(add)
+        return undefined
+      },
+      ended: () => taken.push(ENDED),
+    }
+    inbox.add(taker)
+  }
+  add()
+  return taken
+}
+
+test('takers of one value each, one after the other, lose nothing beside a quick one', async () => {
+  const { inbox } = make()
+  const quick = note(inbox)
+  const [taken, other] = [chain(inbox, 4), chain(inbox, 4)]
+  put(inbox, 'one', 'two', 'three', 'four', 'five')
+  for (let count = 0; count < 4; count++) await turn()
+  assert.deepEqual(quick.taken, ['one', 'two', 'three', 'four', 'five'])
+  assert.deepEqual([taken, other], Array(2).fill(['one', 'two', 'three', 'four']))
+  await turn()
+  assert.deepEqual([inbox.waiting, inbox.bytes], [0, 0])
+})
+
+test('takers of one value each, one after the other, repeat nothing beside a slow one', async () => {
+  const { inbox } = make()
+  const late = slow(inbox)
   put(inbox, 'one', 'two', 'three')
-  first.resolve(undefined)
-  await turn()
-  put(inbox, 'four')
-  await turn()
-  assert.deepEqual(quick.taken, ['one', 'two', 'three', 'four'])
-  assert.deepEqual(late.taken, ['one', 'two'])
-  assert.deepEqual(heir?.taken, ['three', 'four'])
-  assert.equal(inbox.waiting, 0)
+  const taken = chain(inbox, 3)
+  for (let count = 0; count < 4; count++) await turn()
+  assert.deepEqual(taken, ['two', 'three'])
+  await late.goOn()
+  await late.goOn()
+  assert.deepEqual(late.taken, ['one', 'two', 'three'])
 })
 
 test('a taker may remove itself, and the others go on', () => {

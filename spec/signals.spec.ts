@@ -16,6 +16,7 @@ const PLAN: Plan<ShopEvents> = {
   kind: 'shop',
   events: ['order', 'bell', 'error', 'shut'],
   held: 'order',
+  arrivals: ['bell'],
   end: 'shut',
 }
 
@@ -129,20 +130,23 @@ test('a target hears when somebody begins to listen, and ceases', () => {
   }
 })
 
-test('a once is counted while it waits, save for the end', async () => {
+test('reading goes on while a once waits for what the peer sends', async () => {
   const shop = new Shop()
   const stopper = new AbortController()
   const shut = once(shop, 'shut')
+  assert.deepEqual([shop.awaitsArrival, shop.awaitsEnd], [false, true])
   const bell = once(shop, 'bell')
+  assert.equal(shop.awaitsArrival, true)
+  shop.emit('bell', 'ding')
+  assert.equal(shop.awaitsArrival, false)
   const order = once(shop, 'order')
   const given = once(shop, 'order', { signal: stopper.signal })
-  assert.equal(shop.waits, 3)
+  assert.equal(shop.awaitsArrival, true)
   stopper.abort(new Error('why'))
-  assert.equal(shop.waits, 2)
-  shop.emit('bell', 'ding')
-  assert.equal(shop.waits, 1)
+  assert.equal(shop.awaitsArrival, true)
   shop.end('night')
-  assert.equal(shop.waits, 0)
+  await Promise.resolve()
+  assert.deepEqual([shop.awaitsArrival, shop.awaitsEnd], [false, false])
   assert.equal(await bell, 'ding')
   assert.equal(await shut, 'night')
   await assert.rejects(order, ClosedError)

@@ -1,4 +1,5 @@
 import { clientRules, type ClientOptions, type ClientSettings } from './client.ts'
+import { withWaitingBytes } from './connection.ts'
 import { settle, type Rule } from './rules.ts'
 
 /** The rule of what a browser decides alone: its default may be said, nothing else. */
@@ -23,5 +24,5 @@ const browserRules = {
 
 /** Settles a client's options in a browser, which has no pings to keep a connection alive with. */
 export function resolveClient(given?: ClientOptions): ClientSettings {
-  return { ...settle(browserRules, given), keepaliveTimeout: false }
+  return { ...withWaitingBytes(settle(browserRules, given)), keepaliveTimeout: false }
 }

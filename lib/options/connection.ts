@@ -6,6 +6,13 @@ export interface ConnectionOptions {
   /** Bytes; a longer message closes with 1009. Default: 1 MiB on a server, 8 MiB on a client. */
   maxReceivedMessageSize?: number | undefined
   /**
+   * Bytes of received messages that may wait for their listeners, each counted with 256 bytes more
+   * than its payload; more close with 1008. One message always fits.
+   *
+   * Default: 1 MiB, or `maxReceivedMessageSize` where that is more.
+   */
+  maxWaitingBytes?: number | undefined
+  /**
    * Bytes; a longer frame closes with 1008. Default: false.
    *
    * Browsers send a message as one frame: a limit below the message's refuses honest messages.
@@ -38,6 +45,7 @@ export const MIB = 1024 * KIB
 /** The rules of what every connection has, wherever it is. */
 export const connectionRules = {
   maxReceivedMessageSize: bytes(MIB),
+  maxWaitingBytes: bytes(0), // the default is settled with `maxReceivedMessageSize`
   closeTimeout: milliseconds(5_000, 0),
   keepaliveTimeout: orFalse(milliseconds(20_000, 1), 20_000),
   binary: flag(),
@@ -48,6 +56,13 @@ export const connectionRules = {
     accepts: (value) => value === 'close' || value === 'drop',
   } as Rule<'close' | 'drop'>,
   highWaterMark: bytes(64 * KIB),
+}
+
+/** Fills in the default that depends on another option. */
+export function withWaitingBytes<Settings extends ConnectionSettings>(settings: Settings): Settings {
+  const { maxWaitingBytes, maxReceivedMessageSize } = settings
+  if (maxWaitingBytes > 0) return settings
+  return { ...settings, maxWaitingBytes: Math.max(MIB, maxReceivedMessageSize) }
 }
 
 /** Every option of a connection, settled. */

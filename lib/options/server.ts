@@ -5,7 +5,7 @@ import { isOriginPattern } from '../origin.ts'
 import { isPathPattern } from '../path.ts'
 import type { RequestDetails } from '../request.ts'
 import { areProtocols } from './asked.ts'
-import { connectionRules, type ConnectionOptions } from './connection.ts'
+import { connectionRules, withWaitingBytes, type ConnectionOptions } from './connection.ts'
 import {
   checkNames,
   count,
@@ -123,5 +123,5 @@ export type ServerSettings = Settled<typeof serverRules>
 
 /** Settles a server's options. */
 export function resolveServer<Context extends {}>(given?: ServerOptions<Context>): ServerSettings {
-  return settle(serverRules, given)
+  return withWaitingBytes(settle(serverRules, given))
 }

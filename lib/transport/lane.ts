@@ -26,6 +26,7 @@ const log = debug('simplewebsockets:transport')
 const OPENING_KEY = /^[+/0-9a-z]{22}==$/i
 const KEY_SUFFIX = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11' // RFC 6455 §1.3
 const LOST = 1006
+const NOTHING = Buffer.alloc(0)
 const MASKED: Stream = { masked: true, compressed: false }
 const UNMASKED: Stream = { masked: false, compressed: false }
 
@@ -59,6 +60,9 @@ export class LaneTransport implements Transport, Reading {
   #lazyOutbox: Outbox | undefined
   #pongs: Pongs | undefined
   #sentClose = false
+  #paused = false
+  #reading = false
+  #peerEnded = false
   #deaf = false // a close frame came, or a bad one: nothing more is read
   #ends = false // TCP ends behind our close frame
   #reason: CloseReason | undefined // what the peer's close frame said
@@ -79,6 +83,10 @@ export class LaneTransport implements Transport, Reading {
 
   get bytesSent(): number {
     return this.#tcp.bytesWritten ?? 0
+  }
+
+  get heldBytes(): number {
+    return this.#reader.heldBytes
   }
 
   /** @see Reading */
@@ -123,12 +131,23 @@ export class LaneTransport implements Transport, Reading {
     this.#tcp.destroy()
   }
 
+  /** @see Reading */
+  get paused(): boolean {
+    return this.#paused
+  }
+
   pause(): void {
-    this.#tcp.pause()
+    this.#paused = true
+    if (!this.#reading) this.#tcp.pause()
   }
 
   resume(): void {
-    this.#tcp.resume()
+    this.#paused = false
+    process.nextTick(() => this.#readOn())
+  }
+
+  readChunk(): void {
+    if (this.#paused) this.#tcp.resume() // until the next chunk
   }
 
   message(data: Data, size: number): void {
@@ -148,17 +167,33 @@ export class LaneTransport implements Transport, Reading {
 
   /** @see tcpData */
   read(chunk: Buffer): void {
-    if (!this.#deaf) this.#reader.read(chunk)
+    if (this.#deaf) return
+    this.#reading = true
+    this.#reader.read(chunk)
+    this.#reading = false
+    if (this.#paused && !this.#deaf) this.#tcp.pause()
   }
 
   /** @see tcpEnd */
   ended(): void {
-    this.#finish()
+    this.#peerEnded = true
+    if (!this.#paused) this.#finish()
+  }
+
+  /** Reads what is left of the chunk in which reading paused, and then goes on. */
+  #readOn(): void {
+    if (this.#paused || this.#deaf) return
+    this.read(NOTHING)
+    if (this.#paused) return
+    this.#tcp.resume()
+    if (this.#peerEnded) this.#finish()
   }
 
   /** @see tcpClose */
   closed(): void {
     const tcp = this.#tcp
+    this.#paused = false
+    this.read(NOTHING)
     // What came while nobody read it.
     if (!tcp.readableEnded && tcp.readableLength > 0) {
       this.read(tcp.read(tcp.readableLength) as Buffer)

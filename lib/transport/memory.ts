@@ -96,6 +96,10 @@ export class MemoryTransport implements Transport {
     this.#schedule()
   }
 
+  readChunk(): void {
+    this.#deliver(1)
+  }
+
   #put(parcel: Parcel): void {
     if (this.#sentClose || !this.#peer) return
     this.bufferedAmount += parcel.size
@@ -113,8 +117,9 @@ export class MemoryTransport implements Transport {
     })
   }
 
-  #deliver(): void {
-    while (!this.#paused && this.#peer && this.#receiver) {
+  #deliver(least = 0): void {
+    for (let count = 0; this.#peer && this.#receiver; count++) {
+      if (this.#paused && count >= least) return
       const parcel = this.#waiting.shift()
       if (!parcel) return
       const sender = this.#peer

@@ -15,6 +15,8 @@ export interface Reading {
   readonly stream: Stream
   /** Bytes of a message in one frame at most. */
   readonly most: number
+  /** Whether no more messages are to be read for now: the rest of the chunk is kept. */
+  readonly paused?: boolean
   /** A whole message came. */
   message(data: Data, size: number): void
   /**
@@ -43,6 +45,11 @@ export class Reader {
     this.#reading = reading
   }
 
+  /** Bytes that came and are kept for later. */
+  get heldBytes(): number {
+    return this.#tail?.length ?? 0
+  }
+
   /** Reads the next bytes that came. */
   read(chunk: Buffer): void {
     if (this.#over) {
@@ -53,8 +60,9 @@ export class Reader {
     this.#tail = undefined
     let at = Math.min(this.#left, bytes.length)
     if (at > 0) this.#part(bytes.subarray(0, at))
-    while (at < bytes.length && !this.#over) at = this.#frame(bytes, at)
+    while (at < bytes.length && !this.#over && !this.#reading.paused) at = this.#frame(bytes, at)
     this.#page = ''
+    if (at < bytes.length && !this.#over) this.#keep(bytes, at)
   }
 
   /** Reads one frame, and tells where the next one begins. */

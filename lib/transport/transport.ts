@@ -35,6 +35,8 @@ export interface Transport {
   readonly bytesReceived: number
   /** Bytes sent so far, where anybody counts them. */
   readonly bytesSent?: number
+  /** Bytes received and kept back while it is paused. */
+  readonly heldBytes?: number
   /** Begins to deliver, in a later turn of the event loop. */
   start(receiver: Receiver): void
   /** Sends a message; bytes may change afterwards. */
@@ -51,6 +53,8 @@ export interface Transport {
   pause(): void
   /** Delivers again. */
   resume(): void
+  /** Reads one chunk more while it is paused, to find out whether the peer still sends. */
+  readChunk?(): void
   /** Finds out whether the peer is still there, where a ping can't. */
   probe?(): void
 }

@@ -90,6 +90,7 @@ export class WsTransport implements Transport {
   #notifying = false
   #heard = 0 // bytes of messages, pings and pongs, for a runtime that doesn't count those of TCP
   #sentClose = false
+  #paused = false
   #deaf = false // a close frame came, or a bad one: nothing more is read
   #ends = false // TCP ends behind our close frame
 
@@ -179,10 +180,20 @@ export class WsTransport implements Transport {
   }
 
   pause(): void {
+    this.#paused = true
     this.#socket.pause()
   }
 
   resume(): void {
+    this.#paused = false
+    this.#socket.resume()
+  }
+
+  readChunk(): void {
+    if (!this.#paused) return
+    this.#tcp.once('data', () => {
+      if (this.#paused) this.#socket.pause()
+    })
     this.#socket.resume()
   }
 
