@@ -119,7 +119,8 @@ export function once<
   const aborted = (): void => finish(() => reject(signal?.reason))
   const taker: Taker<Events[Name]> = {
     single: true,
-    where: where && ((value) => pending && picks(where, value, (cause) => finish(() => reject(cause)))),
+    where:
+      where && ((value) => pending && picks(where, value, (cause) => finish(() => reject(cause)))),
     position: 0,
     busy: false,
     take: (value) => finish(() => resolve(value as Wanted)), // which `where` has vouched for
@@ -163,7 +164,10 @@ function signalsOf<Events extends object>(
   return signals
 }
 
-function checkOptions(options: { signal?: AbortSignal | undefined }, known: readonly string[]): void {
+function checkOptions(
+  options: { signal?: AbortSignal | undefined },
+  known: readonly string[],
+): void {
   checkNames(options, known)
   const { signal } = options
   if (signal === undefined || typeof signal?.addEventListener === 'function') return

@@ -16,6 +16,7 @@ const rows: readonly (readonly string[])[] = [
     'counts',
     'path',
     'promises',
+    'turn',
     'origin',
     'backplane',
     'parts',

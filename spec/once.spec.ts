@@ -19,7 +19,10 @@ type Ends = readonly [here: WebsocketConnection, there: WebsocketConnection]
 
 /** The ways to a connection, each with what ends it. */
 const ways: Readonly<Record<string, () => Promise<Ends & AsyncDisposable>>> = {
-  pair: async () => Object.assign([...pair()] as const, { [Symbol.asyncDispose]: async () => {} }),
+  pair: () =>
+    Promise.resolve(
+      Object.assign([...pair()] as const, { [Symbol.asyncDispose]: () => Promise.resolve() }),
+    ),
   network: async () => {
     const server = new WebsocketServer()
     const accepted = once(server, 'client')
@@ -34,7 +37,7 @@ const ways: Readonly<Record<string, () => Promise<Ends & AsyncDisposable>>> = {
 const slowListeners: Readonly<Record<string, (here: WebsocketConnection) => unknown>> = {
   callback: (here) => listen(here, 'message', () => new Promise(() => {})),
   loop: async (here) => {
-    for await (const _ of listen(here, 'message')) await new Promise(() => {})
+    for await (const message of listen(here, 'message')) await new Promise(() => message)
   },
 }
 

@@ -59,7 +59,9 @@ export const connectionRules = {
 }
 
 /** Fills in the default that depends on another option. */
-export function withWaitingBytes<Settings extends ConnectionSettings>(settings: Settings): Settings {
+export function withWaitingBytes<Settings extends ConnectionSettings>(
+  settings: Settings,
+): Settings {
   const { maxWaitingBytes, maxReceivedMessageSize } = settings
   if (maxWaitingBytes > 0) return settings
   return { ...settings, maxWaitingBytes: Math.max(MIB, maxReceivedMessageSize) }

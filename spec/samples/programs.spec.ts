@@ -81,6 +81,31 @@ suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
     assert.deepEqual(await bot.ended, { code: 0, errors: '' })
   })
 
+  test('the request sample gets each question its own reply', async (t) => {
+    const program = run(t, 'request')
+    assert.equal(await program.line(), "[ 'RED', 'GREEN' ]")
+    assert.deepEqual(await program.ended, { code: 0, errors: '' })
+  })
+
+  test('the trading bot awaits the reply to its order while prices go on', async (t) => {
+    const server = new WebsocketServer({ path: '/market' })
+    const { port } = await server.serve(0)
+    t.after(() => server.close())
+    const entered = once(server, 'client')
+    const bot = run(t, 'trading-bot', { PORT: String(port) })
+    const connection = await entered
+    assert.equal(await hears(connection), '{"subscribe":"prices"}')
+    const quote = (price: number): boolean =>
+      connection.send(JSON.stringify({ symbol: 'TEA', price }))
+    for (const price of [120, 99]) quote(price)
+    assert.equal(await hears(connection), '{"order":1,"buy":"TEA"}')
+    for (let count = 0; count < 50; count++) quote(110) // more than wait before reading pauses
+    connection.send('{"order":1,"state":"done"}')
+    assert.equal(await bot.line(), 'ordered TEA at 99: {"order":1,"state":"done"}')
+    bot.stop()
+    assert.deepEqual(await bot.ended, { code: 0, errors: '' })
+  })
+
   test('the challenge keeps those out who have not said the secret', async (t) => {
     const url = `ws://localhost:${await run(t, 'challenge', { SECRET: 'open' }).port()}`
     const [one, two, three] = [await enter(t, url), await enter(t, url), await enter(t, url)]
