@@ -1,6 +1,6 @@
 import { show } from './errors.ts'
 
-/** Why a connection ended: whoever closed first said so. */
+/** The reason that a connection ended for, as the side that closed first gave it. */
 export interface CloseReason {
   /** A code of RFC 6455 §7.4. */
   readonly code: number
@@ -40,20 +40,16 @@ export function maySend(code: number): boolean {
 }
 
 /**
- * Makes a reason on this side of a connection: an empty description gets the standard text of the
- * code, and a `[1008]` at its start replaces the code, as in SimpleWebsockets.
- *
- * Never made so from what a peer sent: it could forge its code.
+ * Returns a reason with its text cut to 123 bytes. An empty description gets the standard text of the
+ * code. A description is text, whatever it begins with: it never changes the code.
  */
 export function closeReason(code: number, description = ''): CloseReason {
-  const [marked, digits] = /^\[(\d{4})\]/.exec(description) ?? ['']
-  const actual = digits === undefined ? code : Number(digits)
-  const text = cutText(description.slice(marked.length), MOST_TEXT)
-  return { code: actual, description: text === '' ? (closeTexts.get(actual) ?? '') : text }
+  const text = cutText(description, MOST_TEXT)
+  return { code, description: text === '' ? (closeTexts.get(code) ?? '') : text }
 }
 
 /**
- * Makes a reason that may be put on the wire.
+ * Returns a reason that may be put on the wire.
  *
  * @throws TypeError when the description is no string, RangeError when the code may not be sent.
  */
@@ -61,11 +57,10 @@ export function sendableReason(code: number, description: string): CloseReason {
   if (typeof description !== 'string') {
     throw new TypeError(`expected a close description to be a string, got ${typeof description}`)
   }
-  const reason = closeReason(code, description)
-  if (maySend(reason.code)) return reason
+  if (maySend(code)) return closeReason(code, description)
   throw new RangeError(
     `expected a close code that may be sent (1000 to 1003, 1007 to 1014, 3000 to 4999), ` +
-      `got ${show(reason.code)}`,
+      `got ${show(code)}`,
   )
 }
 

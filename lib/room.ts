@@ -304,7 +304,6 @@ export class Rooms<Member extends RoomMember> {
   }
 }
 
-/** Closes with a settled code, whatever the text begins with: only the first mark counts. */
-function closeAll(members: Iterable<RoomMember>, code: number, text: string): void {
-  for (const member of [...members]) member.close(code, `[${code}]${text}`)
+function closeAll(members: Iterable<RoomMember>, code: number, description: string): void {
+  for (const member of [...members]) member.close(code, description)
 }

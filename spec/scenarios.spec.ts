@@ -133,9 +133,15 @@ test('scenario 2: reasons have standard texts, and some may never be sent', () =
   }
 })
 
-test('scenario 3: a reason made from a marked text has the code of the mark', () => {
-  const parsed = closeReason(0, '[1000]parsed description')
-  assert.deepEqual(parsed, { code: 1000, description: 'parsed description' })
+test('scenario 3: a description that begins with a code is text, here and at the peer', async () => {
+  const reason = { code: 1000, description: '[1008]parsed description' }
+  assert.deepEqual(closeReason(1000, '[1008]parsed description'), reason)
+  const { server, connect } = await serve()
+  const { here, there } = await connect()
+  const closed = once(there, 'close')
+  assert.deepEqual(await here.close(1000, '[1008]parsed description'), reason)
+  assert.deepEqual(await closed, reason)
+  await server.close()
 })
 
 for (const Wrapper of [
