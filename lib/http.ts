@@ -96,6 +96,9 @@ export function listening(http: AnyHttpServer, port: number, host: string): Prom
     if (!Number.isInteger(port) || port < 0 || port > 65_535) {
       throw unexpected('`port`', 'a whole number from 0 to 65535', port)
     }
+    if (typeof host !== 'string') {
+      throw unexpected('`host`', 'a host name or an address', host) // Node would listen everywhere
+    }
     http.once('error', reject)
     http.listen(port, host, () => {
       http.off('error', reject)

@@ -5,10 +5,9 @@ import debug from 'debug'
 import { authorized, AuthorizeError, judge, received, type Knock } from './admission.ts'
 import { Allowance } from './allowance.ts'
 import type { CloseReason } from './close.ts'
-import { CARRIED, READ, WebsocketConnection, type Maker } from './connection.ts'
+import { CARRIED, CUT, READ, WebsocketConnection, type Maker } from './connection.ts'
 import { newCounts, type DropReason } from './counts.ts'
 import { diagnostics, dropped } from './diagnostics.ts'
-import { Draining } from './draining.ts'
 import {
   ConnectError,
   PeerConnectError,
@@ -21,12 +20,13 @@ import { BUILD, type Floor, type Ground, type Guest } from './floor.ts'
 import { boundTo, hangUp, listening, makeHttp, stop, type AnyHttpServer } from './http.ts'
 import { Keepalive } from './keepalive.ts'
 import { Message, toBytes, type Data } from './message.ts'
-import { resolveClose, type CloseOptions, type CloseSettings } from './options/close.ts'
+import { resolveClose, type CloseOptions } from './options/close.ts'
 import { resolveServer, type ServerOptions, type ServerSettings } from './options/server.ts'
 import { below, type Place } from './path.ts'
-import { deferred, handled } from './promises.ts'
+import { deferred, handled, type Deferred } from './promises.ts'
 import type { RequestDetails } from './request.ts'
 import { nameOf, Rooms, type Room } from './room.ts'
+import { RollingClose } from './rolling-close.ts'
 import { SIGNALS, Signals, type Plan, type Target } from './signals.ts'
 import type { Upgrader } from './transport/upgrader.ts'
 import { claimUpgrades, type Door } from './upgrades.ts'
@@ -110,6 +110,14 @@ class ServerSignals<Context extends {}> extends Signals<ServerEvents<Context>> {
   }
 }
 
+/** A close that is under way. */
+interface Closing {
+  readonly reason: CloseReason
+  /** Closes the clients over a time; undefined: all at once. */
+  readonly rolling: RollingClose | undefined
+  readonly over: Deferred<void>
+}
+
 /** Is where clients connect: each yields a `client` event with its connection. */
 export class WebsocketServer<Context extends {} = {}> implements Target<ServerEvents<Context>> {
   /** Everybody who is connected to this node. */
@@ -128,10 +136,12 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   readonly #endings: string[] = ['']
   readonly #protocols: string[]
   #floor: Floor<Context> | undefined
+  /** Whether the last call of `serve` and `close` was a `serve` that has not failed. */
+  #serves = false
   #http: AnyHttpServer | undefined
-  #serving: Promise<unknown> | undefined
-  #closing: Promise<void> | undefined
-  #draining: Draining | undefined
+  /** Settles, always well, when the last `serve` listens or has failed. */
+  #serving: Promise<void> | undefined
+  #closing: Closing | undefined
   #address: Address = { port: 0, host: '', address: '' }
   #open = false
 
@@ -188,7 +198,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
 
   /**
    * Listens on a port, 8080 on localhost unless you say otherwise; 0 picks a free one. With `tls` it
-   * speaks wss. Resolves when it listens.
+   * speaks wss. Resolves when it listens; while the server closes, it listens after that.
    *
    * It rejects with a `ConnectError` when it can't. Don't leave that unseen: await it, or listen to
    * `connectError`.
@@ -200,30 +210,16 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       if (this.#signals.emit('connectError', error)) handled(promise)
       reject(error)
     }
-    if (this.#http || this.#closing) {
-      failed(new ConnectError(`the server ${this.#closing ? 'is closing' : 'serves already'}`))
+    if (this.#serves) {
+      failed(new ConnectError('the server serves already'))
       return promise
     }
-    this.#signals.revive() // who waits from here on waits for this life
-    const http = makeHttp(this.#settings, {
-      refused: (error) => this.#turnedAway(error),
-      failed: (cause) => this.#report(new WebsocketError(cause)),
+    this.#serves = true
+    if (!this.#closing) this.#signals.revive() // a wait that begins from here on is of this life
+    this.#serving = this.#listen(port, host, this.#closing).then(resolve, (cause: unknown) => {
+      this.#serves = false
+      failed(cause)
     })
-    this.#http = http
-    this.#serving = listening(http, port, host).then(
-      (address) => {
-        this.#serving = undefined
-        this.#address = { ...address, host }
-        this.#enterBy(http, [undefined]) // any other path is refused, and told of, here
-        resolve(this.#address)
-        log('listens on %s port %d', this.#address.address, this.#address.port)
-        this.#signals.emit('listening', this.#address)
-      },
-      (cause: unknown) => {
-        this.#serving = this.#http = undefined
-        failed(cause)
-      },
-    )
     return promise
   }
 
@@ -264,14 +260,27 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
    *
    * With `within` it does so over that time, for a restart under load: in batches, with 1012, and
    * `retry=MS` in its text, which tells a client with `reconnect` when to come back; who comes
-   * meanwhile gets 503 with Retry-After.
+   * meanwhile gets 503 with Retry-After. A second `close` without `within` ends that: it closes all
+   * that are left at once.
    *
    * @throws TypeError for an option that is unknown or can't be, RangeError for a code that may not be
    * sent, RFC 6455 §7.4; nothing is changed then.
    */
   close(options: CloseOptions = {}): Promise<void> {
     const settings = resolveClose(options) // throws now or never
-    return (this.#closing ??= this.#close(settings))
+    const running = this.#closing
+    if (settings.within === 0) running?.rolling?.stop(settings.reason)
+    if (running && !this.#serves) return running.over.promise
+    // What it closes may be a life that only begins when the close before it has ended.
+    this.#serves = false
+    const closing: Closing = {
+      reason: settings.reason,
+      rolling: settings.within > 0 ? new RollingClose(settings) : undefined,
+      over: deferred(),
+    }
+    this.#closing = closing
+    void this.#close(closing)
+    return closing.over.promise
   }
 
   /** Is what it has counted. */
@@ -460,7 +469,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   }
 
   #isClosing(): PeerConnectError {
-    const retryAfter = this.#draining?.retryAfter
+    const retryAfter = this.#closing?.rolling?.retryAfter
     return new PeerConnectError('the server is closing', {
       ...{ status: 503, reason: 'closing' },
       retryAfter,
@@ -472,36 +481,83 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     for (const turnAway of this.#visitors) turnAway(this.#isClosing())
   }
 
-  async #close(settings: CloseSettings): Promise<void> {
+  async #listen(port: number, host: string, before: Closing | undefined): Promise<Address> {
+    if (before) {
+      await before.over.promise
+      this.#signals.revive()
+    }
+    const http = makeHttp(this.#settings, {
+      refused: (error) => this.#turnedAway(error),
+      failed: (cause) => this.#report(new WebsocketError(cause)),
+    })
+    const address = { ...(await listening(http, port, host)), host }
+    this.#http = http
+    this.#address = address
+    this.#enterBy(http, [undefined]) // any other path is refused, and told of, here
+    log('listens on %s port %d', address.address, address.port)
+    this.#signals.emit('listening', address)
+    return address
+  }
+
+  async #close(closing: Closing): Promise<void> {
     await this.#serving
-    if (!this.#open) {
-      this.#closing = undefined
-      return
-    }
+    const wasOpen = this.#open
     this.#open = false
-    const { code, description } = settings.reason
-    if (settings.within > 0) {
-      this.#draining = new Draining(settings)
-      this.#turnAway()
-      await this.#draining.over([...this.clients], (client, reason) => {
-        void client.close(reason.code, reason.description)
-      })
-    }
     const http = this.#http
     const address = http ? this.#address : boundTo([...this.#doors.keys()][0])
+    if (wasOpen) {
+      await this.#attempt(() => this.#closeClients(closing, http))
+      // Not before: who comes meanwhile is told to come again, not that there is no WebSocket.
+      for (const releases of this.#doors.values()) for (const release of releases) release()
+      this.#doors.clear()
+      this.#http = undefined
+      await this.#attempt(() => this.#rooms.end())
+      await this.#attempt(() => this.#floor?.closed())
+      log('has closed')
+    }
+    if (this.#closing === closing) this.#closing = undefined
+    if (wasOpen) this.#signals.end(address)
+    closing.over.resolve()
+  }
+
+  async #closeClients(
+    { reason, rolling }: Closing,
+    http: AnyHttpServer | undefined,
+  ): Promise<void> {
+    if (rolling) {
+      this.#turnAway()
+      await rolling.run([...this.clients], (client, told) => void this.#closeClient(client, told))
+    }
     this.#turnAway()
     const stopped = http && stop(http, this.#settings.closeTimeout)
-    await Promise.all([...this.clients].map((client) => client.close(code, description)))
+    const told = rolling?.reason ?? reason
+    await Promise.all([...this.clients].map((client) => this.#closeClient(client, told)))
     if (http) hangUp(http)
     await stopped
-    // Not before: who comes meanwhile is told to come again, not that there is no WebSocket.
-    for (const releases of this.#doors.values()) for (const release of releases) release()
-    this.#doors.clear()
-    this.#http = this.#closing = this.#draining = undefined
-    this.#rooms.end()
-    this.#floor?.closed()
-    log('has closed')
-    this.#signals.end(address)
+  }
+
+  /** Closes a client; one whose transport fails at that is cut, and keeps none of the others open. */
+  async #closeClient(
+    client: WebsocketConnection<Context>,
+    { code, description }: CloseReason,
+  ): Promise<void> {
+    await this.#attempt(async () => {
+      try {
+        await client.close(code, description)
+      } catch (cause) {
+        client[CUT]()
+        throw cause
+      }
+    })
+  }
+
+  /** Does a part of closing; a failure is told, and the other parts follow. */
+  async #attempt(part: () => unknown): Promise<void> {
+    try {
+      await part()
+    } catch (cause) {
+      this.#report(new WebsocketError(cause))
+    }
   }
 }
 

@@ -34,6 +34,8 @@ import {
 } from 'simplewebsockets'
 import { link } from 'simplewebsockets/testing'
 import { WebSocketServer as ForeignServer } from 'ws'
+import { joinInMemory, type MemoryTransport } from '../lib/transport/memory.ts'
+import { WELCOME } from '../lib/visit.ts'
 import { handshake, certificate, RawPeer } from './rawpeer.ts'
 
 /** Is how a closing server says goodbye. */
@@ -178,6 +180,18 @@ for (const port of ['8080', null, NaN, {}, 65_536] as unknown[] as number[]) {
   })
 }
 
+for (const host of [5, null, {}] as unknown[] as string[]) {
+  test(`a host of ${JSON.stringify(host)} says what a host is, and listens nowhere`, async () => {
+    const server = new WebsocketServer()
+    listen(server, 'connectError', () => {})
+    await assert.rejects(
+      server.serve(0, host),
+      /^ConnectError: expected `host` to be a host name or an address, got /,
+    )
+    assert.equal(server.isOpen, false)
+  })
+}
+
 test('serve on a server that serves says so and leaves it alone', async () => {
   await using server = new WebsocketServer()
   const first = server.serve(0)
@@ -190,14 +204,79 @@ test('serve on a server that serves says so and leaves it alone', async () => {
   assert.equal(server.clients.size, 1)
 })
 
-test('serve on a server that is closing says so', async () => {
-  const server = new WebsocketServer()
-  await server.serve(0)
+test('close and then serve in one turn closes one life and begins the next', async () => {
+  await using server = new WebsocketServer()
+  const story: string[] = []
+  for (const event of ['listening', 'closed'] as const) {
+    listen(server, event, () => void story.push(event))
+  }
+  const { port } = await server.serve(0)
+  const gone = once(await open(port), 'close')
   const closing = server.close()
-  await assert.rejects(server.serve(0), /the server is closing/)
+  const serving = server.serve(0)
+  await assert.rejects(server.serve(0), /the server serves already/)
+  assert.equal(await statusOf(link(server, new WebsocketClient())), 503)
   await closing
+  assert.deepEqual(await gone, AWAY)
+  await open((await serving).port)
+  assert.ok(server.isOpen)
+  assert.deepEqual(story, ['listening', 'closed', 'listening'])
+})
+
+test('close and serve on a server that was never open serves', async () => {
+  await using server = new WebsocketServer()
+  void server.close()
+  await open((await server.serve(0)).port)
+})
+
+test('serve and close by turns, all in one turn, end as the last one says', async () => {
+  const server = new WebsocketServer()
+  const story: string[] = []
+  for (const event of ['listening', 'closed'] as const) {
+    listen(server, event, () => void story.push(event))
+  }
+  const calls: Promise<unknown>[] = []
+  for (let round = 0; round < 3; round++) calls.push(server.serve(0), server.close())
+  await Promise.all(calls)
+  assert.equal(server.isOpen, false)
+  assert.deepEqual(story, ['listening', 'closed', 'listening', 'closed', 'listening', 'closed'])
+  void server.serve(0)
+  void server.close()
+  const { port } = await server.serve(0)
+  await open(port)
+  await server.close()
   assert.equal(server.isOpen, false)
 })
+
+test('serve after a close that takes its time serves when that is over, and a close ends both', async () => {
+  const server = new WebsocketServer()
+  const { port } = await server.serve(0)
+  const gone = once(await open(port), 'close')
+  await open(port)
+  const slow = server.close({ within: 600_000, batch: 1 })
+  const serving = server.serve(0)
+  const last = server.close()
+  await Promise.all([slow, serving, last])
+  assert.deepEqual(await gone, AWAY)
+  assert.equal(server.isOpen, false)
+})
+
+for (const slip of ['cert', 'key'] as const) {
+  test(`serve with a bad ${slip} for TLS rejects, is a connectError, and may be tried again`, async () => {
+    const good = certificate()
+    const tls = { ...good, [slip]: 'no PEM' }
+    await using server = new WebsocketServer({ tls })
+    const told = once(server, 'connectError')
+    const error: unknown = await server.serve(0).catch((cause: unknown) => cause)
+    assert.ok(error instanceof ConnectError)
+    assert.ok(error.cause instanceof Error)
+    assert.equal(await told, error)
+    assert.equal(server.isOpen, false)
+    tls[slip] = good[slip]
+    const { port } = await server.serve(0)
+    await new WebsocketClient({ tls: { ca: good.cert } }).open(`wss://localhost:${port}`)
+  })
+}
 
 test('a server that has closed serves again, with its callbacks', async () => {
   await using server = new WebsocketServer()
@@ -1175,6 +1254,67 @@ for (const how of ['serves', 'is attached'] as const) {
     for (const peer of [first, last]) peer.tcp.destroy()
     await closing
     assert.equal(server.isOpen, false)
+  })
+}
+
+test('a second close without `within` ends one with it at once', async () => {
+  const server = new WebsocketServer()
+  const { port } = await server.serve(0)
+  const [first, second, third] = [await open(port), await open(port), await open(port)]
+  const reasons = [first, second, third].map((here) => once(here, 'close'))
+  const slow = server.close({ within: 600_000, batch: 1 })
+  await reasons[0]
+  const again = server.close({ within: 600_000 }) // joins the one under way
+  assert.ok(second.isOpen)
+  await Promise.all([slow, again, server.close({ code: 4000, description: 'now' })])
+  const codes = (await Promise.all(reasons)).map(({ code }) => code)
+  assert.deepEqual(codes, [1012, 4000, 4000])
+})
+
+test('a description that begins with codes closes a server, as text', async () => {
+  const server = new WebsocketServer()
+  const { port } = await server.serve(0)
+  const gone = once(await open(port), 'close')
+  await server.close({ description: '[1008][1005]bye' })
+  assert.deepEqual(await gone, { code: 1001, description: '[1008][1005]bye' })
+  assert.equal(server.isOpen, false)
+  await server.serve(0)
+  await server.close()
+})
+
+/** Lets a client in whose transport fails when it is to send a close frame. */
+function enterBroken(server: WebsocketServer): MemoryTransport {
+  const [transport] = joinInMemory()
+  transport.close = () => {
+    throw new Error('the transport is broken')
+  }
+  void server[WELCOME]({
+    source: { url: '/', rawHeaders: ['host', 'localhost'], remoteAddress: '127.0.0.1' },
+    check: () => {},
+    watch: () => () => {},
+    enter: () => transport,
+    refuse: () => assert.fail('it is let in'),
+  })
+  return transport
+}
+
+for (const within of [0, 50]) {
+  test(`whatever fails in a close within ${within} ms, the server has closed, and serves again`, async () => {
+    const server = new WebsocketServer()
+    const errors: unknown[] = []
+    listen(server, 'error', ({ message }) => void errors.push(message))
+    const { port } = await server.serve(0)
+    enterBroken(server)
+    const gone = once(await open(port), 'close')
+    enterBroken(server)
+    const told = once(server, 'closed')
+    await server.close({ code: 1001, within })
+    assert.equal((await told).port, port)
+    assert.deepEqual(await gone, AWAY)
+    assert.deepEqual(errors, ['the transport is broken', 'the transport is broken'])
+    assert.deepEqual([server.isOpen, server.clients.size], [false, 0])
+    await open((await server.serve(0)).port)
+    await server.close()
   })
 }
 
