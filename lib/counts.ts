@@ -12,6 +12,8 @@ export type DropReason =
   | 'backplane'
   /** Its channel was left, or it can't be answered, or said in the dialect of a member. */
   | 'channels'
+  /** It was the oldest of 1,000 events, no messages, that waited in a loop which is too slow. */
+  | 'slowLoop'
 
 /** What a maker counts over all its connections. */
 export interface Counts {
@@ -26,6 +28,14 @@ export interface Counts {
 export function newCounts(): Counts {
   return {
     ...{ received: 0, sent: 0, bytesReceived: 0, bytesSent: 0 },
-    drops: { slowConsumer: 0, rateLimit: 0, closing: 0, unread: 0, backplane: 0, channels: 0 },
+    drops: {
+      slowConsumer: 0,
+      rateLimit: 0,
+      closing: 0,
+      unread: 0,
+      backplane: 0,
+      channels: 0,
+      slowLoop: 0,
+    },
   }
 }

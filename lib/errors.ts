@@ -94,6 +94,8 @@ export type RefusalReason =
   | 'channels'
   /** The server was closing. */
   | 'closing'
+  /** A loop over `client` had as many connections waiting as it may. */
+  | 'slowLoop'
   /** It left before. */
   | 'left'
 

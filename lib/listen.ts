@@ -1,4 +1,4 @@
-import { unexpected, WebsocketError } from './errors.ts'
+import { unexpected } from './errors.ts'
 import { checkNames } from './options/rules.ts'
 import { deferred, handled, isPromise, type Deferred } from './promises.ts'
 import type { Taker } from './inbox.ts'
@@ -28,7 +28,7 @@ export interface Unlisten extends Disposable {
   (): void
 }
 
-const MOST_WAITING = 1_000 // values that a loop keeps, of an event that can't wait elsewhere
+const MOST_WAITING = 1_000 // values in a loop, of an event whose values can't wait elsewhere
 
 /**
  * Calls back for every value of an event, until the returned function is called.
@@ -47,8 +47,11 @@ export function listen<Events extends object, Name extends keyof Events>(
 ): Unlisten
 /**
  * Iterates over the values of an event, from this call on until the target ends, the signal is
- * aborted or the loop is left. More than 1,000 values waiting (of other events than messages, which
- * wait on their own) end it with an error.
+ * aborted or the loop is left.
+ *
+ * At most 1,000 values wait for a loop, of other events than messages, which wait on their own. Of
+ * one more the oldest is dropped and counted; but while 1,000 wait of a server's `client` or a topic's
+ * `join`, new handshakes and joins are refused.
  */
 export function listen<Events extends object, Name extends keyof Events>(
   target: Target<Events>,
@@ -272,7 +275,7 @@ class Loop<Events extends object, Value> implements AsyncIterableIterator<Value>
   readonly #values: Value[] = []
   readonly #asked: Deferred<IteratorResult<Value>>[] = []
   #ended = false
-  #error: WebsocketError | undefined
+  #isFull = false
 
   constructor(signals: Signals<Events>, event: keyof Events, signal: AbortSignal | undefined) {
     this.#signals = signals
@@ -296,10 +299,8 @@ class Loop<Events extends object, Value> implements AsyncIterableIterator<Value>
     const [value] = this.#values
     if (this.#values.length > 0) {
       this.#values.shift()
+      this.#fill(false)
       asked.resolve({ done: false, value: value as Value })
-    } else if (this.#error) {
-      asked.reject(this.#error)
-      this.#error = undefined
     } else if (this.#ended) {
       asked.resolve({ done: true, value: undefined })
     } else {
@@ -327,11 +328,17 @@ class Loop<Events extends object, Value> implements AsyncIterableIterator<Value>
       return
     }
     this.#values.push(value)
-    if (this.#values.length <= MOST_WAITING) return
-    this.#error = new WebsocketError(
-      `a loop over \`${String(this.#event)}\` has ${MOST_WAITING} values waiting: it is too slow`,
-    )
-    this.#end()
+    if (this.#values.length > MOST_WAITING) {
+      this.#values.shift()
+      this.#signals.missed()
+    }
+    this.#fill(this.#values.length === MOST_WAITING)
+  }
+
+  #fill(isFull: boolean): void {
+    if (isFull === this.#isFull) return
+    this.#isFull = isFull
+    this.#signals.fill(this.#event, isFull ? 1 : -1)
   }
 
   /** Ends the loop at once, with nothing more to come from it. */
@@ -343,6 +350,7 @@ class Loop<Events extends object, Value> implements AsyncIterableIterator<Value>
   #end(): void {
     if (this.#ended) return
     this.#ended = true
+    this.#fill(false)
     this.#signals.detach(this.#event, this.#taker)
     this.#signal?.removeEventListener('abort', this.#stop)
     for (const asked of this.#asked.splice(0)) asked.resolve({ done: true, value: undefined })

@@ -6,7 +6,7 @@ import { authorized, AuthorizeError, judge, received, type Knock } from './admis
 import { Allowance } from './allowance.ts'
 import type { CloseReason } from './close.ts'
 import { CARRIED, CUT, READ, WebsocketConnection, type Maker } from './connection.ts'
-import { newCounts, type DropReason } from './counts.ts'
+import { newCounts, type Counts, type DropReason } from './counts.ts'
 import { diagnostics, dropped } from './diagnostics.ts'
 import {
   ConnectError,
@@ -27,7 +27,7 @@ import { deferred, handled, type Deferred } from './promises.ts'
 import type { RequestDetails } from './request.ts'
 import { nameOf, Rooms, type Room } from './room.ts'
 import { RollingClose } from './rolling-close.ts'
-import { SIGNALS, Signals, type Plan, type Target } from './signals.ts'
+import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
 import type { Upgrader } from './transport/upgrader.ts'
 import { claimUpgrades, type Door } from './upgrades.ts'
 import { visitOf, WELCOME, type Visit, type Welcome } from './visit.ts'
@@ -82,9 +82,9 @@ export interface ServerStats {
   readonly bytesReceived: number
   /** Bytes sent, or waiting to be read, as they go: frame headers and all, compressed where it is. */
   readonly bytesSent: number
-  /** Messages dropped, in all. */
+  /** Messages, and events in loops that are too slow, dropped in all. */
   readonly dropped: number
-  /** Messages dropped, by reason. */
+  /** Messages, and events in loops that are too slow, dropped by reason. */
   readonly drops: Readonly<Record<DropReason, number>>
   /** Peers that were not let in, in all. */
   readonly refused: number
@@ -92,16 +92,26 @@ export interface ServerStats {
   readonly refusals: Readonly<Record<RefusalReason, number>>
 }
 
+const MOST_RETRY_AFTER = 5 // seconds that a peer is asked to wait for a loop that is too slow
+
 const PLAN: Plan<ServerEvents> = {
   kind: 'server',
   revives: true,
   events: ['listening', 'client', 'connectError', 'peerError', 'error', 'backplane', 'closed'],
   end: 'closed',
+  admits: 'client',
 }
 
 class ServerSignals<Context extends {}> extends Signals<ServerEvents<Context>> {
-  constructor() {
+  readonly #counts: Counts
+
+  constructor(counts: Counts) {
     super(PLAN)
+    this.#counts = counts
+  }
+
+  override missed(): void {
+    dropped(this.#counts, 'slowLoop')
   }
 
   /** A client whose listener failed unheard is without what the listener was to do for it. */
@@ -124,8 +134,12 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   readonly clients: Room<WebsocketConnection<Context>>
 
   readonly #settings: ServerSettings & Place
-  readonly #signals = new ServerSignals<Context>()
   readonly #counts = newCounts()
+  readonly #signals = new ServerSignals<Context>(this.#counts)
+  readonly #hearer: Hearer = {
+    report: (error) => this.#signals.report(error),
+    missed: () => this.#signals.missed(),
+  }
   readonly #refusals = noRefusals()
   readonly #rooms: Rooms<WebsocketConnection<Context>>
   readonly #maker: Maker<Context>
@@ -152,13 +166,13 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     this.#protocols = [...protocols]
     const settings = { ...rest, protocols: this.#protocols, endings: this.#endings }
     const { keepaliveTimeout, backplane, binary, rateLimit } = settings
-    const report = (error: WebsocketError): boolean => this.#signals.report(error)
+    const hearer = this.#hearer
     this.#settings = settings
     this.#upgrade = makeUpgrader(settings)
     this.#rooms = new Rooms({
       backplane,
       prepared: (data) => new Message(binary ? toBytes(data) : data),
-      report,
+      ...hearer,
       has: (member) => this.clients.has(member),
       failed: (error) => this.#report(error),
       dropped: () => dropped(this.#counts, 'backplane'),
@@ -176,7 +190,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       counts: this.#counts,
       watch: diagnostics,
       allowance: rateLimit ? () => new Allowance(rateLimit) : undefined,
-      report,
+      ...hearer,
       broadcast: (from, data) => this.clients.emit(data, { except: from }),
       gone: (connection, reason) => this.#gone(connection, reason),
     }
@@ -325,6 +339,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
         denial: guest?.denial ?? { status: 401 },
       }
       judge(knock)
+      this.#checkLoops()
       if (!authorize) return this.#enter(visit, knock, guest, undefined) // nobody to ask: in at once
       return this.#ask(authorize, visit, knock, guest).catch((cause: unknown) => {
         this.#refuse(visit, cause)
@@ -351,7 +366,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       closeTimeout: this.#settings.closeTimeout,
       protocols: own,
       backplane: this.#settings.backplane,
-      report: (error) => this.#signals.report(error),
+      ...this.#hearer,
       failed: (error) => this.#report(error),
     }
   }
@@ -388,6 +403,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     guest: Guest<Context> | undefined,
     context: Context | undefined,
   ): WebsocketConnection<Context> {
+    this.#checkLoops() // again: others may have come in while `authorize` was asked
     const transport = visit.enter(request, this.#settings.protocols)
     request.pack()
     const connection = new WebsocketConnection(this.#maker, transport, request, context)
@@ -398,6 +414,17 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     if (diagnostics.open.hasSubscribers) diagnostics.open.publish({ connection })
     this.#signals.emit('client', connection)
     return connection
+  }
+
+  /** Throws a `PeerConnectError` while a loop over `client` has as many waiting as it may. */
+  #checkLoops(): void {
+    if (!this.#signals.isFull) return
+    throw new PeerConnectError('a loop over `client` is too slow', {
+      status: 503,
+      reason: 'slowLoop',
+      body: 'the server is busy',
+      retryAfter: 1 + Math.floor(Math.random() * MOST_RETRY_AFTER), // so that not all come at once
+    })
   }
 
   #refuse(visit: Visit, cause: unknown): void {
@@ -564,7 +591,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
 function noRefusals(): Record<RefusalReason, number> {
   return {
     ...{ request: 0, path: 0, origin: 0, maxConnections: 0, maxConnectionsPerAddress: 0 },
-    ...{ handshakeTimeout: 0, authorize: 0, channels: 0, closing: 0, left: 0 },
+    ...{ handshakeTimeout: 0, authorize: 0, channels: 0, closing: 0, left: 0, slowLoop: 0 },
   }
 }
 

@@ -27,12 +27,19 @@ export interface Plan<Events> {
   readonly held?: keyof Events
   /** The other events that come from the peer: reading goes on while a `once` waits for one. */
   readonly arrivals?: readonly (keyof Events)[]
+  /**
+   * The event whose values are peers that ask to come in: while a loop over it is full, the next ones
+   * are refused. A full loop over any other event drops its oldest value.
+   */
+  readonly admits?: keyof Events
 }
 
 /** Hears of errors. */
 export interface Hearer {
   /** Tells whether anybody listened. */
   report(error: WebsocketError): boolean
+  /** Counts an event that a loop dropped because it is too slow. */
+  missed?(): void
 }
 
 type Handlers = Record<string, unknown>
@@ -50,6 +57,7 @@ export class Signals<Events extends object> implements Hearer {
   #end: { readonly value: unknown } | undefined
   #arrivalsAwaited = 0
   #endsAwaited = 0
+  #fullLoops = 0
 
   constructor(plan: Plan<Events>) {
     this.#plan = plan
@@ -198,6 +206,21 @@ export class Signals<Events extends object> implements Hearer {
     else if (this.#plan.arrivals?.includes(event as keyof Events)) this.#arrivalsAwaited += step
     else return
     this.changed()
+  }
+
+  /** Whether peers are to be refused, because a loop over those that came in is full. */
+  get isFull(): boolean {
+    return this.#fullLoops > 0
+  }
+
+  /** Counts a full loop in, or out. */
+  fill(event: PropertyKey, step: 1 | -1): void {
+    if (event === this.#plan.admits) this.#fullLoops += step
+  }
+
+  /** Counts a value that a full loop dropped. */
+  missed(): void {
+    this.parent?.missed?.()
   }
 
   /** Drops the held values that wait, and returns how many those were. */

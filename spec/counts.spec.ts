@@ -23,7 +23,8 @@ test('counting begins at zero, for every maker anew', () => {
   const [one, other] = [newCounts(), newCounts()]
   one.drops.closing++
   assert.deepEqual(other.drops, {
-    ...{ slowConsumer: 0, rateLimit: 0, closing: 0, backplane: 0, channels: 0 },
+    ...{ slowConsumer: 0, rateLimit: 0, closing: 0, unread: 0, backplane: 0, channels: 0 },
+    slowLoop: 0,
   })
 })
 

@@ -1089,10 +1089,13 @@ test('emit reaches every client', async () => {
 test('stats counts what came and went, and who was refused', async () => {
   await using server = new WebsocketServer({ path: '/here' })
   const { port } = await server.serve(0)
-  const drops = { slowConsumer: 0, rateLimit: 0, closing: 0, backplane: 0, channels: 0 }
+  const drops = {
+    ...{ slowConsumer: 0, rateLimit: 0, closing: 0, unread: 0, backplane: 0, channels: 0 },
+    slowLoop: 0,
+  }
   const refusals = {
     ...{ request: 0, path: 0, origin: 0, maxConnections: 0, maxConnectionsPerAddress: 0 },
-    ...{ handshakeTimeout: 0, authorize: 0, channels: 0, closing: 0, left: 0 },
+    ...{ handshakeTimeout: 0, authorize: 0, channels: 0, closing: 0, left: 0, slowLoop: 0 },
   }
   const nothing = {
     ...{ connections: 0, handshakes: 0, received: 0, sent: 0, bytesReceived: 0, bytesSent: 0 },

@@ -61,6 +61,7 @@ interface Pending {
 }
 
 const SENT: Promise<unknown> = Promise.resolve()
+const TOO_BUSY = { reason: 'too busy' }
 
 /** A request, as the listeners of `join` see it. */
 class Request<Context extends {}>
@@ -337,7 +338,9 @@ export class ServerChannel<Context extends {} = {}>
 
   #request(payload: unknown): void {
     if (!this.#pending) return // they have left meanwhile
-    if (!this.#of[SIGNALS].emit('join', new Request(this, payload))) this.accept({})
+    const signals = this.#of[SIGNALS]
+    if (signals.isFull) this.reject(TOO_BUSY)
+    else if (!signals.emit('join', new Request(this, payload))) this.accept({})
   }
 
   #checkJoin(schema: StandardSchema, payload: unknown): void {

@@ -71,7 +71,7 @@ class TopicSignals<Events extends { join: unknown; leave: unknown }> extends Sig
   readonly #parent: Hearer
 
   constructor(parent: Hearer) {
-    super({ kind: 'topic', events: ['join', 'leave'] })
+    super({ kind: 'topic', events: ['join', 'leave'], admits: 'join' })
     this.#parent = parent
   }
 
