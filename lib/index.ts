@@ -31,7 +31,7 @@ export type { ServerOptions, Verdict } from './options/server.ts'
 export type { Compression } from './options/wire.ts'
 export { RequestDetails, type Credentials } from './request.ts'
 export type { Retry } from './retries.ts'
-export { Room, type RoomEvents, type RoomMember } from './room.ts'
+export { ReadonlyRoom, Room, type RoomEvents, type RoomMember } from './room.ts'
 export {
   WebsocketServer,
   type Address,

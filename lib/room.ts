@@ -105,13 +105,12 @@ class State<Member extends RoomMember> extends Signals<RoomEvents<Member>> {
 }
 
 /**
- * Is a set of connections you can emit to. It is a handle: the same name is the same room, on every
- * node; what it holds goes when it is empty and nobody listens.
+ * A set of connections to look at, to emit to and to close, which the server alone fills: its `clients`.
  */
-export class Room<Member extends RoomMember>
+export class ReadonlyRoom<Member extends RoomMember>
   implements Target<RoomEvents<Member>>, Iterable<Member>
 {
-  /** The name it was asked for by. */
+  /** The name of the room; that of a server's `clients` is `clients`. */
   readonly name: string
   readonly #rooms: Rooms<Member>
   readonly #topic: string
@@ -131,21 +130,6 @@ export class Room<Member extends RoomMember>
   /** How many members it has on this node. */
   get size(): number {
     return this.#rooms.state(this.#topic).members.size
-  }
-
-  /**
-   * Lets a member in; one whose connection has closed stays out.
-   *
-   * @throws TypeError for what isn't a client of this room's server.
-   */
-  add(member: Member): this {
-    if (member?.isOpen ?? true) this.#rooms.enter(this.#topic, member)
-    return this
-  }
-
-  /** Sends a member out; tells whether it was in. */
-  delete(member: Member): boolean {
-    return this.#rooms.leave(this.#topic, member)
   }
 
   /** Tells whether a member is in. */
@@ -179,6 +163,37 @@ export class Room<Member extends RoomMember>
   }
 }
 
+/**
+ * A set of connections that you fill. It is a handle: the same name is the same room, on every node;
+ * what it holds goes when it is empty and has no listeners.
+ */
+export class Room<Member extends RoomMember> extends ReadonlyRoom<Member> {
+  readonly #rooms: Rooms<Member>
+  readonly #topic: string
+
+  /** @internal */
+  constructor(rooms: Rooms<Member>, name: string, topic: string) {
+    super(rooms, name, topic)
+    this.#rooms = rooms
+    this.#topic = topic
+  }
+
+  /**
+   * Adds a member; one whose connection has closed stays out.
+   *
+   * @throws TypeError for what isn't a client of this room's server.
+   */
+  add(member: Member): this {
+    if (member?.isOpen ?? true) this.#rooms.enter(this.#topic, member)
+    return this
+  }
+
+  /** Removes a member. Returns whether it was in. */
+  delete(member: Member): boolean {
+    return this.#rooms.leave(this.#topic, member)
+  }
+}
+
 const TEXT = 0
 const BINARY = 1
 const CLOSE = 2
@@ -202,9 +217,9 @@ export class Rooms<Member extends RoomMember> {
     return new Room(this, name, PREFIX + name)
   }
 
-  /** Is the room of all members. */
-  everyone(): Room<Member> {
-    return new Room(this, 'clients', EVERYONE)
+  /** Returns the room of all members, which `admit` alone fills. */
+  everyone(): ReadonlyRoom<Member> {
+    return new ReadonlyRoom(this, 'clients', EVERYONE)
   }
 
   /** Is what is kept of a room, or an empty one: it is kept once it is used. */
@@ -218,18 +233,20 @@ export class Rooms<Member extends RoomMember> {
     else if (this.#states.get(topic) === state) this.#states.delete(topic)
   }
 
-  /** Lets a member into a room. */
+  /** Adds a new member to the room of all. */
+  admit(member: Member): void {
+    this.state(EVERYONE).add(member)
+  }
+
+  /** Adds a member to a room with a name. */
   enter(topic: string, member: Member): void {
     const state = this.state(topic)
     if (state.members.has(member)) return
-    if (topic !== EVERYONE && !this.house.has(member)) {
-      // It would stay for ever: nobody here hears of its end.
+    if (!this.house.has(member)) {
+      // It would stay for ever: its end isn't told here.
       throw unexpected('the member of a room', 'a client of its own server', member)
     }
-    // Everyone is in the room of all: that goes without saying, and without a set for each.
-    if (topic !== EVERYONE) {
-      this.#entered.set(member, (this.#entered.get(member) ?? new Set()).add(topic))
-    }
+    this.#entered.set(member, (this.#entered.get(member) ?? new Set()).add(topic))
     state.add(member)
   }
 

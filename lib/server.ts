@@ -25,7 +25,7 @@ import { resolveServer, type ServerOptions, type ServerSettings } from './option
 import { below, type Place } from './path.ts'
 import { deferred, handled, type Deferred } from './promises.ts'
 import type { RequestDetails } from './request.ts'
-import { nameOf, Rooms, type Room } from './room.ts'
+import { nameOf, Rooms, type ReadonlyRoom, type Room } from './room.ts'
 import { RollingClose } from './rolling-close.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
 import type { Upgrader } from './transport/upgrader.ts'
@@ -130,8 +130,8 @@ interface Closing {
 
 /** Is where clients connect: each yields a `client` event with its connection. */
 export class WebsocketServer<Context extends {} = {}> implements Target<ServerEvents<Context>> {
-  /** Everybody who is connected to this node. */
-  readonly clients: Room<WebsocketConnection<Context>>
+  /** The connections to this node. Only the server adds and removes. */
+  readonly clients: ReadonlyRoom<WebsocketConnection<Context>>
 
   readonly #settings: ServerSettings & Place
   readonly #counts = newCounts()
@@ -410,7 +410,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     if (guest) connection[READ](guest.enter(connection))
     this.#count(request, 1)
     if (log.enabled) log('%s connected from %s', connection.id, request.remoteAddress)
-    this.clients.add(connection)
+    this.#rooms.admit(connection)
     if (diagnostics.open.hasSubscribers) diagnostics.open.publish({ connection })
     this.#signals.emit('client', connection)
     return connection

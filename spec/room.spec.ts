@@ -6,6 +6,7 @@ import {
   listen,
   memoryBackplane,
   once,
+  Room,
   WebsocketClient,
   WebsocketServer,
   type Backplane,
@@ -99,6 +100,18 @@ test('a room is a set: size, has and iteration are about its members', async () 
   assert.equal(room.delete(one), false)
   assert.deepEqual([room.size, room.has(one), [...room]], [1, false, [two]])
   assert.equal(server.room('other').delete(two), false)
+})
+
+test('the clients of a server are a room that only the server fills', async () => {
+  const server = new WebsocketServer()
+  const [one, here] = await enter(server)
+  const [two] = await enter(server)
+  const { clients } = server
+  assert.deepEqual([clients.size, clients.has(one), [...clients]], [2, true, [one, two]])
+  assert.deepEqual(['add' in clients, 'delete' in clients], [false, false])
+  assert.deepEqual([...clients], [one, two])
+  await server.close()
+  assert.deepEqual([here.isOpen, clients.size], [false, 0])
 })
 
 test('members may be let out while they are gone through', async () => {
@@ -260,7 +273,7 @@ test('a connection that closes leaves all of its rooms, before its close event',
       assert.equal(member, there)
       assert.equal(member.isOpen, false)
       story.push(room.name)
-      room.add(member) // it is too late for that
+      if (room instanceof Room) room.add(member) // it is too late for that
     })
   }
   listen(there, 'close', () => {

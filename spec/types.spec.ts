@@ -16,7 +16,7 @@ import {
   type PeerConnectError,
   type Reconnection,
   type Retry,
-  type Room,
+  type ReadonlyRoom,
   type Target,
   type Unlisten,
   type WebsocketConnection,
@@ -67,6 +67,15 @@ test('the argument of a callback is inferred, for every event of a room', () => 
     listen(room, 'join', (value) => exactly<WebsocketConnection>()(value))
     listen(room, 'leave', (value) => exactly<WebsocketConnection>()(value))
   }
+})
+
+test('the clients of a server can be looked at, emitted to and closed, and not changed', () => {
+  const { clients } = new WebsocketServer()
+  exactly<ReadonlyRoom<WebsocketConnection>>()(clients)
+  // @ts-expect-error: the server alone adds
+  assert.equal(clients.add, undefined)
+  // @ts-expect-error: the server alone removes
+  assert.equal(clients.delete, undefined)
 })
 
 test('a type that is only nearly the one asked for is refused', () => {
@@ -359,7 +368,7 @@ test('makers and connections close at the end of their block', async () => {
 test('what takes a target takes each kind of it', () => {
   const messages = (target: Target<ConnectionEvents>): AsyncIterableIterator<Data> =>
     listen(target, 'message')
-  const everybody = (room: Room<WebsocketConnection>): number => room.size
+  const everybody = (room: ReadonlyRoom<WebsocketConnection>): number => room.size
   const [end] = pair()
   assert.equal(typeof messages(end).next, 'function')
   assert.equal(everybody(new WebsocketServer().clients), 0)
