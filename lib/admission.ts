@@ -1,7 +1,7 @@
 import { STATUS_CODES, type IncomingMessage } from 'node:http'
 import { messageOf, PeerConnectError, unexpected, type Denial } from './errors.ts'
 import type { ServerSettings } from './options/server.ts'
-import { originAllowed } from './origin.ts'
+import { originAllowed, originCure } from './origin.ts'
 import { findPath, pathOf, type Place } from './path.ts'
 import { RequestDetails, type RequestSource } from './request.ts'
 
@@ -17,6 +17,16 @@ export interface Knock {
   readonly denial: Denial
 }
 
+/** A refusal that may be the server's fault: `cure` says so to its operator, in whole sentences. */
+export class CurableRefusal extends PeerConnectError {
+  readonly cure: string | undefined
+
+  constructor(what: string, details: Denial, cure: string | undefined) {
+    super(what, details)
+    this.cure = cure
+  }
+}
+
 /** Lets in, or throws a `PeerConnectError` with the status of the answer. */
 type Rule = (knock: Knock) => void
 
@@ -28,7 +38,9 @@ const rules: readonly Rule[] = [
     const forwarded = settings.trustProxy === false ? undefined : request.header('x-forwarded-host')
     const own = lastOf(forwarded) ?? request.header('host')
     if (originAllowed(origin, own, settings.origins)) return
-    throw new PeerConnectError(`origin ${origin} is not allowed`, { status: 403, reason: 'origin' })
+    const denial: Denial = { status: 403, reason: 'origin' }
+    const cure = originCure(origin, settings.origins)
+    throw new CurableRefusal(`origin ${origin} is not allowed`, denial, cure)
   },
   function connections({ connections, settings: { maxConnections } }) {
     if (maxConnections === false || connections < maxConnections) return

@@ -12,6 +12,8 @@ const USUAL_PORTS = new Map<string | undefined, string>([
   ['https', ':443'],
 ])
 
+const MOST_PRINTED = 300 // characters of a peer's words in a log; a host name has at most 253
+
 /** Tells whether a value may stand in a server's `origins`. */
 export function isOriginPattern(value: unknown): boolean {
   return typeof value === 'string' && parse(value) !== undefined
@@ -37,6 +39,17 @@ export function originAllowed(
     const pattern = parse(entry)
     return pattern !== undefined && matches(pattern, page)
   })
+}
+
+/** Returns how to let in pages of an origin that was refused; undefined where no entry can. */
+export function originCure(origin: string, allowed: readonly string[] | '*'): string | undefined {
+  const page = origin.length > MOST_PRINTED ? undefined : parse(origin)
+  if (origin !== 'null' && (page?.scheme === undefined || page.wildcard)) return undefined
+  const option = allowed.length === 0 ? `{ origins: ['${origin}'] }` : `'${origin}' in \`origins\``
+  return (
+    `a page of ${origin} was refused with 403, because it is not of this server's own host and port. ` +
+    `To let such pages in, give the server the option ${option}.`
+  )
 }
 
 function matches(pattern: Origin, page: Origin): boolean {

@@ -2,7 +2,14 @@ import { makeUpgrader } from '#transport'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import debug from 'debug'
-import { authorized, AuthorizeError, judge, received, type Knock } from './admission.ts'
+import {
+  authorized,
+  AuthorizeError,
+  CurableRefusal,
+  judge,
+  received,
+  type Knock,
+} from './admission.ts'
 import { Allowance } from './allowance.ts'
 import type { CloseReason } from './close.ts'
 import { CARRIED, CUT, READ, WebsocketConnection, type Maker } from './connection.ts'
@@ -14,6 +21,7 @@ import {
   unexpected,
   WebsocketError,
   type CallbackError,
+  type Denial,
   type RefusalReason,
 } from './errors.ts'
 import { BUILD, type Floor, type Ground, type Guest } from './floor.ts'
@@ -94,6 +102,10 @@ export interface ServerStats {
 
 const MOST_RETRY_AFTER = 5 // seconds that a peer is asked to wait for a loop that is too slow
 
+const SLOW_LOOP =
+  'a peer was refused with 503, because a loop over `client` has as many connections waiting as it ' +
+  "may. Don't await the work of one client in the loop's body, or use a callback."
+
 const PLAN: Plan<ServerEvents> = {
   kind: 'server',
   revives: true,
@@ -141,6 +153,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     missed: () => this.#signals.missed(),
   }
   readonly #refusals = noRefusals()
+  readonly #printed = new Set<RefusalReason>()
   readonly #rooms: Rooms<WebsocketConnection<Context>>
   readonly #maker: Maker<Context>
   readonly #upgrade: Upgrader
@@ -419,12 +432,13 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   /** Throws a `PeerConnectError` while a loop over `client` has as many waiting as it may. */
   #checkLoops(): void {
     if (!this.#signals.isFull) return
-    throw new PeerConnectError('a loop over `client` is too slow', {
+    const denial: Denial = {
       status: 503,
       reason: 'slowLoop',
       body: 'the server is busy',
       retryAfter: 1 + Math.floor(Math.random() * MOST_RETRY_AFTER), // so that not all come at once
-    })
+    }
+    throw new CurableRefusal('a loop over `client` is too slow', denial, SLOW_LOOP)
   }
 
   #refuse(visit: Visit, cause: unknown): void {
@@ -474,9 +488,17 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     // One of a program without types may be anything.
     this.#refusals[Object.hasOwn(this.#refusals, reason) ? reason : 'authorize']++
     if (diagnostics.refusal.hasSubscribers) diagnostics.refusal.publish({ error })
+    if (error instanceof CurableRefusal) this.#printCure(error)
     if (this.#signals.emit('peerError', error)) return
     log('refused: %d %s', error.status, error.message)
     if (error instanceof AuthorizeError) error.log()
+  }
+
+  /** Prints the cure of the first refusal for a reason: a peer must not fill a log. */
+  #printCure({ reason, cure }: CurableRefusal): void {
+    if (cure === undefined || this.#printed.has(reason)) return
+    this.#printed.add(reason)
+    console.error(`simplewebsockets: ${cure} Printed once; each refusal is a \`peerError\`.`)
   }
 
   #gone(connection: WebsocketConnection<Context>, { code, description }: CloseReason): void {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { isOriginPattern, originAllowed } from '../lib/origin.ts'
+import { isOriginPattern, originAllowed, originCure } from '../lib/origin.ts'
 import { RequestDetails } from '../lib/request.ts'
 
 const patterns: [pattern: unknown, is: boolean][] = [
@@ -175,6 +175,37 @@ for (const [origin, allowed, is, host = HOST] of cases) {
     assert.equal(originAllowed(origin, host, allowed), is)
   })
 }
+
+for (const [origin, allowed, option] of [
+  ['http://localhost:5173', [], "{ origins: ['http://localhost:5173'] }"],
+  ['http://localhost:5173', ['https://a.com'], "'http://localhost:5173' in `origins`"],
+  ['null', [], "{ origins: ['null'] }"],
+] as const) {
+  test(`the cure of a refused page of ${origin}, allowed [${allowed.join()}], is ${option}`, () => {
+    const cure = originCure(origin, allowed)
+    assert.match(cure ?? '', /^a page of \S+ was refused with 403, because/)
+    assert.ok(cure?.endsWith(`give the server the option ${option}.`), cure)
+    assert.ok(originAllowed(origin, HOST, [...allowed, origin]))
+  })
+}
+
+for (const origin of [
+  '',
+  'file://',
+  'evil.com',
+  'http://*.evil.com',
+  'http://a b',
+  '*',
+  '\x9b31m',
+]) {
+  test(`a refused origin ${JSON.stringify(origin)} has no cure: no entry would let it in`, () => {
+    assert.equal(originCure(origin, []), undefined)
+  })
+}
+
+test('an origin that is too long to be one has no cure', () => {
+  assert.equal(originCure(`http://${'x'.repeat(300)}`, []), undefined)
+})
 
 test('without a host only the list counts', () => {
   assert.equal(originAllowed('https://good.com', undefined, GOOD), true)

@@ -925,6 +925,29 @@ test('a closing server refuses who comes without http, too', async () => {
   await closing
 })
 
+test('the first refused origin is printed once for each server, with the option that lets it in', async (t) => {
+  const print = t.mock.method(console, 'error', () => {})
+  const refuse = async (server: WebsocketServer, origin: string): Promise<void> => {
+    const client = new WebsocketClient({ headers: { Origin: origin } })
+    assert.equal(await statusOf(link(server, client)), 403)
+  }
+  const server = new WebsocketServer()
+  await refuse(server, 'file://')
+  assert.equal(print.mock.callCount(), 0, 'no option lets it in')
+  for (let times = 0; times < 3; times++) await refuse(server, 'http://localhost:5173')
+  await refuse(server, 'https://evil.com')
+  await refuse(new WebsocketServer({ origins: ['https://a.com'] }), 'http://localhost:5173')
+  const lines = print.mock.calls.map(({ arguments: [line] }) => String(line))
+  assert.equal(lines.length, 2)
+  assert.match(
+    lines[0] ?? '',
+    /^simplewebsockets: .*\{ origins: \['http:\/\/localhost:5173'\] \}\./,
+  )
+  assert.match(lines[1] ?? '', /'http:\/\/localhost:5173' in `origins`\./)
+  const further = new WebsocketClient({ headers: { Origin: 'http://localhost:5173' } })
+  await link(new WebsocketServer({ origins: ['http://localhost:5173'] }), further)
+})
+
 // tls and proxies
 
 test('with tls it speaks wss, and only that', async () => {

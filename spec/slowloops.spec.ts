@@ -32,7 +32,8 @@ async function fill(server: WebsocketServer): Promise<void> {
   }
 }
 
-test('while 1,000 clients wait in a loop, handshakes get 503 with Retry-After, and the loop goes on', async () => {
+test('while 1,000 clients wait in a loop, handshakes get 503 with Retry-After, and the loop goes on', async (t) => {
+  const print = t.mock.method(console, 'error', () => {})
   await using server = new WebsocketServer()
   const { port } = await server.serve(0)
   const loop = listen(server, 'client')
@@ -43,6 +44,9 @@ test('while 1,000 clients wait in a loop, handshakes get 503 with Retry-After, a
   assert.match(headers.get('retry-after') ?? '', /^[1-5]$/)
   assert.deepEqual([(await told).status, (await told).reason], [503, 'slowLoop'])
   assert.equal(server.stats().refusals.slowLoop, 1)
+  await assert.rejects(enter(server), ConnectError)
+  assert.equal(print.mock.callCount(), 1, 'printed once')
+  assert.match(String(print.mock.calls[0]?.arguments[0]), /because a loop over `client` has/)
   assert.equal((await loop.next()).done, false)
   await enter(server)
   for (let count = 0; count < MOST; count++) assert.equal((await loop.next()).done, false)
