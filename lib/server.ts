@@ -340,7 +340,6 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     try {
       const { authorize } = this.#settings
       if (this.#closing) throw this.#isClosing()
-      this.#begin()
       visit.check()
       const { request, ending } = received(visit.source, this.#settings)
       const guest = this.#floor?.admit(request, ending)
@@ -353,6 +352,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       }
       judge(knock)
       this.#checkLoops()
+      this.#begin() // a server that doesn't serve is opened by its first client without a port
       if (!authorize) return this.#enter(visit, knock, guest, undefined) // nobody to ask: in at once
       return this.#ask(authorize, visit, knock, guest).catch((cause: unknown) => {
         this.#refuse(visit, cause)

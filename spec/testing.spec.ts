@@ -274,6 +274,17 @@ test('an origin that is allowed is let in', async () => {
   }
 })
 
+test('a server without a port is not opened by a client that it refuses', async () => {
+  const server = new WebsocketServer({ path: '/here' })
+  await assert.rejects(
+    link(server, new WebsocketClient(), 'ws://localhost/elsewhere'),
+    ConnectError,
+  )
+  assert.equal(server.isOpen, false)
+  await link(server, new WebsocketClient(), 'ws://localhost/here')
+  assert.equal(server.isOpen, true)
+})
+
 test('a link is refused past the limits of its server', async () => {
   const server = new WebsocketServer({ maxConnections: 2, maxConnectionsPerAddress: 1 })
   const [there] = await link(server, new WebsocketClient())
