@@ -3,9 +3,9 @@ import * as network from '#transport'
 import debug from '#debug'
 import { Impossible, reach, Stopped, stoppedBy, type Url } from './attempt.ts'
 import { closeReason, sendableReason, type CloseReason } from './close.ts'
-import { WebsocketConnection, type Maker } from './connection.ts'
+import { FAIL, WebsocketConnection, type Maker } from './connection.ts'
 import { newCounts } from './counts.ts'
-import { ConnectError, type CallbackError, type WebsocketError } from './errors.ts'
+import { ConnectError, type WebsocketError } from './errors.ts'
 import { Keepalive } from './keepalive.ts'
 import { once } from './listen.ts'
 import type { ClientOptions, ClientSettings } from './options/client.ts'
@@ -13,7 +13,7 @@ import { checkNames } from './options/rules.ts'
 import { deferred, handled, type Deferred } from './promises.ts'
 import { dialledHeaders, RequestDetails } from './request.ts'
 import { Retries, type Retry } from './retries.ts'
-import { SIGNALS, Signals, type Plan, type Target } from './signals.ts'
+import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
 import type { Call, Network, Transport } from './transport/transport.ts'
 
 const log = debug('simplewebsockets:client')
@@ -35,6 +35,9 @@ export interface ClientEvents {
 /** Names the method that opens by another way than the network. */
 export const OPEN_BY: unique symbol = Symbol('open by')
 
+/** Names the method that says what receives errors when a client has no `error` listener. */
+export const REPORT_TO: unique symbol = Symbol('report to')
+
 /** What opens by another way than the network, too. */
 export interface Opener {
   /** Connects by a network. */
@@ -49,13 +52,20 @@ const PLAN: Plan<ClientEvents> = {
 }
 
 class ClientSignals extends Signals<ClientEvents> {
+  /** The target that receives errors when the client has no `error` listener. */
+  hearer: Hearer | undefined
+
   constructor() {
     super(PLAN)
   }
 
-  /** A connection whose listener failed unheard is without what the listener was to do for it. */
-  override unheard(_: CallbackError, value: unknown): void {
-    if (value instanceof WebsocketConnection) value.close(1011)
+  override get parent(): Hearer | undefined {
+    return this.hearer
+  }
+
+  /** A connection whose `connect` listener failed was never set up, whether that was heard or not. */
+  override listenerFailed(value: unknown): void {
+    if (value instanceof WebsocketConnection) value[FAIL]()
   }
 }
 
@@ -147,6 +157,11 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
   /** Closes with 1000 at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  /** @internal */
+  [REPORT_TO](hearer: Hearer): void {
+    this.#signals.hearer = hearer
   }
 
   /** @hidden */

@@ -5,16 +5,16 @@ import debug from 'debug'
 import { authorized, AuthorizeError, judge, received, type Knock } from './admission.ts'
 import { Allowance } from './allowance.ts'
 import type { CloseReason } from './close.ts'
-import { CARRIED, READ, WebsocketConnection, type Maker } from './connection.ts'
+import { CARRIED, FAIL, READ, WebsocketConnection, type Maker } from './connection.ts'
 import { newCounts, type DropReason } from './counts.ts'
 import { diagnostics, dropped } from './diagnostics.ts'
 import { Draining } from './draining.ts'
+import { errorLog } from './error-log.ts'
 import {
   ConnectError,
   PeerConnectError,
   unexpected,
   WebsocketError,
-  type CallbackError,
   type RefusalReason,
 } from './errors.ts'
 import { BUILD, type Floor, type Ground, type Guest } from './floor.ts'
@@ -104,9 +104,9 @@ class ServerSignals<Context extends {}> extends Signals<ServerEvents<Context>> {
     super(PLAN)
   }
 
-  /** A client whose listener failed unheard is without what the listener was to do for it. */
-  override unheard(_: CallbackError, value: unknown): void {
-    if (value instanceof WebsocketConnection) value.close(1011)
+  /** A connection whose `client` listener failed was never set up, whether that was heard or not. */
+  override listenerFailed(value: unknown): void {
+    if (value instanceof WebsocketConnection) value[FAIL]()
   }
 }
 
@@ -440,7 +440,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     if (diagnostics.refusal.hasSubscribers) diagnostics.refusal.publish({ error })
     if (this.#signals.emit('peerError', error)) return
     log('refused: %d %s', error.status, error.message)
-    if (error instanceof AuthorizeError) error.log()
+    if (error instanceof AuthorizeError) errorLog.print(error, '`authorize`')
   }
 
   #gone(connection: WebsocketConnection<Context>, { code, description }: CloseReason): void {

@@ -14,6 +14,7 @@ const rows: readonly (readonly string[])[] = [
   [
     'close',
     'counts',
+    'error-log',
     'path',
     'promises',
     'origin',
