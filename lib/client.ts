@@ -5,6 +5,7 @@ import { Impossible, reach, Stopped, stoppedBy, type Url } from './attempt.ts'
 import { closeReason, sendableReason, type CloseReason } from './close.ts'
 import { FAIL, WebsocketConnection, type Maker } from './connection.ts'
 import { newCounts } from './counts.ts'
+import { logTextOf } from './error-text.ts'
 import { ConnectError, type WebsocketError } from './errors.ts'
 import { Keepalive } from './keepalive.ts'
 import { once } from './listen.ts'
@@ -36,7 +37,7 @@ export interface ClientEvents {
 export const OPEN_BY: unique symbol = Symbol('open by')
 
 /** Names the method that says what receives errors when a client has no `error` listener. */
-export const REPORT_TO: unique symbol = Symbol('report to')
+export const REPORT_TO: unique symbol = Symbol('reportTo')
 
 /** What opens by another way than the network, too. */
 export interface Opener {
@@ -231,7 +232,7 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
     if (!(reached instanceof ConnectError)) return once(reached, 'close')
     life.mayFollow = this.#isLast(life)
     if (reached instanceof Stopped) return reached
-    log('could not connect: %s', reached.message)
+    log('could not connect: %s', logTextOf(reached))
     life.heard = this.#signals.emit('connectError', reached)
     return stoppedBy(stop.signal) ?? reached
   }

@@ -1,4 +1,5 @@
-import { show, type WebsocketError } from './errors.ts'
+import { logTextOf, show } from './error-text.ts'
+import type { WebsocketError } from './errors.ts'
 
 const PERIOD = 1_000 // milliseconds in which one error of a place is printed
 const MAX_SHOWN = 200 // characters of a message beside a count
@@ -64,7 +65,7 @@ export class ErrorLog {
 
 function leaveOut(period: Period, error: WebsocketError): void {
   period.leftOut++
-  period.last = error.message
+  period.last = logTextOf(error)
 }
 
 /** The log of this process: a flood over many connections and servers is one flood. */

@@ -10,6 +10,7 @@ import { newCounts, type DropReason } from './counts.ts'
 import { diagnostics, dropped } from './diagnostics.ts'
 import { Draining } from './draining.ts'
 import { errorLog } from './error-log.ts'
+import { logTextOf } from './error-text.ts'
 import {
   ConnectError,
   PeerConnectError,
@@ -399,7 +400,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
 
   /** Tells of what failed beside any connection. */
   #report(error: WebsocketError): void {
-    if (!this.#signals.report(error)) log('%s: %O', error.message, error.cause)
+    if (!this.#signals.report(error)) log('%s: %s', error.message, logTextOf(error.cause))
   }
 
   #enterBy(http: AnyHttpServer, paths: readonly (string | undefined)[]): void {
@@ -439,7 +440,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     this.#refusals[Object.hasOwn(this.#refusals, reason) ? reason : 'authorize']++
     if (diagnostics.refusal.hasSubscribers) diagnostics.refusal.publish({ error })
     if (this.#signals.emit('peerError', error)) return
-    log('refused: %d %s', error.status, error.message)
+    log('refused: %d %s', error.status, logTextOf(error))
     if (error instanceof AuthorizeError) errorLog.print(error, '`authorize`')
   }
 

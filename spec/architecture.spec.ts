@@ -10,6 +10,7 @@ const LIB = new URL('../lib/', import.meta.url).pathname
  * other, save by the arrows drawn below.
  */
 const rows: readonly (readonly string[])[] = [
+  ['error-text'],
   ['errors'],
   [
     'close',

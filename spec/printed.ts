@@ -8,7 +8,8 @@ export async function printedBy(action: () => unknown): Promise<unknown[]> {
   print.mock.resetCalls()
   try {
     await action()
-    return print.mock.calls.flatMap((call) => call.arguments as unknown[])
+    const printed = print.mock.calls.flatMap((call) => call.arguments as unknown[])
+    return printed.filter((line) => !String(line).startsWith('(node:')) // warnings of Node's own
   } finally {
     print.mock.restore()
   }
