@@ -303,13 +303,12 @@ test('law 3: what waits when a listener fails unheard on a closed connection is 
   for (let count = 0; count < 100; count++) here.send(count)
   await here.close()
   const seen: Data[] = []
-  const closed = once(there, 'close')
   const printed = await printedBy(async () => {
     listen(there, 'message', (message) => {
       seen.push(message)
       throw new Error('boom')
     })
-    assert.equal((await closed).code, 1000)
+    assert.equal((await once(there, 'close')).code, 1000)
   })
   assert.deepEqual(seen, ['0'])
   assert.equal(printed.length, 1)
@@ -391,6 +390,7 @@ test('law 3: a refusal that authorize chose is none of your failures', async () 
   assert.deepEqual(printed, [])
 })
 
+const unexpected = ({ message }: Error): void => assert.fail(message)
 for (const isHeard of [false, true]) {
   const manner = isHeard ? 'tells `error` nothing' : 'prints nothing'
   test(`law 3: a peer that leaves while a listener waits for it ${manner}`, async () => {
@@ -404,10 +404,10 @@ for (const isHeard of [false, true]) {
       })
       const [there, here] = await link(server, client)
       if (isHeard) {
-        listen(server, 'error', assert.fail)
-        listen(client, 'error', assert.fail)
-        listen(there, 'error', assert.fail)
-        listen(here, 'error', assert.fail)
+        listen(server, 'error', unexpected)
+        listen(client, 'error', unexpected)
+        listen(there, 'error', unexpected)
+        listen(here, 'error', unexpected)
       }
       listen(there, 'ping', () => there.ping(Uint8Array.of(1)).then(() => once(there, 'drain')))
       await here.ping()

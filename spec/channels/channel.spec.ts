@@ -323,14 +323,15 @@ test('a listener may await what comes next, and its own push', async () => {
   assert.deepEqual(await client.ask(push(null, 'answer', 42)), [answer('2', 'ok', { payload: 42 })])
 })
 
+const unexpected = ({ message }: Error): void => assert.fail(message)
 for (const isHeard of [false, true]) {
   const manner = isHeard ? 'tells `error` nothing' : 'prints nothing'
   test(`a connection that closes while a listener waits for it ${manner}`, async () => {
     const { server, channels, topic, client, channel } = await joined()
     if (isHeard) {
-      listen(channel, 'error', assert.fail)
-      listen(channels, 'error', assert.fail)
-      listen(server, 'error', assert.fail)
+      listen(channel, 'error', unexpected)
+      listen(channels, 'error', unexpected)
+      listen(server, 'error', unexpected)
     }
     const { connection } = channel
     assert.ok(connection)
