@@ -135,8 +135,14 @@ function parsed(given: unknown, Failure: typeof ConnectError): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined
   const scheme = SCHEMES.get(url?.protocol ?? '')
   if (!url || scheme === undefined) {
-    throw new Failure(`expected a url like ws://localhost:8080, got ${JSON.stringify(text)}`)
+    const got = JSON.stringify(withoutSecrets(text))
+    throw new Failure(`expected a url like ws://localhost:8080, got ${got}`)
   }
   url.protocol = scheme
   return url
+}
+
+/** Cuts a password and a query out of a url, which may hold a token: its text stands in logs. */
+function withoutSecrets(url: string): string {
+  return url.replace(/\/\/[^/?#]*@/, '//…@').replace(/[?#][^]*/, '?…')
 }

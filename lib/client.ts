@@ -3,9 +3,10 @@ import * as network from '#transport'
 import debug from '#debug'
 import { Impossible, reach, Stopped, stoppedBy, type Url } from './attempt.ts'
 import { closeReason, sendableReason, type CloseReason } from './close.ts'
-import { WebsocketConnection, type Maker } from './connection.ts'
+import { FAIL, WebsocketConnection, type Maker } from './connection.ts'
 import { newCounts } from './counts.ts'
-import { ConnectError, type CallbackError, type WebsocketError } from './errors.ts'
+import { logTextOf } from './error-text.ts'
+import { ConnectError, type WebsocketError } from './errors.ts'
 import { Keepalive } from './keepalive.ts'
 import { once } from './listen.ts'
 import type { ClientOptions, ClientSettings } from './options/client.ts'
@@ -13,7 +14,7 @@ import { checkNames } from './options/rules.ts'
 import { deferred, handled, type Deferred } from './promises.ts'
 import { dialledHeaders, RequestDetails } from './request.ts'
 import { Retries, type Retry } from './retries.ts'
-import { SIGNALS, Signals, type Plan, type Target } from './signals.ts'
+import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
 import type { Call, Network, Transport } from './transport/transport.ts'
 
 const log = debug('simplewebsockets:client')
@@ -35,6 +36,9 @@ export interface ClientEvents {
 /** Names the method that opens by another way than the network. */
 export const OPEN_BY: unique symbol = Symbol('open by')
 
+/** Names the method that says what receives errors when a client has no `error` listener. */
+export const REPORT_TO: unique symbol = Symbol('reportTo')
+
 /** What opens by another way than the network, too. */
 export interface Opener {
   /** Connects by a network. */
@@ -49,13 +53,20 @@ const PLAN: Plan<ClientEvents> = {
 }
 
 class ClientSignals extends Signals<ClientEvents> {
+  /** The target that receives errors when the client has no `error` listener. */
+  hearer: Hearer | undefined
+
   constructor() {
     super(PLAN)
   }
 
-  /** A connection whose listener failed unheard is without what the listener was to do for it. */
-  override unheard(_: CallbackError, value: unknown): void {
-    if (value instanceof WebsocketConnection) value.close(1011)
+  override get parent(): Hearer | undefined {
+    return this.hearer
+  }
+
+  /** A connection whose `connect` listener failed was never set up, whether that was heard or not. */
+  override listenerFailed(value: unknown): void {
+    if (value instanceof WebsocketConnection) value[FAIL]()
   }
 }
 
@@ -149,6 +160,11 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
     await this.close()
   }
 
+  /** @internal */
+  [REPORT_TO](hearer: Hearer): void {
+    this.#signals.hearer = hearer
+  }
+
   /** @hidden */
   [OPEN_BY](network: Network, url: Url, signal?: AbortSignal): Promise<WebsocketConnection> {
     const opening = deferred<WebsocketConnection>()
@@ -216,7 +232,7 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
     if (!(reached instanceof ConnectError)) return once(reached, 'close')
     life.mayFollow = this.#isLast(life)
     if (reached instanceof Stopped) return reached
-    log('could not connect: %s', reached.message)
+    log('could not connect: %s', logTextOf(reached))
     life.heard = this.#signals.emit('connectError', reached)
     return stoppedBy(stop.signal) ?? reached
   }

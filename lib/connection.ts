@@ -90,6 +90,9 @@ export interface Carried {
 /** Names the method that tells how many bytes went over a connection. */
 export const CARRIED: unique symbol = Symbol('carried')
 
+/** Names the method that closes a connection because a listener failed: nothing more is delivered. */
+export const FAIL: unique symbol = Symbol('fail')
+
 /** Cuts a connection off, as a failing network would. */
 export const CUT: unique symbol = Symbol('cut')
 
@@ -147,8 +150,8 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
       throw new TypeError('the messages of this connection are for its channels: listen to those')
     }
 
-    override unheard(): void {
-      this.#connection.#shut(named(1011))
+    override listenerFailed(_: unknown, isHeard: boolean): void {
+      if (!isHeard) this.#connection[FAIL]()
     }
 
     override closedError(): ClosedError {
@@ -160,7 +163,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     }
 
     ping(payload: Uint8Array): void {
-      if (!this.#connection.#allows(payload.length)) return
+      if (this.#connection.#hasFailed || !this.#connection.#allows(payload.length)) return
       this.#connection.#reader?.pinged()
       if (this.listens('ping')) this.emit('ping', this.#connection.#readable(payload))
     }
@@ -220,6 +223,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   #reader: Reader | undefined
   #paused = false
   #full = false
+  #hasFailed = false
 
   /** @internal */
   constructor(
@@ -366,6 +370,14 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   }
 
   /** @internal */
+  [FAIL](): void {
+    this.#hasFailed = true
+    for (let left = this.#inside.dropHeld(); left > 0; left--) this.#drop('closing')
+    this.#shut(named(1011))
+    queueMicrotask(() => this.#flow()) // `close` comes after the listener that failed, and at once
+  }
+
+  /** @internal */
   [CUT](): void {
     this.#transport.cut()
   }
@@ -421,7 +433,9 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
 
   #received(data: Data, size: number): void {
     const most = this.#maker.settings.maxReceivedMessageSize
-    if (size > most) {
+    if (this.#hasFailed) {
+      this.#drop('closing')
+    } else if (size > most) {
       this.#invalid(messageTooBig(most))
     } else if (this.#overfull) {
       this.#drop('closing') // the connection closes for it already
@@ -526,7 +540,8 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   #ponged(payload: Uint8Array): void {
     const answered = this.#pings?.answer(payload)
     this.#flow()
-    if (answered !== 'keepalive') this.#inside.emit('pong', this.#readable(payload))
+    if (answered === 'keepalive' || this.#hasFailed) return
+    this.#inside.emit('pong', this.#readable(payload))
   }
 
   /** Reads a little while reading is paused, to hear whether the peer is still there. */

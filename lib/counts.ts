@@ -4,7 +4,7 @@ export type DropReason =
   | 'slowConsumer'
   /** It came past the `rateLimit`. */
   | 'rateLimit'
-  /** It came while its connection closed already for what had come before. */
+  /** Its connection closed already for what had come before, or because a listener failed. */
   | 'closing'
   /** It waited for a listener of `message` until after its connection had closed. */
   | 'unread'

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import debug from 'debug'
 import type { Backplane, Unsubscribe } from './backplane.ts'
+import { logTextOf, withoutCommand } from './error-text.ts'
 import { bytes, milliseconds, settle, type Rule } from './options/rules.ts'
 import { deferred, handled, type Deferred } from './promises.ts'
 
@@ -338,8 +339,8 @@ class Carrier implements EngineBackplane {
 
   /** That an engine fails is told by its state, and why by what it has counted. */
   #ignore(error: unknown): void {
-    this.#failure = error
-    log('%O', error)
+    this.#failure = withoutCommand(error)
+    log('%s', logTextOf(error))
   }
 }
 

@@ -1,3 +1,7 @@
+import { messageOf, reportOf, show } from './error-text.ts'
+
+export { messageOf, show }
+
 /*
  * WebsocketError
  * ├─ ConnectError        a server could not listen; a client could not reach its server
@@ -7,6 +11,9 @@
  * ├─ ClosedError         something was asked of what has closed
  * └─ ChannelError        a join or a push was refused, or not answered
  */
+
+// What `console.log` of Node, Bun and Deno prints of an object: `util.inspect.custom`.
+const INSPECT: unique symbol = Symbol.for('nodejs.util.inspect.custom')
 
 /** What an error is made with, besides its message. */
 export interface ErrorDetails {
@@ -37,9 +44,17 @@ export class WebsocketError extends Error {
     return this.message
   }
 
-  /** Prints the error to stderr with its stack and its causes. */
+  /**
+   * Prints the error to stderr: its stack and code, and those of its causes. Other fields of a cause
+   * are left out, such as the arguments of a Redis command.
+   */
   log(): void {
     console.error(this)
+  }
+
+  /** @internal */
+  [INSPECT](): string {
+    return reportOf(this)
   }
 }
 
@@ -230,15 +245,6 @@ export class ChannelError extends WebsocketError {
   }
 }
 
-/** Is the text of any failure: its message, or the name of its type where it has none. */
-export function messageOf(failure: unknown): string {
-  if (typeof failure === 'string') return failure
-  if (!(failure instanceof Error)) return show(failure)
-  if (failure.message !== '') return failure.message
-  if (failure instanceof AggregateError) return failure.errors.map(messageOf).join('; ')
-  return failure.name
-}
-
 /** Makes the error of a value that isn't what it should be: the thing, the cure, the value. */
 export function unexpected(thing: string, wanted: string, got: unknown): TypeError {
   return new TypeError(`expected ${thing} to be ${wanted}, got ${show(got)}`)
@@ -267,19 +273,6 @@ const synonyms: readonly (readonly string[])[] = [
   ['message', 'data'],
   ['close', 'closed', 'disconnect', 'disconnected', 'end'],
 ]
-
-/** Is a value as a message shows it, whatever it is. */
-export function show(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value)
-  if (typeof value === 'bigint') return `${value}n`
-  if (typeof value === 'function') return 'a function'
-  if (typeof value !== 'object' || value === null) return String(value)
-  if (Array.isArray(value)) return `an array of ${value.length}`
-  const { constructor } = value
-  return typeof constructor === 'function' && constructor !== Object
-    ? `an instance of ${constructor.name}`
-    : 'an object'
-}
 
 /** Counts the letters to add, drop or change on the way from one word to another (Levenshtein). */
 function distance(from: string, to: string): number {

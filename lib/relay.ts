@@ -1,4 +1,5 @@
 import type { Backplane } from './backplane.ts'
+import { withoutCommand } from './error-text.ts'
 import { WebsocketError } from './errors.ts'
 import { isPromise } from './promises.ts'
 
@@ -103,7 +104,9 @@ export class Relay {
   /** Does what may fail for reasons of the backplane's: here nobody is harmed by it. */
   #attempt<Value>(action: () => Value): Value | undefined {
     const failed = (cause: unknown): void =>
-      this.#reports.failed(new WebsocketError('the backplane failed', { cause }))
+      this.#reports.failed(
+        new WebsocketError('the backplane failed', { cause: withoutCommand(cause) }),
+      )
     try {
       const result = action()
       if (isPromise(result)) void result.then(undefined, failed)

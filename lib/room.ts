@@ -68,6 +68,11 @@ class State<Member extends RoomMember> extends Signals<RoomEvents<Member>> {
     return this.#rooms.house
   }
 
+  /** The connection of a member pays for a listener that failed unheard, as everywhere. */
+  override listenerFailed(value: unknown, isHeard: boolean): void {
+    if (!isHeard) (value as Member).close(1011)
+  }
+
   /** Is what resolves once it hears of other nodes. */
   get standing(): unknown {
     return this.#unsubscribe?.standing

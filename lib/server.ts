@@ -12,15 +12,16 @@ import {
 } from './admission.ts'
 import { Allowance } from './allowance.ts'
 import type { CloseReason } from './close.ts'
-import { CARRIED, CUT, READ, WebsocketConnection, type Maker } from './connection.ts'
+import { CARRIED, CUT, FAIL, READ, WebsocketConnection, type Maker } from './connection.ts'
 import { newCounts, type Counts, type DropReason } from './counts.ts'
 import { diagnostics, dropped } from './diagnostics.ts'
+import { errorLog } from './error-log.ts'
+import { logTextOf } from './error-text.ts'
 import {
   ConnectError,
   PeerConnectError,
   unexpected,
   WebsocketError,
-  type CallbackError,
   type Denial,
   type RefusalReason,
 } from './errors.ts'
@@ -126,9 +127,9 @@ class ServerSignals<Context extends {}> extends Signals<ServerEvents<Context>> {
     dropped(this.#counts, 'slowLoop')
   }
 
-  /** A client whose listener failed unheard is without what the listener was to do for it. */
-  override unheard(_: CallbackError, value: unknown): void {
-    if (value instanceof WebsocketConnection) value.close(1011)
+  /** A connection whose `client` listener failed was never set up, whether that was heard or not. */
+  override listenerFailed(value: unknown): void {
+    if (value instanceof WebsocketConnection) value[FAIL]()
   }
 }
 
@@ -449,7 +450,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
 
   /** Tells of what failed beside any connection. */
   #report(error: WebsocketError): void {
-    if (!this.#signals.report(error)) log('%s: %O', error.message, error.cause)
+    if (!this.#signals.report(error)) log('%s: %s', error.message, logTextOf(error.cause))
   }
 
   #enterBy(http: AnyHttpServer, paths: readonly (string | undefined)[]): void {
@@ -490,8 +491,8 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     if (diagnostics.refusal.hasSubscribers) diagnostics.refusal.publish({ error })
     if (error instanceof CurableRefusal) this.#printCure(error)
     if (this.#signals.emit('peerError', error)) return
-    log('refused: %d %s', error.status, error.message)
-    if (error instanceof AuthorizeError) error.log()
+    log('refused: %d %s', error.status, logTextOf(error))
+    if (error instanceof AuthorizeError) errorLog.print(error, '`authorize`')
   }
 
   /** Prints the cure of the first refusal for a reason: a peer must not fill a log. */

@@ -1,4 +1,5 @@
 import mitt, { type Emitter } from 'mitt'
+import { errorLog } from './error-log.ts'
 import { CallbackError, ClosedError, show, unknownName, type WebsocketError } from './errors.ts'
 import { Inbox, type Taker } from './inbox.ts'
 
@@ -76,8 +77,16 @@ export class Signals<Events extends object> implements Hearer {
   /** Is called when what waits has changed, or who listens. */
   changed(): void {}
 
-  /** Is called when a listener failed and nobody heard of it; `value` is what it was called with. */
-  unheard(_error: CallbackError, _value: unknown): void {}
+  /**
+   * The connection that a listener was called for, and what else may end while it waits: `value` is
+   * what it was called with.
+   */
+  subjects(value: unknown): readonly unknown[] {
+    return [this.owner, value]
+  }
+
+  /** Is called after a listener failed with `value`; `isHeard` tells whether an `error` listener heard. */
+  listenerFailed(_value: unknown, _isHeard: boolean): void {}
 
   /** What a wait rejects with once the target has ended. */
   closedError(): ClosedError {
@@ -228,15 +237,16 @@ export class Signals<Events extends object> implements Hearer {
     return this.#inbox?.drain().length ?? 0
   }
 
-  /** Makes what a listener of yours threw an error, and sees that somebody hears of it. */
+  /** Makes what a listener threw a `CallbackError`, tells it to `error`, or else prints it. */
   failed(event: PropertyKey, cause: unknown, value: unknown): void {
+    const subjects: unknown[] = this.subjects(value).filter((subject) => subject !== undefined)
+    // A peer that leaves while a listener waits for it is an ordinary disconnect, not a failure.
+    if (cause instanceof ClosedError && subjects.includes(cause.target)) return
     const error = new CallbackError(cause, { event: String(event) })
-    if (event !== 'error' && this.report(error)) return
-    // A peer that leaves what a listener waits for is no failure of the listener's.
-    const left = cause instanceof ClosedError ? cause.target : undefined
-    if (left && (left === this.owner || left === value)) return
-    error.log()
-    if (event !== 'error') this.unheard(error, value)
+    const isOfError = event === 'error' // told to nobody, or it could fail for ever
+    const isHeard = !isOfError && this.report(error)
+    if (!isHeard) errorLog.print(error, `\`${String(event)}\` of a ${this.#plan.kind}`, subjects[0])
+    if (!isOfError) this.listenerFailed(value, isHeard)
   }
 
   report(error: WebsocketError): boolean {

@@ -10,10 +10,12 @@ const LIB = new URL('../lib/', import.meta.url).pathname
  * other, save by the arrows drawn below.
  */
 const rows: readonly (readonly string[])[] = [
+  ['error-text'],
   ['errors'],
   [
     'close',
     'counts',
+    'error-log',
     'path',
     'promises',
     'turn',

@@ -109,6 +109,11 @@ for (const [what, url, message] of [
   ['a host', 'localhost:8080', 'expected a url like ws://localhost:8080, got "localhost:8080"'],
   ['a path', '/chat', 'expected a url like ws://localhost:8080, got "/chat"'],
   ['another scheme', 'ftp://x', 'expected a url like ws://localhost:8080, got "ftp://x"'],
+  [
+    'another scheme with secrets, which are left out',
+    'ftp://ann:hidden@x/y?token=hidden',
+    'expected a url like ws://localhost:8080, got "ftp://…@x/y?…"',
+  ],
   ['a url of nothing', 'ws://', 'expected a url like ws://localhost:8080, got "ws://"'],
   [
     'a port too high',
@@ -838,7 +843,7 @@ test('a connection whose `connect` listener failed unheard is closed with 1011',
   assert.equal(print.mock.callCount(), 1)
 })
 
-test('a connection whose failure the client hears of goes on', async () => {
+test('a connection whose `connect` listener failed closes with 1011 when that was heard, too', async () => {
   await using server = new WebsocketServer()
   const { port } = await server.serve(0)
   const client = new WebsocketClient()
@@ -846,9 +851,18 @@ test('a connection whose failure the client hears of goes on', async () => {
   listen(client, 'connect', () => {
     throw new Error('no setup')
   })
-  const here = await client.open(`ws://localhost:${port}`)
+  const closed = once(client, 'closed')
+  await client.open(`ws://localhost:${port}`)
   assert.equal((await heard).msg, 'no setup')
-  assert.ok((await here.ping()) >= 0)
+  assert.equal((await closed).code, 1011)
+})
+
+test('a broadcast on the connection of a client reaches nobody', async () => {
+  await using server = new WebsocketServer()
+  const { port } = await server.serve(0)
+  const client = new WebsocketClient()
+  const here = await client.open(`ws://localhost:${port}`)
   here.broadcast('reaches nobody')
+  assert.ok((await here.ping()) >= 0)
   await client.close()
 })

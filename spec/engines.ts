@@ -57,10 +57,12 @@ export class RunningEngine {
   readonly name: EngineName
   readonly port: number
   readonly #folder: string
+  readonly #options: readonly string[]
   #process: ChildProcess | undefined
 
-  private constructor(name: EngineName, port: number, folder: string) {
+  private constructor(name: EngineName, port: number, folder: string, options: readonly string[]) {
     this.name = name
+    this.#options = options
     this.port = port
     this.#folder = folder
   }
@@ -69,10 +71,10 @@ export class RunningEngine {
   static async start(
     t: Pick<TestContext, 'after'>,
     name: EngineName,
-    { started = true } = {},
+    { started = true, options = [] }: { started?: boolean; options?: readonly string[] } = {},
   ): Promise<RunningEngine> {
     const folder = await mkdtemp(join(tmpdir(), `${name}-`))
-    const engine = new RunningEngine(name, await sparePort(), folder)
+    const engine = new RunningEngine(name, await sparePort(), folder, options)
     t.after(async () => {
       await engine.kill()
       await rm(folder, { recursive: true, force: true })
@@ -87,7 +89,9 @@ export class RunningEngine {
 
   async start(): Promise<void> {
     const { command, options } = brands[this.name]
-    this.#process = spawn(command, options(this.port, this.#folder), { stdio: 'ignore' })
+    this.#process = spawn(command, [...options(this.port, this.#folder), ...this.#options], {
+      stdio: 'ignore',
+    })
     while (!(await answers(this.port))) {
       if (this.#process.exitCode !== null) throw new Error(`${command} has ended`)
     }

@@ -16,7 +16,7 @@ const others: readonly RegExp[] = [
   /^…[;,]? ?…$|^an (array|instance) of …$/,
   /%[sdO]|^open by$|^Phoenix …$|^channel client$|^channel server$|^the membership$|^a join$/,
   /^joined …$|^closed …: …$|^closed: … …$|^connected to …$|^heartbeat \(|\(for nobody\)|^… … \(…, …\)$/,
-  /^a server's push on … can't be answered$|^retry=…$|^event of a …$|^… …$/,
+  /^a server's push on … can't be answered$|^retry=…$|^event of a …$|^… …$|^… \(…\)$|^\{ … \}$/,
   /redis\.call\(/,
 ]
 

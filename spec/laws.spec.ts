@@ -15,20 +15,11 @@ import {
   type WebsocketError,
 } from 'simplewebsockets'
 import { cut, link, pair } from 'simplewebsockets/testing'
+import { errorLog } from '../lib/error-log.ts'
+import { printedBy } from './printed.ts'
 
 /** Resolves when everything that was under way in memory has come to rest. */
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
-
-/** Runs an action with console.error taken away, and gives what it would have printed. */
-async function printedBy(action: () => Promise<unknown>): Promise<unknown[]> {
-  const print = mock.method(console, 'error', () => {})
-  try {
-    await action()
-    return print.mock.calls.flatMap((call) => call.arguments as unknown[])
-  } finally {
-    print.mock.restore()
-  }
-}
 
 test('law 1: a message is never lost for want of a listener', async () => {
   const [server, client] = pair()
@@ -182,7 +173,7 @@ test('law 2: events other than messages come at once, side by side', async () =>
   assert.equal(entered.length, 2)
 })
 
-for (const [manner, fail] of [
+const failures: [manner: string, fail: () => unknown][] = [
   [
     'throw',
     () => {
@@ -190,7 +181,8 @@ for (const [manner, fail] of [
     },
   ],
   ['rejection', () => Promise.reject(new Error('boom'))],
-] as [string, () => unknown][]) {
+]
+for (const [manner, fail] of failures) {
   test(`law 3: the ${manner} of a listener becomes an error, and harms nobody else`, async () => {
     const [server, client] = pair()
     const errors: WebsocketError[] = []
@@ -261,6 +253,87 @@ test('law 3: a client whose `client` or `connect` listener failed unheard is clo
   )
 })
 
+test('law 3: a client whose `client` or `connect` listener failed is closed with 1011, heard or not', async () => {
+  const server = new WebsocketServer()
+  const errors: string[] = []
+  listen(server, 'error', ({ message }) => void errors.push(message))
+  listen(server, 'client', () => Promise.reject(new Error('no database')))
+  const [, here] = await link(server, new WebsocketClient())
+  assert.equal((await once(here, 'close')).code, 1011)
+
+  const client = new WebsocketClient()
+  listen(client, 'error', ({ message }) => void errors.push(message))
+  listen(client, 'connect', () => {
+    throw new Error('no setup')
+  })
+  const [there] = await link(new WebsocketServer(), client)
+  assert.equal((await once(there, 'close')).code, 1011)
+  assert.deepEqual(errors, ['no database', 'no setup'])
+})
+
+for (const [manner, fail] of failures) {
+  test(`law 3: after the unheard ${manner} of a listener nothing more is delivered`, async () => {
+    const server = new WebsocketServer()
+    const [there, here] = await link(server, new WebsocketClient())
+    const seen: Data[] = []
+    for (let count = 0; count < 1_000; count++) here.send(count)
+    const printed = await printedBy(async () => {
+      listen(there, 'message', (message) => {
+        seen.push(message)
+        return fail()
+      })
+      listen(there, 'ping', () => assert.fail('a ping was delivered'))
+      listen(there, 'pong', () => assert.fail('a pong was delivered'))
+      const waiting = once(there, 'message')
+      assert.equal(await waiting, '0')
+      const next = once(there, 'message')
+      void here.ping()
+      assert.equal((await once(here, 'close')).code, 1011)
+      await assert.rejects(next, ClosedError)
+    })
+    assert.deepEqual(seen, ['0'])
+    assert.equal(printed.length, 1)
+    assert.equal(server.stats().drops.closing, 999)
+  })
+}
+
+test('law 3: what waits when a listener fails unheard on a closed connection is dropped', async () => {
+  const server = new WebsocketServer()
+  const [there, here] = await link(server, new WebsocketClient())
+  for (let count = 0; count < 100; count++) here.send(count)
+  await here.close()
+  const seen: Data[] = []
+  const printed = await printedBy(async () => {
+    listen(there, 'message', (message) => {
+      seen.push(message)
+      throw new Error('boom')
+    })
+    assert.equal((await once(there, 'close')).code, 1000)
+  })
+  assert.deepEqual(seen, ['0'])
+  assert.equal(printed.length, 1)
+  assert.equal(server.stats().drops.closing, 99)
+})
+
+test('law 3: a connection whose error listener fails for each message is printed once', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] }) // the second doesn't end
+  const printed = await printedBy(async () => {
+    const [server, client] = pair()
+    listen(server, 'message', () => {
+      throw new Error('first')
+    })
+    listen(server, 'error', () => {
+      throw new Error('second')
+    })
+    for (let count = 0; count < 1_000; count++) client.send(count)
+    await client.ping()
+    assert.ok(server.isOpen)
+    errorLog.flush()
+  })
+  assert.equal(printed.length, 2)
+  assert.match(String(printed[1]), /^… and 999 more like it .*: `error` of a connection failed/)
+})
+
 test('law 3: a failing error listener is printed', async () => {
   const printed = await printedBy(async () => {
     const [server, client] = pair()
@@ -317,20 +390,46 @@ test('law 3: a refusal that authorize chose is none of your failures', async () 
   assert.deepEqual(printed, [])
 })
 
-test('law 3: a peer that leaves a listener waiting is no failure of yours', async () => {
-  const printed = await printedBy(async () => {
-    const server = new WebsocketServer()
-    listen(server, 'client', async (client) => {
-      await once(client, 'message')
+const unexpected = ({ message }: Error): void => assert.fail(message)
+for (const isHeard of [false, true]) {
+  const manner = isHeard ? 'tells `error` nothing' : 'prints nothing'
+  test(`law 3: a peer that leaves while a listener waits for it ${manner}`, async () => {
+    const printed = await printedBy(async () => {
+      const [server, client] = [new WebsocketServer(), new WebsocketClient()]
+      listen(server, 'client', async (connection) => {
+        await once(connection, 'message')
+      })
+      listen(client, 'connect', async (connection) => {
+        await once(connection, 'message')
+      })
+      const [there, here] = await link(server, client)
+      if (isHeard) {
+        listen(server, 'error', unexpected)
+        listen(client, 'error', unexpected)
+        listen(there, 'error', unexpected)
+        listen(here, 'error', unexpected)
+      }
+      listen(there, 'ping', () => there.ping(Uint8Array.of(1)).then(() => once(there, 'drain')))
+      await here.ping()
+      await here.close()
+      await once(there, 'close')
+      await settled()
     })
-    const [there, here] = await link(server, new WebsocketClient())
-    listen(there, 'ping', () => there.ping(Uint8Array.of(1)).then(() => once(there, 'drain')))
-    await here.ping()
-    await here.close()
-    await once(there, 'close')
-    await settled()
+    assert.deepEqual(printed, [])
   })
-  assert.deepEqual(printed, [])
+}
+
+test('law 3: a listener that waits for another connection than its own did fail', async () => {
+  const [server, client] = pair()
+  const [other] = pair()
+  const failed = once(server, 'error')
+  listen(server, 'message', () => once(other, 'message'))
+  client.send('x')
+  await client.ping()
+  void other.close()
+  const { cause } = await failed
+  assert.ok(cause instanceof ClosedError && cause.target === other)
+  assert.ok(server.isOpen)
 })
 
 test('law 4: nothing a peer does can throw in your process', async () => {

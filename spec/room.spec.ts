@@ -19,6 +19,7 @@ import {
 import { cut, link, pair } from 'simplewebsockets/testing'
 import { Message } from '../lib/message.ts'
 import { Rooms, type House } from '../lib/room.ts'
+import { printedBy } from './printed.ts'
 
 /** Lets what was put off to the end of the turn happen. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
@@ -447,6 +448,23 @@ test('loops and waits on rooms end when the server closes, and callbacks stay', 
   room.add(again)
   assert.equal(joins, 2)
 })
+
+for (const event of ['join', 'leave'] as const) {
+  test(`a \`${event}\` listener of a room that fails unheard is printed, and that member's connection closes`, async () => {
+    const server = new WebsocketServer()
+    const room = server.room('lobby')
+    listen(room, event, boom)
+    const [there, here] = await enter(server)
+    const [other] = await enter(server)
+    const printed = await printedBy(async () => {
+      room.add(there)
+      room.delete(there)
+      assert.equal((await once(here, 'close')).code, 1011)
+    })
+    assert.equal(printed.length, 1)
+    assert.ok(other.isOpen)
+  })
+}
 
 test('a failing listener of a room is an error of its server', async () => {
   const server = new WebsocketServer()

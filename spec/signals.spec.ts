@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
-import { mock, test } from 'node:test'
+import { test } from 'node:test'
+import { errorLog } from '../lib/error-log.ts'
 import { CallbackError, ClosedError, WebsocketError } from '../lib/errors.ts'
 import { listen, once } from '../lib/listen.ts'
 import { SIGNALS, Signals, type Plan, type Target } from '../lib/signals.ts'
+import { printedBy } from './printed.ts'
 
 interface ShopEvents {
   /** Held, and given one at a time. */
@@ -38,9 +40,9 @@ class Shop extends Signals<ShopEvents> implements Target<ShopEvents> {
   }
 }
 
-/** A shop of a chain, which hears of what goes unheard. */
+/** A shop of a chain, which notes the listeners that failed. */
 class Branch extends Shop {
-  readonly unheardOf: [string, unknown][] = []
+  readonly failures: [value: unknown, isHeard: boolean][] = []
   readonly #chain: Shop
 
   constructor(chain: Shop) {
@@ -52,8 +54,8 @@ class Branch extends Shop {
     return this.#chain
   }
 
-  override unheard(error: CallbackError, value: unknown): void {
-    this.unheardOf.push([error.message, value])
+  override listenerFailed(value: unknown, isHeard: boolean): void {
+    this.failures.push([value, isHeard])
   }
 }
 
@@ -62,17 +64,6 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 
 const fail = (): never => {
   throw new Error('boom')
-}
-
-/** Runs an action with console.error taken away, and gives what it would have printed. */
-async function printedBy(action: () => unknown): Promise<unknown[]> {
-  const print = mock.method(console, 'error', () => {})
-  try {
-    await action()
-    return print.mock.calls.flatMap((call) => call.arguments as unknown[])
-  } finally {
-    print.mock.restore()
-  }
 }
 
 test('nothing waits where nothing was put', () => {
@@ -269,7 +260,7 @@ test('a failure that nobody hears of goes to the parent, and is not unheard then
   listen(shop, 'bell', fail)
   shop.emit('bell', 'ding')
   assert.equal((await failed).message, 'boom')
-  assert.deepEqual(shop.unheardOf, [])
+  assert.deepEqual(shop.failures, [['ding', true]])
 })
 
 test('a failure that nobody hears of anywhere is printed, and told with its value', async () => {
@@ -279,7 +270,7 @@ test('a failure that nobody hears of anywhere is printed, and told with its valu
     shop.emit('bell', 'ding')
   })
   assert.equal(printed.length, 1)
-  assert.deepEqual(shop.unheardOf, [['boom', 'ding']])
+  assert.deepEqual(shop.failures, [['ding', false]])
 })
 
 test('a failure that nobody hears of is printed where there is no parent, too', async () => {
@@ -309,28 +300,41 @@ test('a listener that waited for what has closed did not fail, and nothing is pr
     cart.failed('bell', new ClosedError('gone', { target: visitor }), visitor)
   })
   assert.deepEqual(printed, [])
-  assert.deepEqual(cart.unheardOf, [])
+  assert.deepEqual(cart.failures, [])
 })
 
 test('a listener that waited for something else that has closed did fail', async () => {
   const shop = new Branch(new Shop())
   const printed = await printedBy(() => {
     shop.failed('bell', new ClosedError('gone', { target: {} }), 'ding')
-    shop.failed('bell', new ClosedError('gone'), 'dong')
+    shop.failed('order', new ClosedError('gone'), 'dong')
   })
   assert.equal(printed.length, 2)
-  assert.deepEqual(shop.unheardOf, [
-    ['gone', 'ding'],
-    ['gone', 'dong'],
+  assert.deepEqual(shop.failures, [
+    ['ding', false],
+    ['dong', false],
   ])
 })
 
-test('a listener that waited for what has closed is told of to who listens', async () => {
+test('a listener that waited for what has closed is told of to nobody', () => {
   const chain = new Shop()
   const visitor = {}
-  const heard = once(chain, 'error')
-  new Branch(chain).failed('bell', new ClosedError('gone', { target: visitor }), visitor)
-  assert.equal((await heard).message, 'gone')
+  const shop = new Branch(chain)
+  listen(chain, 'error', () => assert.fail('it is an ordinary disconnect'))
+  shop.failed('bell', new ClosedError('gone', { target: visitor }), visitor)
+  assert.deepEqual(shop.failures, [])
+})
+
+test('failures of one event are printed once within a second', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const shop = new Shop()
+  const printed = await printedBy(() => {
+    listen(shop, 'bell', fail)
+    for (let count = 0; count < 1_000; count++) shop.emit('bell', 'ding')
+    errorLog.flush()
+  })
+  assert.equal(printed.length, 2)
+  assert.match(String(printed[1]), /^… and 999 more like it .*: `bell` of a shop failed/)
 })
 
 test('a failing error listener is printed: nobody else is told, nothing comes of it', async () => {
@@ -342,7 +346,7 @@ test('a failing error listener is printed: nobody else is told, nothing comes of
     assert.equal(shop.report(new WebsocketError('first')), true)
   })
   assert.equal(printed.length, 1)
-  assert.deepEqual(shop.unheardOf, [])
+  assert.deepEqual(shop.failures, [])
 })
 
 test('a report tells whether anybody heard of it', () => {

@@ -1,4 +1,5 @@
 import debug from '#debug'
+import { logTextOf, withoutCommand } from '../error-text.ts'
 import { WebsocketError } from '../errors.ts'
 import { isPromise } from '../promises.ts'
 import { arrived, type Broadcast } from './broadcast.ts'
@@ -122,9 +123,9 @@ export class Archive {
 
   /** Tells of a failure, and of no more until it works again. */
   #tell(cause: unknown): void {
-    log('the history failed: %O', cause)
+    log('the history failed: %s', logTextOf(cause))
     if (this.#told) return
     this.#told = true
-    this.#failed(new WebsocketError('the history failed', { cause }))
+    this.#failed(new WebsocketError('the history failed', { cause: withoutCommand(cause) }))
   }
 }

@@ -1,6 +1,6 @@
 import * as network from '#transport'
 import { Stopped, type Url } from '../attempt.ts'
-import { OPEN_BY, WebsocketClient, type Opener } from '../client.ts'
+import { OPEN_BY, REPORT_TO, WebsocketClient, type Opener } from '../client.ts'
 import type { WebsocketConnection } from '../connection.ts'
 import { unexpected } from '../errors.ts'
 import { listen } from '../listen.ts'
@@ -52,9 +52,7 @@ export class ChannelClient implements Target<ChannelClientEvents>, Opener {
       this.#wire.log('transport', error.message, error)
       this.#heard = this.#signals.report(error)
     })
-    listen(client, 'error', (error) => {
-      if (!this.#signals.report(error)) error.log()
-    })
+    client[REPORT_TO](this.#signals)
     listen(client, 'closed', () => this.#signals.endWaits())
   }
 

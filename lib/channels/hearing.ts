@@ -36,10 +36,6 @@ export class ChannelSignals extends Signals<ChannelEvents> {
     return this.#channel.hearer
   }
 
-  override get owner(): object {
-    return this.#channel
-  }
-
   override closedError(): ClosedError {
     return this.#channel.closedError()
   }
@@ -62,11 +58,11 @@ export class ChannelSignals extends Signals<ChannelEvents> {
     if (event !== 'close') this.#channel.wait(step)
   }
 
-  override failed(event: PropertyKey, cause: unknown, value: unknown): void {
-    // A connection that closes while a listener waits for something on it is no failure.
-    const left = cause instanceof ClosedError ? cause.target : undefined
-    if (left && left === this.#channel.connection) return
-    super.failed(event, cause, value)
+  override subjects(): readonly unknown[] {
+    return [this.#channel.connection, this.#channel]
+  }
+
+  override listenerFailed(): void {
     this.#channel.crash()
   }
 }

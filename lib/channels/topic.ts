@@ -79,8 +79,12 @@ class TopicSignals<Events extends { join: unknown; leave: unknown }> extends Sig
     return this.#parent
   }
 
-  override failed(event: PropertyKey, cause: unknown, value: unknown): void {
-    super.failed(event, cause, value)
+  override subjects(value: unknown): readonly unknown[] {
+    const { channel } = value as Leave // which a request to join has, too
+    return [channel.connection, channel]
+  }
+
+  override listenerFailed(value: unknown): void {
     if (value instanceof Joining) value.crash()
   }
 }

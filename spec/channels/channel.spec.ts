@@ -9,6 +9,9 @@ import {
   type ServerOptions,
 } from 'simplewebsockets'
 import { ChannelServer, type Channel, type Message, type Topic } from 'simplewebsockets/channels'
+import { errorLog } from '../../lib/error-log.ts'
+import { SIGNALS } from '../../lib/signals.ts'
+import { printedBy } from '../printed.ts'
 import { AMBER, Raw, reply } from './raw.ts'
 
 interface Scene {
@@ -233,24 +236,80 @@ test('a listener that fails ends its membership, and nothing else', async () => 
   ])
 })
 
-test('a failure goes to the channel server, then to the server, and is printed once unheard', async (t) => {
-  const printed = mock.method(console, 'error', () => {})
-  t.after(() => mock.restoreAll())
-  for (const step of ['channels', 'server', 'nobody'] as const) {
-    const { server, channels, client, channel } = await joined()
-    listen(channel.messages, 'error', () => Promise.reject(new Error(step)))
+for (const step of ['channels', 'server', 'nobody'] as const) {
+  const place = { channels: 'the channel server', server: 'the server', nobody: 'no other' }[step]
+  test(`a failure that a channel doesn't hear goes to ${place}`, async () => {
     const heard: string[] = []
-    if (step === 'channels') listen(channels, 'error', ({ message }) => heard.push(message))
-    if (step !== 'nobody') listen(server, 'error', ({ message }) => heard.push(message))
-    const closed = once(channel, 'close')
-    client.say(push('2', 'error'))
-    await closed
-    const crash = ['1', '1', 'a', 'phx_error', { reason: 'channel_crash' }]
-    assert.deepEqual(await client.heard(), [crash])
+    const printed = await printedBy(async () => {
+      const { server, channels, client, channel } = await joined()
+      listen(channel.messages, 'error', () => Promise.reject(new Error(step)))
+      if (step === 'channels') listen(channels, 'error', ({ message }) => heard.push(message))
+      if (step !== 'nobody') listen(server, 'error', ({ message }) => heard.push(message))
+      const closed = once(channel, 'close')
+      client.say(push('2', 'error'))
+      await closed
+      const crash = ['1', '1', 'a', 'phx_error', { reason: 'channel_crash' }]
+      assert.deepEqual(await client.heard(), [crash])
+      assert.equal(channel.state, 'closed')
+    })
     assert.deepEqual(heard, step === 'nobody' ? [] : [step])
-    assert.equal(printed.mock.callCount(), step === 'nobody' ? 1 : 0)
-    assert.equal(channel.state, 'closed')
-  }
+    assert.equal(printed.length, step === 'nobody' ? 1 : 0)
+  })
+}
+
+test('listeners that fail on many channels of one connection are printed once', async () => {
+  const { topic, client, channel } = await joined()
+  const members = [channel]
+  listen(topic, 'join', (request) => {
+    members.push(request.channel)
+    request.accept()
+  })
+  for (let count = 0; count < 50; count++) await client.join(`b${count}`, `b${count}`)
+  const printed = await printedBy(async () => {
+    for (const member of members) {
+      listen(member.messages, 'evt', () => Promise.reject(new Error('boom')))
+      const closed = once(member, 'close')
+      client.say([null, null, member.topic, 'evt', {}])
+      await closed
+    }
+    errorLog.flush()
+  })
+  const lines = printed.filter((line) => typeof line === 'string')
+  assert.equal(printed.length - lines.length, 1)
+  assert.equal(
+    lines.reduce((all, line) => all + Number(/^… and (\d+) more /.exec(line)?.[1]), 0),
+    50,
+  )
+})
+
+test('a join listener that fails for every join of one connection is printed once', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] }) // the second doesn't end
+  const { topic, client } = await joined()
+  listen(topic, 'join', () => {
+    throw new Error('no database')
+  })
+  const printed = await printedBy(async () => {
+    for (let count = 0; count < 100; count++) {
+      client.say([`${count}`, `${count}`, 'c', 'phx_join', {}])
+    }
+    await client.heard()
+    errorLog.flush()
+  })
+  assert.equal(printed.length, 2)
+  assert.match(String(printed[1]), /^… and 99 more like it .*: `join` of a topic failed/)
+})
+
+test('an error listener of a channel that fails is printed, and the membership goes on', async () => {
+  const { client, channel } = await joined()
+  const printed = await printedBy(async () => {
+    listen(channel, 'error', () => {
+      throw new Error('twice')
+    })
+    channel[SIGNALS].report(new CallbackError('once'))
+    await client.heard()
+  })
+  assert.equal(printed.length, 1)
+  assert.equal(channel.state, 'joined')
 })
 
 test('a listener may await what comes next, and its own push', async () => {
@@ -263,6 +322,30 @@ test('a listener may await what comes next, and its own push', async () => {
   assert.deepEqual(await client.ask(push('2', 'ask')), [['1', null, 'a', 'question', {}]])
   assert.deepEqual(await client.ask(push(null, 'answer', 42)), [answer('2', 'ok', { payload: 42 })])
 })
+
+const unexpected = ({ message }: Error): void => assert.fail(message)
+for (const isHeard of [false, true]) {
+  const manner = isHeard ? 'tells `error` nothing' : 'prints nothing'
+  test(`a connection that closes while a listener waits for it ${manner}`, async () => {
+    const { server, channels, topic, client, channel } = await joined()
+    if (isHeard) {
+      listen(channel, 'error', unexpected)
+      listen(channels, 'error', unexpected)
+      listen(server, 'error', unexpected)
+    }
+    const { connection } = channel
+    assert.ok(connection)
+    listen(topic, 'join', () => once(connection, 'pong'))
+    listen(topic, 'leave', () => once(connection, 'pong'))
+    listen(channel, 'message', () => once(connection, 'pong'))
+    const printed = await printedBy(async () => {
+      await client.ask(push('2', 'evt'), ['3', '3', 'b', 'phx_join', {}])
+      await client.here.close()
+      await new Promise((resolve) => setImmediate(resolve))
+    })
+    assert.deepEqual(printed, [])
+  })
+}
 
 test('a member that leaves while a listener waits for it is no failure', async (t) => {
   const printed = mock.method(console, 'error', () => {})

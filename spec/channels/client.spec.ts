@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { mock, suite, test, type TestContext } from 'node:test'
 import {
+  CallbackError,
   ChannelError,
   ClosedError,
   ConnectError,
@@ -19,6 +20,7 @@ import {
   type Serializer,
 } from 'simplewebsockets/channels'
 import { cut, link } from 'simplewebsockets/testing'
+import { printedBy } from '../printed.ts'
 import { Books } from './books.ts'
 
 const URL_ = 'ws://localhost/socket'
@@ -471,6 +473,43 @@ suite('a channel client', () => {
       'receive: room:1 close (1, null) (for nobody)',
     ])
     assert.match(String(errors[0]), /the disk is full/)
+  })
+
+  test('a listener of a channel that fails is printed once, and its membership goes on', async (t) => {
+    const { channels, client, open } = scene(t)
+    channels.topic('room:*')
+    await open()
+    const room = client.channel('room:1')
+    await room.join()
+    let heard = 0
+    const last = new Promise<void>((resolve) => {
+      listen(room.messages, 'said', () => {
+        if (++heard === 100) resolve()
+        boom()
+      })
+    })
+    const printed = await printedBy(async () => {
+      for (let count = 0; count < 100; count++) channels.emit('room:1', 'said', {})
+      await last
+    })
+    assert.equal(printed.filter((line) => line instanceof CallbackError).length, 1)
+    assert.equal(room.state, 'joined')
+  })
+
+  test('a listener of its connection that fails unheard is printed, and closes it with 1011', async (t) => {
+    const { channels, client, open } = scene(t, { reconnect: false })
+    channels.topic('room:*')
+    const there = await open()
+    const room = client.channel('room:1')
+    await room.join()
+    const { connection } = room
+    assert.ok(connection)
+    const printed = await printedBy(async () => {
+      listen(connection, 'ping', boom)
+      there.ping().catch(() => {})
+      assert.equal((await once(there, 'close')).code, 1011)
+    })
+    assert.equal(printed.length, 1)
   })
 
   test('an attempt that fails is an error, and giving up rejects', async () => {
