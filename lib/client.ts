@@ -39,6 +39,9 @@ export const OPEN_BY: unique symbol = Symbol('open by')
 /** Names the method that says what receives errors when a client has no `error` listener. */
 export const REPORT_TO: unique symbol = Symbol('reportTo')
 
+/** Names the property that tells whether a client closed because the program wanted it to. */
+export const STOPPED: unique symbol = Symbol('stopped')
+
 /** What opens by another way than the network, too. */
 export interface Opener {
   /** Connects by a network. */
@@ -113,6 +116,9 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
       gone: (_, reason) => this.#gone(reason),
     }
   }
+
+  /** @internal */
+  [STOPPED] = false
 
   /** @hidden */
   get [SIGNALS](): Signals<ClientEvents> {
@@ -287,6 +293,7 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
     if (failed) life.opening.reject(cause)
     if (this.#life !== life) return
     this.#life = undefined
+    this[STOPPED] = life.stop.signal.aborted
     if (cause instanceof Stopped) this.#signals.end(cause.reason)
     else this.#signals.end(failed ? closeReason(1006, cause.message) : cause)
   }

@@ -22,6 +22,43 @@ export function handled<Value>(promise: Promise<Value>): Promise<Value> {
   return promise
 }
 
+/** Makes a promise that has rejected, and harms nothing where it is left alone. */
+export function rejected(reason: unknown): Promise<never> {
+  const { promise, reject } = deferred<never>()
+  reject(reason)
+  return handled(promise)
+}
+
+/**
+ * A promise that knows whether anything waits for it. Left alone, its rejection harms nothing.
+ */
+export class WatchedPromise<Value> extends Promise<Value> {
+  /** What `then` makes of it is an ordinary promise. */
+  static override get [Symbol.species](): PromiseConstructor {
+    return Promise
+  }
+
+  #isWatched = false
+
+  constructor(executor: ConstructorParameters<typeof Promise<Value>>[0]) {
+    super(executor)
+    super.then(undefined, () => {})
+  }
+
+  /** Whether it was awaited, caught, or given to a `then`. */
+  get isWatched(): boolean {
+    return this.#isWatched
+  }
+
+  override then<Kept = Value, Caught = never>(
+    kept?: ((value: Value) => Kept | PromiseLike<Kept>) | null,
+    caught?: ((reason: unknown) => Caught | PromiseLike<Caught>) | null,
+  ): Promise<Kept | Caught> {
+    this.#isWatched = true
+    return super.then(kept, caught)
+  }
+}
+
 /** Tells whether a value is a promise, or another thing with a `then` method. */
 export function isPromise(value: unknown): value is PromiseLike<unknown> {
   if (typeof value !== 'object' && typeof value !== 'function') return false

@@ -88,6 +88,9 @@ export class Signals<Events extends object> implements Hearer {
   /** Is called after a listener failed with `value`; `isHeard` tells whether an `error` listener heard. */
   listenerFailed(_value: unknown, _isHeard: boolean): void {}
 
+  /** Is called when a listener took a value that isn't held; a promise settles when it has done so. */
+  taken(_value: unknown, _promise: PromiseLike<unknown> | undefined): void {}
+
   /** What a wait rejects with once the target has ended. */
   closedError(): ClosedError {
     return new ClosedError(`the ${this.#plan.kind} has closed`)
@@ -183,7 +186,7 @@ export class Signals<Events extends object> implements Hearer {
     }
     const { where } = taker
     const take = (value: unknown): void => {
-      if (!where || where(value as Value)) void taker.take(value as Value)
+      if (!where || where(value as Value)) this.taken(value, taker.take(value as Value))
     }
     this.#emitter ??= makeEmitter()
     this.#emitter.on(String(event), take)

@@ -1,4 +1,5 @@
 import { isWorthRetry } from '../backoff.ts'
+import type { CloseReason } from '../close.ts'
 import { ConnectError, type ChannelError } from '../errors.ts'
 import type { Asked } from '../options/asked.ts'
 import type { ClientOptions, Reconnection } from '../options/client.ts'
@@ -51,9 +52,14 @@ export interface ChannelClientOptions extends Omit<ClientOptions, 'protocols' | 
    */
   heartbeat?: number | false | undefined
   /**
-   * Whether it connects again: true, or when and how often. Default: true: whatever the close code,
-   * after a random part, at least half, of 10, 50, 100, 150, 200, 250, 500, 1000, 2000, and then
-   * 5000 ms.
+   * Whether it connects again: true, or when and how often.
+   *
+   * With true it does so whatever the close code, after a random part, at least half, of 10, 50, 100,
+   * 150, 200, 250, 500, 1000, 2000, and then 5000 ms. HTTP 400 to 499 is final, except 408, 425 and
+   * 429. So are 401 and 403, unless `params`, `authToken`, `headers` or the url is a function, which
+   * may give a fresh credential: then it tries again every 5000 ms, less the random part.
+   *
+   * @default true
    */
   reconnect?: boolean | Reconnection | undefined
   /** Whether channels join again by themselves: true, or when. Default: true. */
@@ -74,10 +80,29 @@ function jittered(delays: readonly number[], attempt: number): number {
 /** Is the delay before a channel joins again. */
 export const rejoinDelay = (attempt: number): number => jittered(REJOIN, attempt)
 
+/** The credentials that a client connects with. */
+export interface Credentials {
+  /** Whether one of them is asked for at every attempt, so that the next one may be let in. */
+  mayChange: boolean
+}
+
+function isUnauthorized(cause: ConnectError | CloseReason): boolean {
+  return cause instanceof ConnectError && (cause.status === 401 || cause.status === 403)
+}
+
 /** Phoenix's pace; of close codes none is final, as it says nothing by them. */
-const reconnection: Reconnection = {
-  delay: (attempt) => jittered(RECONNECT, attempt),
-  when: (cause) => !(cause instanceof ConnectError) || isWorthRetry(cause),
+function reconnectionWith(
+  credentials: Credentials,
+): Required<Pick<Reconnection, 'delay' | 'when'>> {
+  let isSlow = false
+  return {
+    delay: (attempt) => jittered(RECONNECT, isSlow ? RECONNECT.length : attempt),
+    when: (cause) => {
+      isSlow = isUnauthorized(cause)
+      if (isSlow) return credentials.mayChange
+      return !(cause instanceof ConnectError) || isWorthRetry(cause)
+    },
+  }
 }
 
 function isRejoining(value: unknown): boolean {
@@ -144,6 +169,7 @@ export type ChannelClientSettings = Settled<typeof rules>
 export function resolveChannelClient(given: ChannelClientOptions = {}): {
   settings: ChannelClientSettings
   dialling: ClientOptions
+  credentials: Credentials
 } {
   checkNames(given, [...Object.keys(rules), ...passedOn])
   const entries = Object.entries(given) as [string, unknown][]
@@ -154,16 +180,23 @@ export function resolveChannelClient(given: ChannelClientOptions = {}): {
   )
   const { reconnect = true } = rest
   const protocols = offered(settings)
-  const dialling = { ...rest, reconnect: policyOf(reconnect), ...(protocols && { protocols }) }
-  return { settings, dialling }
+  const credentials = {
+    mayChange: [settings.params, settings.authToken, rest.headers].some(isFunction),
+  }
+  const policy = policyOf(reconnect, reconnectionWith(credentials))
+  const dialling = { ...rest, reconnect: policy, ...(protocols && { protocols }) }
+  return { settings, dialling, credentials }
 }
 
-/** What is chosen of a policy is asked; for the rest Phoenix's holds. */
-function policyOf(given: NonNullable<ClientOptions['reconnect']>): boolean | Reconnection {
-  if (typeof given === 'boolean') return given && reconnection
+/** What is chosen of a policy is asked; for the rest the usual holds. */
+function policyOf(
+  given: NonNullable<ClientOptions['reconnect']>,
+  usual: ReturnType<typeof reconnectionWith>,
+): boolean | Reconnection {
+  if (typeof given === 'boolean') return given && usual
   if (!isObject(given)) return given // the client says what is wrong with it
   const chosen = Object.entries(given).filter(([, value]) => value !== undefined)
-  return { ...reconnection, ...Object.fromEntries(chosen) }
+  return { ...usual, ...Object.fromEntries(chosen) }
 }
 
 function offered({

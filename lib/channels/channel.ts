@@ -1,6 +1,15 @@
 import type { CloseReason } from '../close.ts'
 import type { WebsocketConnection } from '../connection.ts'
 import type { CallbackError, ChannelError } from '../errors.ts'
+import {
+  flag,
+  isFunction,
+  isObject,
+  milliseconds,
+  optional,
+  settle,
+  type Settled,
+} from '../options/rules.ts'
 import { SIGNALS, type Plan, type Signals, type Target } from '../signals.ts'
 import type { Message } from './received.ts'
 
@@ -13,7 +22,10 @@ export interface ChannelEvents {
   join: unknown
   /** Anything that the peer pushed, after the listeners of `messages` by that name. */
   message: Message<any>
-  /** A listener of yours failed; on a client, a join or a push was refused, too. */
+  /**
+   * A listener of yours failed; on a client also: a join was refused, or a push whose promise is left
+   * alone (nothing awaits or catches it).
+   */
   error: ChannelError | CallbackError
   /** The membership has ended, after its last message. */
   close: CloseReason
@@ -63,7 +75,8 @@ export abstract class Channel<
    * Sends an event to the peer. On a client it resolves with the reply; on a server there is none,
    * and it resolves when it is sent, which before `accept` is behind the join's answer.
    *
-   * It rejects with a `ClosedError` when the membership has ended.
+   * It rejects with a `ClosedError` when the membership has ended, and with the signal's reason when
+   * that is aborted first.
    *
    * @throws TypeError for what can't be JSON and isn't bytes, and for an event of the dialect's own.
    */
@@ -76,16 +89,64 @@ export abstract class Channel<
   /**
    * Sends an event to the other members of the topic, on every node: on a server. A client throws.
    *
-   * @throws TypeError for what can't be JSON and isn't bytes, and for an event of the dialect's own.
+   * After a membership was sent out, has crashed or was refused it reaches nobody, and is counted in
+   * `server.stats().dropped`.
+   *
+   * @throws TypeError for what can't be JSON and isn't bytes, for an event of the dialect's own, for
+   * `presence_state` and `presence_diff`, and before `accept`.
    */
   abstract broadcast<Name extends keyof Out>(event: Name, payload: Out[Name]): void
 
-  /** Ends the membership: a client leaves, a server sends its member out, who doesn't come again. */
+  /**
+   * Ends the membership: a client leaves; a server sends its member out, which doesn't join again by
+   * itself, and whose waiting events are dropped.
+   */
   abstract leave(): Promise<void>
 }
 
 /** How an event is pushed. */
 export interface PushOptions {
-  /** Milliseconds that a client waits for the reply; a server waits for none. Default: 10_000. */
+  /**
+   * Whether the reply is waited for. With false the promise resolves as soon as the event is sent,
+   * and a reply is ignored: for events that the server doesn't answer. A server waits for none.
+   *
+   * @default true
+   */
+  reply?: boolean | undefined
+  /**
+   * Milliseconds that a client waits for the reply, or with `reply: false` until the event is sent; a
+   * server waits for nothing.
+   *
+   * @default the `timeout` of the client, 10_000
+   */
   timeout?: number | undefined
+  /**
+   * Gives up when it is aborted: an event that was not sent yet never is, and a reply that comes later
+   * is ignored.
+   *
+   * @default none
+   */
+  signal?: AbortSignal | undefined
+}
+
+const pushRules = {
+  reply: { ...flag(), fallback: true },
+  timeout: milliseconds(0, 1),
+  signal: optional<AbortSignal>('an AbortSignal', isSignal),
+}
+
+/** The options of a push, settled; a timeout of 0 is none of its own. */
+export type PushSettings = Settled<typeof pushRules>
+
+/**
+ * Settles the options of a push.
+ *
+ * @throws TypeError for an unknown name, with the nearest one, and for a value that can't be.
+ */
+export function checkedPush(given: PushOptions): PushSettings {
+  return settle(pushRules, given)
+}
+
+function isSignal(value: unknown): boolean {
+  return isObject(value) && 'addEventListener' in value && isFunction(value.addEventListener)
 }

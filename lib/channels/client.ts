@@ -1,6 +1,6 @@
 import * as network from '#transport'
 import { Stopped, type Url } from '../attempt.ts'
-import { OPEN_BY, REPORT_TO, WebsocketClient, type Opener } from '../client.ts'
+import { OPEN_BY, REPORT_TO, STOPPED, WebsocketClient, type Opener } from '../client.ts'
 import type { WebsocketConnection } from '../connection.ts'
 import { unexpected } from '../errors.ts'
 import { listen } from '../listen.ts'
@@ -13,6 +13,7 @@ import {
   resolveChannelClient,
   type ChannelClientOptions,
   type ChannelClientSettings,
+  type Credentials,
 } from './asking.ts'
 import type { Channel, Loose } from './channel.ts'
 import type { Contract, Input, Inputs, Outputs, StandardSchema } from './contract.ts'
@@ -24,7 +25,9 @@ export type JoinPayload<Schema> = [Schema] extends [StandardSchema] ? Input<Sche
 
 const PLAN: Plan<ChannelClientEvents> = {
   kind: 'channel client',
-  events: ['open', 'message', 'error', 'close'],
+  revives: true,
+  events: ['open', 'message', 'error', 'close', 'closed'],
+  end: 'closed',
 }
 
 /**
@@ -37,15 +40,20 @@ export class ChannelClient implements Target<ChannelClientEvents>, Opener {
   readonly #signals = new Signals<ChannelClientEvents>(PLAN)
   readonly #client: WebsocketClient
   readonly #wire: Wire
+  readonly #credentials: Credentials
+  /** Whether the credentials that its options give may change; those of a url are told by `open`. */
+  readonly #mayChange: boolean
   /** Whether somebody heard that an attempt failed. */
   #heard = false
 
   /** @throws TypeError for an option that is unknown or can't be. */
   constructor(options?: ChannelClientOptions) {
-    const { settings, dialling } = resolveChannelClient(options)
+    const { settings, dialling, credentials } = resolveChannelClient(options)
     const client = new WebsocketClient(dialling)
     this.#settings = settings
     this.#client = client
+    this.#credentials = credentials
+    this.#mayChange = credentials.mayChange
     this.#wire = new Wire(settings, dialling.closeTimeout ?? 5_000, this.#signals)
     listen(client, 'connect', (connection) => this.#wire.connected(connection))
     listen(client, 'connectError', (error) => {
@@ -53,7 +61,12 @@ export class ChannelClient implements Target<ChannelClientEvents>, Opener {
       this.#heard = this.#signals.report(error)
     })
     client[REPORT_TO](this.#signals)
-    listen(client, 'closed', () => this.#signals.endWaits())
+    listen(client, 'closed', (reason) => {
+      // Where it doesn't connect again by itself, the channels wait for the program to open it.
+      const hasGivenUp = dialling.reconnect !== false && !client[STOPPED]
+      if (hasGivenUp) this.#wire.gaveUp(reason)
+      this.#signals.end(reason)
+    })
   }
 
   /** @hidden */
@@ -72,8 +85,8 @@ export class ChannelClient implements Target<ChannelClientEvents>, Opener {
    * relative.
    *
    * It rejects with a `ConnectError` when it gives up: by itself only without `reconnect`, or when the
-   * server answers with an HTTP status from 400 to 499 other than 408, 425 and 429. Don't leave that
-   * unseen: await it, or listen to `error`. An aborted signal gives up at once.
+   * server answers with an HTTP status that is final, as `reconnect` says. Don't leave that unseen:
+   * await it, or listen to `error`. An aborted signal gives up at once.
    */
   open(url: Url, options: { signal?: AbortSignal | undefined } = {}): Promise<void> {
     checkNames(options, ['signal'])
@@ -126,6 +139,8 @@ export class ChannelClient implements Target<ChannelClientEvents>, Opener {
   /** @hidden */
   [OPEN_BY](by: Network, url: Url, signal?: AbortSignal): Promise<WebsocketConnection> {
     const { params, serializer } = this.#settings
+    this.#credentials.mayChange = this.#mayChange || typeof url === 'function'
+    this.#signals.revive()
     return this.#client[OPEN_BY](
       {
         dial: by.dial,

@@ -102,9 +102,13 @@ export type Verdict = { readonly value: unknown } | { readonly refusal: Invalid 
 
 const MOST_ISSUES = 20 // a peer chooses how many there are
 
-/** Throws a TypeError for what isn't a contract; one with a history is a server's own. */
+/**
+ * Checks a contract, which on a server may have the options of a topic, too.
+ *
+ * @throws TypeError for a name that a contract can't have, and for what is no schema.
+ */
 export function checkContract(contract: Contract): void {
-  checkNames(contract, ['in', 'out', 'join', 'history'])
+  checkNames(contract, ['in', 'out', 'join', 'history', 'open'])
   const { in: received = {}, out: sent = {}, join } = contract
   const schemas = Object.entries({ ...received, ...sent })
   if (join !== undefined) schemas.push(['join', join])

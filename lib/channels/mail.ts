@@ -38,6 +38,10 @@ export class Mail<Value extends Letter> {
   #every: Box<Value> | undefined
   /** Of the events that somebody listens to, or whose last listener left some behind. */
   #named: Map<string, Box<Value>> | undefined
+  /** Whether every event was ever listened to. */
+  #handlesAll = false
+  /** The events that were listened to, and are not any more. */
+  #former: Set<string> | undefined
   #next = 0 // the number of the next letter
   #waiting = 0
   #bytes = 0
@@ -59,6 +63,21 @@ export class Mail<Value extends Letter> {
     return named ?? this.#every
   }
 
+  /** Whether an event ever had a listener, of its own or of every event. */
+  handles(event: string): boolean {
+    return this.#handlesAll || this.#named?.has(event) === true || this.#former?.has(event) === true
+  }
+
+  /** Takes out the letters whose event never had a listener. */
+  takeUnhandled(): Value[] {
+    const letters = this.#every?.drain() ?? []
+    for (const letter of letters) {
+      if (this.handles(letter.event)) this.#every?.put(letter, letter.size)
+    }
+    this.changed()
+    return letters.filter(({ event }) => !this.handles(event))
+  }
+
   /** Gives a letter to those who hear of it. */
   put(letter: Value): void {
     this.#next = letter.number + 1
@@ -76,6 +95,7 @@ export class Mail<Value extends Letter> {
 
   /** Adds a listener. */
   add(heard: Mailed, taker: Taker<Value>): void {
+    if (heard === EVERY) this.#handlesAll = true
     const inbox = heard === EVERY ? this.#everyInbox() : this.#namedInbox(heard)
     if (!inbox.heard) {
       this.#gather(heard, inbox)
@@ -95,7 +115,7 @@ export class Mail<Value extends Letter> {
       heard === EVERY ? this.#named?.get(event) : this.#every
     const left = inbox.drain().filter((letter) => !hasGot(others(letter), letter))
     for (const letter of left) inbox.put(letter, letter.size)
-    if (heard !== EVERY && left.length === 0) this.#named?.delete(heard)
+    if (heard !== EVERY && left.length === 0) this.#forget(heard)
     this.changed()
   }
 
@@ -142,7 +162,7 @@ export class Mail<Value extends Letter> {
     if (heard === EVERY) {
       for (const [event, named] of this.#named ?? []) {
         if (named.heard) continue
-        letters.push(...named.drain())
+        for (const letter of named.drain()) letters.push(letter)
         this.#named?.delete(event)
       }
     } else if (this.#every && !this.#every.heard && this.#every.waiting > 0) {
@@ -154,6 +174,13 @@ export class Mail<Value extends Letter> {
     }
     letters.sort((one, other) => one.number - other.number)
     for (const letter of letters) inbox.put(letter, letter.size)
+  }
+
+  /** Lets go of the inbox of an event, which counts as handled all the same. */
+  #forget(event: string): void {
+    this.#named?.delete(event)
+    this.#former ??= new Set()
+    this.#former.add(event)
   }
 
   #everyInbox(): Box<Value> {

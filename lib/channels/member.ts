@@ -2,10 +2,16 @@ import { closeReason, type CloseReason } from '../close.ts'
 import type { WebsocketConnection } from '../connection.ts'
 import { ChannelError, ClosedError } from '../errors.ts'
 import type { Taker } from '../inbox.ts'
-import { isFunction, milliseconds, settle } from '../options/rules.ts'
-import { deferred, handled, isPromise, type Deferred } from '../promises.ts'
+import { isFunction } from '../options/rules.ts'
+import { deferred, handled, isPromise, rejected, type Deferred } from '../promises.ts'
 import { SIGNALS, type Hearer, type Signals, type Target } from '../signals.ts'
-import { Channel, type ChannelEvents, type ChannelState, type PushOptions } from './channel.ts'
+import {
+  Channel,
+  checkedPush,
+  type ChannelEvents,
+  type ChannelState,
+  type PushOptions,
+} from './channel.ts'
 import type { Contract } from './contract.ts'
 import type { ClientFrame, PushFrame, ReplyFrame, TopicFrame } from './frame.ts'
 import { ChannelSignals, Messages, type Heard } from './hearing.ts'
@@ -48,7 +54,6 @@ type Timer = ReturnType<typeof setTimeout>
 const MOST_UNHEARD = 1_000 // messages that wait for want of a listener,
 const MOST_UNHEARD_BYTES = 1024 * 1024 // and their bytes
 const LEFT = closeReason(1000, 'left')
-const pushRules = { timeout: milliseconds(0, 1) }
 
 /** One membership of one topic, on the client that has it: the table of docs/channel-client.md. */
 export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pusher {
@@ -76,7 +81,8 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   #attempt = 0
   #waits = false
   #count = 0
-  #full = false
+  /** Whether it was told that messages are dropped for want of a listener: once is enough. */
+  #isOverflowTold = false
   #why: CloseReason | undefined
   #over: Timer | 'over' | undefined
 
@@ -122,7 +128,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   }
 
   push(event: string, payload: unknown, options: PushOptions = {}): Promise<unknown> {
-    const { timeout } = settle(pushRules, options)
+    const { timeout, ...how } = checkedPush(options)
     const push = { event, payload: payload === undefined ? {} : payload }
     const isOver = this.#why !== undefined || this.#state === 'leaving'
     if (this.#state === 'closed' && !isOver) {
@@ -130,7 +136,8 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     }
     this.#line.check(this.#pushFrame(push, '0', '0'))
     if (isOver) return rejected(this.closedError())
-    return this.#pushes.add(push, timeout || this.#line.timeout, this.#state === 'joined')
+    const isJoined = this.#state === 'joined'
+    return this.#pushes.add(push, { ...how, timeout: timeout || this.#line.timeout, now: isJoined })
   }
 
   broadcast(): never {
@@ -178,6 +185,11 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     if (this.#line.again(reason, 1) === undefined) this.#finish(reason)
   }
 
+  /** The client has given up to connect. */
+  gaveUp(reason: CloseReason): void {
+    this.#finish(reason)
+  }
+
   /** The server says something about the topic; tells whether it meant this membership. */
   heard(frame: TopicFrame, size: number): boolean {
     if (frame.joinRef !== null && frame.joinRef !== this.#joinRef) return false
@@ -195,16 +207,17 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     if (this.#why) return
     const { waiting = 0, bytes = 0 } = this.#mail.unheard(frame.event) ?? {}
     const isFull = waiting >= MOST_UNHEARD || (waiting > 0 && bytes + size > MOST_UNHEARD_BYTES)
-    if (isFull && !this.#full) this.#unheard()
-    this.#full = isFull
-    if (isFull) return
+    if (isFull) {
+      this.#tellOverflow()
+      return
+    }
     this.#mail.put(new Received(frame, payload, this, { size, number: this.#count++ }))
   }
 
-  /** Tells of an error that the server has made. */
-  refused(error: ChannelError): void {
+  /** Tells of what the server has refused, or done wrong; `isHandled`: the caller hears of it. */
+  refused(error: ChannelError, isHandled = false): void {
     this.#line.log('channel', error.message, error)
-    this.#signals.report(error)
+    if (!isHandled) this.#signals.report(error)
   }
 
   /** What a server pushes has no answer. */
@@ -366,12 +379,17 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     const closed = new ClosedError(error.message, { code: 1011, cause: error, target: this })
     this.#pushes.failSent(closed)
     const delay = this.#line.again(error, ++this.#attempt)
-    if (delay !== undefined && this.#line.connection) {
+    const isDecided = this.#hasMovedOn() // the program's own functions may have left, or joined
+    if (delay !== undefined && this.#line.connection && !isDecided) {
       this.#again = setTimeout(() => this.#begin(), delay)
     }
     joining?.reject(error)
-    this.refused(error)
-    if (delay === undefined) this.#finish(closeReason(1000, error.message))
+    this.refused(error, this.#why !== undefined) // a channel that has closed tells nothing more
+    if (delay === undefined && !isDecided) this.#finish(closeReason(1000, error.message))
+  }
+
+  #hasMovedOn(): boolean {
+    return this.#state !== 'errored'
   }
 
   /** Nothing is waited for any more. */
@@ -420,14 +438,12 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     this.#signals.end(this.#why)
   }
 
-  /** More came than waits for a listener. */
-  #unheard(): void {
+  /** Tells that more came than waits for a listener. */
+  #tellOverflow(): void {
+    if (this.#isOverflowTold) return
+    this.#isOverflowTold = true
     const { topic } = this
     const text = `too much waits for a listener on \`${topic}\`, and is dropped: listen to \`message\`, even with an empty callback`
     this.refused(new ChannelError(text, { topic }))
   }
-}
-
-function rejected(error: ClosedError): Promise<never> {
-  return handled(Promise.reject(error))
 }

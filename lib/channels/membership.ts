@@ -3,12 +3,18 @@ import type { WebsocketConnection } from '../connection.ts'
 import { ClosedError } from '../errors.ts'
 import type { Taker } from '../inbox.ts'
 import { DELIVER, type Data, type Message as Prepared } from '../message.ts'
-import { checkNames } from '../options/rules.ts'
-import { handled } from '../promises.ts'
+import { rejected } from '../promises.ts'
 import type { RoomMember } from '../room.ts'
 import { SIGNALS, type Hearer, type Signals, type Target } from '../signals.ts'
 import { Broadcast } from './broadcast.ts'
-import { Channel, type ChannelEvents, type ChannelState, type Loose } from './channel.ts'
+import {
+  Channel,
+  checkedPush,
+  type ChannelEvents,
+  type ChannelState,
+  type Loose,
+  type PushOptions,
+} from './channel.ts'
 import type { StandardSchema, Verdict } from './contract.ts'
 import type { JoinFrame, PushFrame, Ref, ServerFrame } from './frame.ts'
 import { Gate } from './gate.ts'
@@ -62,6 +68,7 @@ interface Pending {
 
 const SENT: Promise<unknown> = Promise.resolve()
 const TOO_BUSY = { reason: 'too busy' }
+const UNHANDLED = { reason: 'unhandled event' }
 
 /** A request, as the listeners of `join` see it. */
 class Request<Context extends {}>
@@ -88,6 +95,10 @@ class Request<Context extends {}>
   override crash(): void {
     this.channel.crash()
   }
+
+  override holdUntil(prepared: PromiseLike<unknown>): void {
+    this.channel.holdUntil(prepared)
+  }
 }
 
 /** One membership of one topic, on the server that has it. */
@@ -106,6 +117,12 @@ export class ServerChannel<Context extends {} = {}>
   #mail: Mail<Received> | undefined
   #judge: Gate | undefined
   #count = 0
+  /** Listeners of `join` that have not done their work yet. */
+  #preparing = 0
+  /** Whether all listeners are there that its `join` listeners wanted to add. */
+  #isPrepared = false
+  /** Whether it may speak to the other members: from `accept` on, until it is sent out or crashes. */
+  #maySpeak = false
   #why: CloseReason | undefined
   #over: NodeJS.Timeout | 'over' | undefined
 
@@ -159,9 +176,10 @@ export class ServerChannel<Context extends {} = {}>
     throw new TypeError('a client joins; on a server, answer its `join` with accept')
   }
 
-  push(event: string, payload: unknown, options: object = {}): Promise<unknown> {
-    checkNames(options, ['timeout'])
-    if (this.#state === 'closed') return handled(Promise.reject(this.closedError()))
+  push(event: string, payload: unknown, options: PushOptions = {}): Promise<unknown> {
+    const { signal } = checkedPush(options)
+    if (signal?.aborted) return rejected(signal.reason)
+    if (this.#state === 'closed') return rejected(this.closedError())
     const data = this.#host.written({
       ...{ kind: 'push', topic: this.topic, event, joinRef: this.#joinRef, ref: null },
       payload: payload === undefined ? {} : payload,
@@ -174,13 +192,23 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   broadcast(event: string, payload: unknown): void {
-    this.#host.broadcast(this, event, this.#of.stamped(this.topic, payload))
+    if (this.#maySpeak) {
+      this.#host.broadcast(this, event, this.#of.stamped(this.topic, payload))
+      return
+    }
+    if (this.#pending) {
+      throw new TypeError(
+        `\`${event}\` was broadcast before \`${this.topic}\` was joined: accept first`,
+      )
+    }
+    this.#host.dropped()
   }
 
   leave(): Promise<void> {
-    if (this.#pending) this.#refuse({})
+    if (this.#pending) this.#refuse({}, 'ended')
     else if (this.#state !== 'closed') {
       this.#tell({ kind: 'close', topic: this.topic, joinRef: this.#joinRef })
+      this.#silence()
       this.#end('ended', { code: 1000, description: 'sent out' })
     }
     return Promise.resolve()
@@ -215,9 +243,9 @@ export class ServerChannel<Context extends {} = {}>
     )
   }
 
-  accept(reply: unknown): void {
+  accept(reply: unknown): boolean {
     const pending = this.#pending
-    if (!pending || pending.accepted) return
+    if (!pending || pending.accepted) return this.#isMember
     const { topic } = this
     const { replay } = this.#of
     if (replay) {
@@ -225,27 +253,41 @@ export class ServerChannel<Context extends {} = {}>
       const joinRef = this.#joinRef
       // Throws here what could only be thrown where nobody hears it.
       this.#host.written({ kind: 'reply', topic, joinRef, ref, status: 'ok', payload: reply })
-      replay.admit(topic, seen, reply, (answer, missed) => this.#enter(pending, answer, missed))
+      replay.admit(topic, seen, reply, {
+        enter: (answer, missed) => this.#enter(pending, answer, missed),
+        failed: (cause) => this[SIGNALS].failed('join', cause, undefined),
+      })
       pending.accepted = true
+      this.#maySpeak = true
       clearTimeout(pending.timer)
     } else this.#enter(pending, reply, [])
+    return this.#isMember
+  }
+
+  /** Keeps events without a listener waiting until a listener of `join` has done its work. */
+  holdUntil(prepared: PromiseLike<unknown>): void {
+    this.#preparing += 1
+    void prepared.then(() => {
+      this.#preparing -= 1
+      this.#prepare()
+    })
   }
 
   reject(reason: unknown): void {
-    if (this.#pending && !this.#pending.accepted) this.#refuse(reason)
+    if (this.#pending && !this.#pending.accepted) this.#refuse(reason, 'ended')
   }
 
   /** A listener of this membership, or of its topic, has failed. */
   crash(): void {
     if (this.#pending) {
-      this.#refuse({ reason: 'join crashed' })
+      this.#refuse({ reason: 'join crashed' }, 'crashed')
     } else if (this.#state === 'joined') {
       const { topic } = this
       this.#tell({
         ...{ kind: 'error', topic, joinRef: this.#joinRef },
         payload: { reason: 'channel_crash' },
       })
-      this.#host.dropped(this.#mail?.clear())
+      this.#silence()
       this.#end('crashed', { code: 1011, description: 'a listener failed' })
     }
   }
@@ -264,7 +306,7 @@ export class ServerChannel<Context extends {} = {}>
     if (this.#pending) {
       const { replaces } = this.#pending
       this.#pending = { ...this.#pending, replaces: [] }
-      this.#refuse({ reason: 'replaced' })
+      this.#refuse({ reason: 'replaced' }, 'replaced')
       return replaces
     }
     this.#end('replaced', { code: 1000, description: 'joined anew' })
@@ -336,11 +378,18 @@ export class ServerChannel<Context extends {} = {}>
     return (this.#judge ??= new Gate())
   }
 
+  /** Whether it is a member, or will be once the store of its topic's history has answered. */
+  get #isMember(): boolean {
+    return this.#state === 'joined' || this.#pending?.accepted === true
+  }
+
   #request(payload: unknown): void {
     if (!this.#pending) return // they have left meanwhile
     const signals = this.#of[SIGNALS]
     if (signals.isFull) this.reject(TOO_BUSY)
-    else if (!signals.emit('join', new Request(this, payload))) this.accept({})
+    else if (signals.emit('join', new Request(this, payload))) return
+    else if (this.#of.acceptsUnheard()) this.accept({})
+    else this.reject({ reason: 'no join listener' })
   }
 
   #checkJoin(schema: StandardSchema, payload: unknown): void {
@@ -353,30 +402,64 @@ export class ServerChannel<Context extends {} = {}>
     })
   }
 
-  /** They come in, unless they have gone meanwhile: all in one turn, so that nothing comes between. */
+  /**
+   * Completes the join in one turn: the reply, the messages that were missed, and what waited. Does
+   * nothing where the join was given up meanwhile.
+   */
   #enter(pending: Pending, reply: unknown, missed: readonly Kept[]): void {
     if (this.#pending !== pending) return
     this.#reply(this.#joinRef, pending.ref, 'ok', reply)
     this.#settle(pending)
     this.#state = 'joined'
+    this.#maySpeak = true
     this.#host.entered(this)
     for (const { message } of missed) this[DELIVER](message)
     for (const data of pending.pushed) this.#host.send(data)
     this.#of.entered(this)
-    this.#signals?.emit('join', reply)
+    this.#of[SIGNALS].emit('joined', { channel: this })
+    if (this.#isMember) this.#signals?.emit('join', reply) // no listener of `joined` has sent it out
     for (const [frame, size] of pending.arrived) this.arrive(frame, size)
+    queueMicrotask(() => this.#prepare()) // listeners added in the same turn count, too
   }
 
-  /** They don't come in. */
-  #refuse(reason: unknown): void {
+  /** Refuses the join, also where it was accepted and its history is still being read. */
+  #refuse(reason: unknown, as: LeaveReason): void {
     const pending = this.#pending
     if (!pending) return
     this.#reply(this.#joinRef, pending.ref, 'error', reason)
-    this.#settle(pending)
+    this.#maySpeak = false
+    this.#giveUp(pending, as, { code: 1000, description: 'not let in' })
     for (const [{ ref }] of pending.arrived) {
-      if (ref !== null) this.#reply(null, ref, 'error', { reason: 'unmatched topic' })
+      if (ref === null) this.#host.dropped()
+      else this.#reply(null, ref, 'error', { reason: 'unmatched topic' })
     }
-    this.#finish({ code: 1000, description: 'not let in' })
+  }
+
+  /** Ends a join that is under way; one that was accepted has been a membership, for its topic. */
+  #giveUp(pending: Pending, reason: LeaveReason, why: CloseReason): void {
+    this.#settle(pending)
+    this.#finish(why)
+    if (!pending.accepted) return
+    this.#of[SIGNALS].emit('joined', { channel: this })
+    this.#of[SIGNALS].emit('leave', { channel: this, reason })
+  }
+
+  /** Drops what waits, and lets the member say nothing more to the others. */
+  #silence(): void {
+    this.#maySpeak = false
+    this.#host.dropped(this.#mail?.clear() ?? 0)
+  }
+
+  /** Refuses what waits without a listener, once the `join` listeners have done their work. */
+  #prepare(): void {
+    if (this.#isPrepared || this.#preparing > 0 || this.#state !== 'joined') return
+    this.#isPrepared = true
+    for (const { ref } of this.#mail?.takeUnhandled() ?? []) this.#refuseUnhandled(ref)
+  }
+
+  #refuseUnhandled(ref: Ref): void {
+    this.#host.dropped()
+    if (ref !== null) this.#reply(this.#joinRef, ref, 'error', UNHANDLED)
   }
 
   #judged(frame: PushFrame, size: number, verdict: Verdict): void {
@@ -390,7 +473,8 @@ export class ServerChannel<Context extends {} = {}>
       return
     }
     this.#mail ??= new Mail(this)
-    this.#mail.put(new Received(frame, payload, this, { size, number: this.#count++ }))
+    if (this.#isPrepared && !this.#mail.handles(frame.event)) this.#refuseUnhandled(frame.ref)
+    else this.#mail.put(new Received(frame, payload, this, { size, number: this.#count++ }))
   }
 
   #reply(joinRef: Ref, ref: Ref, status: string, payload: unknown): void {
@@ -415,12 +499,8 @@ export class ServerChannel<Context extends {} = {}>
 
   /** Ends it, whether it was joined already or not. */
   #quit(reason: LeaveReason, why: CloseReason): void {
-    if (this.#pending) {
-      this.#settle(this.#pending)
-      this.#finish(why)
-    } else if (this.#state === 'joined') {
-      this.#end(reason, why)
-    }
+    if (this.#pending) this.#giveUp(this.#pending, reason, why)
+    else if (this.#state === 'joined') this.#end(reason, why)
   }
 
   #end(reason: LeaveReason, why: CloseReason): void {

@@ -44,6 +44,7 @@ const REPLY_EVENT = 'chan_reply_'
 export const PRESENCE_STATE = 'presence_state'
 /** and the one that tells all who comes and goes. */
 export const PRESENCE_DIFF = 'presence_diff'
+const presenceEvents: ReadonlySet<unknown> = new Set([PRESENCE_STATE, PRESENCE_DIFF])
 /** What each meta of a presence is known by, */
 export const META_REF = 'phx_ref'
 /** and, where it takes the place of another, that one. */
@@ -280,7 +281,20 @@ function eventOf(frame: JoinFrame | PushFrame): string {
   const { event } = frame
   if (typeof event !== 'string') throw new TypeError('expected the name of an event')
   if (!ownEvents.has(event) && !event.startsWith(REPLY_EVENT)) return event
-  throw new TypeError(`expected an event of your own, got \`${event}\`, which is one of Phoenix's`)
+  throw notYours(event)
+}
+
+/**
+ * Checks an event that an application sends to all members: a presence's own are for a presence.
+ *
+ * @throws TypeError for `presence_state` and `presence_diff`.
+ */
+export function checkTold(event: unknown): void {
+  if (presenceEvents.has(event)) throw notYours(String(event))
+}
+
+function notYours(event: string): TypeError {
+  return new TypeError(`expected an event of your own, got \`${event}\`, which is one of Phoenix's`)
 }
 
 function arrayText(saying: Saying | undefined): string | undefined {

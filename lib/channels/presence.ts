@@ -15,6 +15,7 @@ import {
   type Meta,
   type Witness,
 } from './roster.ts'
+import { writeJson } from './text.ts'
 import type { Topic } from './topic.ts'
 
 /** Somebody has come: at one place more, maybe. */
@@ -167,10 +168,11 @@ export class Presence<Known extends object = Loose>
     if (!topic.fits(channel.topic)) {
       throw unexpected('the channel', `one of \`${topic.pattern}\``, channel.topic)
     }
-    if (channel.state === 'joined') this.#track(topic, channel, key, meta)
+    const known = asJson(meta)
+    if (channel.state === 'joined') this.#track(topic, channel, key, known)
     if (channel.state !== 'joining') return
     const asked = this.#asked.get(channel) ?? []
-    asked.push([key, meta])
+    asked.push([key, known])
     this.#asked.set(channel, asked)
   }
 
@@ -310,6 +312,13 @@ export class Presence<Known extends object = Loose>
           signals.emit('leave', { key, metas: this.#known(metas), after: this.#known(after) })),
     }
   }
+}
+
+/** Returns what is known as it will be told, so that it can be told at any later time. */
+function asJson(meta: object): object {
+  const known: unknown = JSON.parse(writeJson(meta, 'what is known'))
+  if (!isObject(known)) throw unexpected('what is known', 'an object', known)
+  return known
 }
 
 /** Makes refs that no other server gives. */

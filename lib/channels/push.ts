@@ -1,29 +1,70 @@
 import { ChannelError, type WebsocketError } from '../errors.ts'
-import { deferred, handled, type Deferred } from '../promises.ts'
+import { WatchedPromise } from '../promises.ts'
+import type { PushSettings } from './channel.ts'
 
-/** Whose pushes they are. */
+/** The channel that pushes. */
 export interface Pusher {
   readonly topic: string
   /** Sends a push, and gives the ref by which its reply is known; undefined: there won't be one. */
   send(push: Push): string | undefined
-  /** Hears of a push that was refused, or not answered. */
-  refused(error: ChannelError): void
+  /** Is told of a push that was refused, or not answered; `isHandled`: its caller hears of it. */
+  refused(error: ChannelError, isHandled: boolean): void
   /** Counts a reply in, or out, that needs reading to go on. */
   wait(step: 1 | -1): void
 }
 
-/** What is pushed. */
+/** An event, and what is sent with it. */
 export interface Push {
   readonly event: string
   readonly payload: unknown
 }
 
+/** How a push is made. */
+export interface PushTerms extends PushSettings {
+  /** Whether it is sent at once, or with the next `flush`. */
+  readonly now: boolean
+}
+
 /** A push that is not settled yet. */
-interface Pending extends Push {
-  readonly asked: Deferred<unknown>
-  timer?: ReturnType<typeof setTimeout>
+class Pending implements Push {
+  readonly event: string
+  readonly payload: unknown
+  readonly needsReply: boolean
+  readonly timeout: number
+  readonly promise: WatchedPromise<unknown>
+  timer: ReturnType<typeof setTimeout> | undefined
   /** Once it was sent. */
-  ref?: string
+  ref: string | undefined
+  /** Stops listening to its signal. */
+  ignore = (): void => {}
+  #resolve: (reply: unknown) => void = () => {}
+  #reject: (reason: unknown) => void = () => {}
+
+  constructor({ event, payload }: Push, { reply, timeout }: PushTerms) {
+    this.event = event
+    this.payload = payload
+    this.needsReply = reply
+    this.timeout = timeout
+    this.promise = new WatchedPromise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+  }
+
+  resolve(reply: unknown): void {
+    this.#end()
+    this.#resolve(reply)
+  }
+
+  reject(reason: unknown): void {
+    this.#end()
+    this.#reject(reason)
+  }
+
+  #end(): void {
+    clearTimeout(this.timer)
+    this.ignore()
+  }
 }
 
 const MOST = 10_000 // pushes of a channel that are not settled
@@ -40,17 +81,22 @@ export class Pushes {
   }
 
   /** Takes a push; it is sent at once, or with the next `flush`. Its time begins now. */
-  add({ event, payload }: Push, timeout: number, now: boolean): Promise<unknown> {
-    const push: Pending = { event, payload, asked: deferred() }
-    handled(push.asked.promise)
-    if (this.#waiting.size + this.#sent.size >= MOST) {
-      push.asked.reject(this.#error(`${MOST} pushes are not answered yet`, 'error'))
-      return push.asked.promise
+  add(what: Push, terms: PushTerms): Promise<unknown> {
+    const { signal, timeout, now } = terms
+    const push = new Pending(what, terms)
+    if (signal?.aborted) {
+      push.reject(signal.reason)
+    } else if (this.#waiting.size + this.#sent.size >= MOST) {
+      push.reject(this.#error(`${MOST} pushes are not answered yet`, 'error'))
+    } else {
+      if (now) this.#send(push)
+      else this.#waiting.add(push)
+      if (this.#isPending(push)) {
+        push.timer = setTimeout(() => this.#late(push), timeout)
+        if (signal) this.#heed(signal, push)
+      }
     }
-    if (now) this.#send(push)
-    else this.#waiting.add(push)
-    if (this.#isPending(push)) push.timer = setTimeout(() => this.#late(push, timeout), timeout)
-    return push.asked.promise
+    return push.promise
   }
 
   /** Sends what waits. */
@@ -59,10 +105,8 @@ export class Pushes {
       this.#waiting.delete(push)
       try {
         this.#send(push)
-        if (!this.#isPending(push)) clearTimeout(push.timer)
       } catch (cause) {
-        clearTimeout(push.timer)
-        push.asked.reject(cause) // its payload has changed meanwhile
+        push.reject(cause) // its payload has changed meanwhile
       }
     }
   }
@@ -72,7 +116,7 @@ export class Pushes {
     const push = this.#sent.get(ref)
     if (!push) return false
     this.#take(push)
-    if (status === 'ok') push.asked.resolve(reply)
+    if (status === 'ok') push.resolve(reply)
     else
       this.#refuse(push, refusal(`\`${push.event}\``, { topic: this.#pusher.topic, status, reply }))
     return true
@@ -82,7 +126,7 @@ export class Pushes {
   failSent(error: WebsocketError): void {
     for (const push of this.#sent.values()) {
       this.#take(push)
-      push.asked.reject(error)
+      push.reject(error)
     }
   }
 
@@ -90,14 +134,14 @@ export class Pushes {
   failWaiting(error: WebsocketError): void {
     for (const push of this.#waiting) {
       this.#take(push)
-      push.asked.reject(error)
+      push.reject(error)
     }
   }
 
   #send(push: Pending): void {
     const ref = this.#pusher.send(push)
-    if (ref === undefined) {
-      push.asked.resolve(undefined)
+    if (ref === undefined || !push.needsReply) {
+      push.resolve(undefined)
       return
     }
     push.ref = ref
@@ -109,15 +153,26 @@ export class Pushes {
     return push.ref !== undefined || this.#waiting.has(push)
   }
 
-  #late(push: Pending, timeout: number): void {
+  /** Gives a push up when its signal is aborted. */
+  #heed(signal: AbortSignal, push: Pending): void {
+    const aborted = (): void => {
+      this.#take(push)
+      push.reject(signal.reason)
+    }
+    signal.addEventListener('abort', aborted, { once: true })
+    push.ignore = () => signal.removeEventListener('abort', aborted)
+  }
+
+  #late(push: Pending): void {
+    const what = `\`${push.event}\` on \`${this.#pusher.topic}\``
+    const text = push.needsReply ? `no reply to ${what}` : `${what} was not sent`
     this.#take(push)
-    const text = `no reply to \`${push.event}\` on \`${this.#pusher.topic}\` within ${timeout} ms`
-    this.#refuse(push, this.#error(text, 'timeout'))
+    this.#refuse(push, this.#error(`${text} within ${push.timeout} ms`, 'timeout'))
   }
 
   #refuse(push: Pending, error: ChannelError): void {
-    push.asked.reject(error)
-    this.#pusher.refused(error)
+    push.reject(error)
+    this.#pusher.refused(error, push.promise.isWatched)
   }
 
   #error(text: string, status: 'error' | 'timeout'): ChannelError {
@@ -125,7 +180,6 @@ export class Pushes {
   }
 
   #take(push: Pending): void {
-    clearTimeout(push.timer)
     this.#waiting.delete(push)
     if (push.ref !== undefined && this.#sent.delete(push.ref)) this.#pusher.wait(-1)
   }

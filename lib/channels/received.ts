@@ -51,6 +51,10 @@ export class Received implements Message, Letter {
     this.#number = number
   }
 
+  get ref(): Ref {
+    return this.#ref
+  }
+
   get size(): number {
     return this.#size
   }

@@ -1,5 +1,6 @@
 import { unexpected } from '../errors.ts'
 import { isFunction } from '../options/rules.ts'
+import { handled } from '../promises.ts'
 import type { RoomMember } from '../room.ts'
 import type { Archive, Archived } from './archive.ts'
 import { Log, recall, type HistorySettings, type Kept, type Known } from './history.ts'
@@ -14,8 +15,13 @@ export interface Members {
   delete(member: RoomMember): void
 }
 
-/** Lets a member in: with this answer, and then these messages. */
-export type Enter = (reply: unknown, missed: readonly Kept[]) => void
+/** A join that waits for what is kept. */
+export interface Admission {
+  /** Lets the member in: with this answer, and then these messages. */
+  enter(reply: unknown, missed: readonly Kept[]): void
+  /** Is told when it could not be let in. */
+  failed(cause: unknown): void
+}
 
 /** A topic whose messages are kept. */
 interface Shelf {
@@ -67,21 +73,26 @@ export class Replay {
    *
    * @throws TypeError for an answer that isn't a plain object.
    */
-  admit(topic: string, seen: Seen | undefined, reply: unknown, enter: Enter): void {
+  admit(topic: string, seen: Seen | undefined, reply: unknown, admission: Admission): void {
     if (!isPlain(reply)) {
       throw unexpected('the answer to a join with `history`', 'an object of plain JSON', reply)
     }
     const shelf = this.#shelf(topic)
+    const enter: Admission['enter'] = (answer, missed) => admission.enter(answer, missed)
+    const failed = (cause: unknown): void => admission.failed(cause)
     if (this.#archive && seen) {
       const { standing } = this.#membersOf(topic)
-      void this.#archive.read(topic, standing).then((archived) => {
-        const { senders, kept } = merged(shelf, archived)
-        const { recovered, ...found } = recall(seen, senders, kept)
-        const isSure = recovered && archived !== undefined
-        enter({ ...reply, recovered: isSure, [SEEN]: asObject(found.seen) }, found.missed)
-      })
+      this.#archive
+        .read(topic, standing)
+        .then((archived) => {
+          const { senders, kept } = merged(shelf, archived)
+          const { recovered, ...found } = recall(seen, senders, kept)
+          const isSure = recovered && archived !== undefined
+          enter({ ...reply, recovered: isSure, [SEEN]: asObject(found.seen) }, found.missed)
+        })
+        .catch(failed)
     } else if (shelf.learning) {
-      void shelf.learning.then(() => enter({ ...reply, [SEEN]: present(shelf) }, []))
+      shelf.learning.then(() => enter({ ...reply, [SEEN]: present(shelf) }, [])).catch(failed)
     } else if (seen) {
       const found = recall(seen, shelf.log.senders, shelf.log.kept)
       const { recovered } = found
@@ -145,7 +156,7 @@ export class Replay {
       if (archived) shelf.learned = archived.senders
       if (shelf.learning === learning) shelf.learning = undefined
     })
-    shelf.learning = learning
+    shelf.learning = handled(learning)
   }
 
   #begin(): void {

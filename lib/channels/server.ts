@@ -1,6 +1,7 @@
 import { diagnostics, dropped } from '../diagnostics.ts'
 import { PeerConnectError, unexpected, type Denial, type WebsocketError } from '../errors.ts'
 import type { Data } from '../message.ts'
+import { flag, settle } from '../options/rules.ts'
 import type { RequestDetails } from '../request.ts'
 import { Rooms, type RoomMember } from '../room.ts'
 import { BUILD, type Floor, type Ground, type Guest } from '../floor.ts'
@@ -19,15 +20,24 @@ import {
   type ChannelServerSettings,
 } from './options.ts'
 import { Peer, roomOf, type Hall } from './peer.ts'
-import { phoenix } from './phoenix.ts'
+import { checkTold, phoenix } from './phoenix.ts'
 import { Replay } from './replay.ts'
 import { checkPattern, Topic, type Voice } from './topic.ts'
 
-/** Is how topics are declared, besides with a contract. */
+/** How topics are declared, besides with a contract. */
 export interface TopicOptions {
+  /**
+   * Whether every client may join while the topic has no `join` listener. A listener, once there is
+   * one, decides.
+   *
+   * @default false: without a `join` listener every join is refused
+   */
+  readonly open?: boolean | undefined
   /** How the last messages are kept for members who come back. Default: they are not. */
   readonly history?: HistoryOptions | undefined
 }
+
+const topicRules = { open: flag() }
 
 /** The events of a channel server. */
 export interface ChannelServerEvents {
@@ -81,7 +91,8 @@ export class ChannelServer<Context extends {} = {}> implements Target<ChannelSer
 
   /**
    * Declares topics: a name is itself, `room:*` is all that start with `room:`, and `*` is all there
-   * are. Of several that fit a name, the first declared counts.
+   * are. Of several that fit a name, the first declared counts. A topic without a `join` listener
+   * refuses every join, unless it is declared with `{ open: true }`.
    *
    * `In` is what their members send and `Out` what they are sent, by their events. With a contract
    * both are what its schemas say, and what arrives is checked before a listener sees it.
@@ -100,9 +111,10 @@ export class ChannelServer<Context extends {} = {}> implements Target<ChannelSer
   topic(pattern: string, contract?: Contract & TopicOptions): Topic<Loose, Loose, Context> {
     checkPattern(pattern)
     if (contract !== undefined) checkContract(contract)
+    const { open: isOpen } = settle(topicRules, { open: contract?.open })
     const history = contract?.history
     const replay = history === undefined ? undefined : this.#floor.replay(history)
-    const declared = { contract, replay }
+    const declared = { contract, replay, isOpen }
     const { voice } = this.#floor
     const topic = new Topic<Loose, Loose, Context>(pattern, declared, this.#signals, voice)
     this.#floor.declare(topic)
@@ -113,7 +125,7 @@ export class ChannelServer<Context extends {} = {}> implements Target<ChannelSer
    * Sends an event to every member of a topic, on every node.
    *
    * @throws TypeError for what can't be JSON and isn't bytes, and for an event that Phoenix keeps for
-   * itself.
+   * itself, `presence_state` and `presence_diff` among them.
    */
   emit(topic: string, event: string, payload: unknown): void {
     if (typeof topic !== 'string') throw unexpected('a topic', 'a string', topic)
@@ -185,6 +197,7 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
   }
 
   emit(topic: string, event: string, payload: unknown, except?: RoomMember): void {
+    checkTold(event)
     const message = broadcastOf(this.serializer, { topic, event, payload })
     this.rooms.emit(roomOf(topic), message, except)
   }

@@ -5,7 +5,7 @@ import type { Contract } from './contract.ts'
 import type { Nodes, View } from './nodes.ts'
 import type { Replay } from './replay.ts'
 
-/** Somebody asks to be a member: accept or reject them. */
+/** A client's request to join a topic: accept or reject it. */
 export interface JoinRequest<
   In extends object = Loose,
   Out extends object = Loose,
@@ -17,32 +17,46 @@ export interface JoinRequest<
   /** What came with the join: any JSON value, or bytes. */
   readonly payload: Payload
   /**
-   * Lets them in, with an answer. Bound: made to be destructured. Only the first answer counts.
+   * Lets the client in, with an answer. Bound: made to be destructured. Only the first answer counts.
+   *
+   * Returns whether the client is a member now (or will be, once the store of the topic's history has
+   * answered). It returns false when the join was refused before, timed out, or its client has gone:
+   * then there will be no `joined` and no `leave`.
    *
    * @throws TypeError for an answer that can't be JSON.
    */
-  readonly accept: (reply?: unknown) => void
+  readonly accept: (reply?: unknown) => boolean
   /**
-   * Doesn't let them in, with an answer. Bound: made to be destructured. Only the first answer counts.
+   * Refuses the client, with an answer. Bound: made to be destructured. Only the first answer counts.
    *
    * @throws TypeError for an answer that can't be JSON.
    */
   readonly reject: (reason?: unknown) => void
 }
 
+/** A membership that has begun. */
+export interface Join<
+  In extends object = Loose,
+  Out extends object = Loose,
+  Context extends {} = {},
+> {
+  /** The server's end of it. */
+  readonly channel: Channel<In, Out, Context>
+}
+
 /**
- * Is why a membership ended: the peer left; its connection closed; a listener failed; this side sent
+ * Why a membership ended: the peer left; its connection closed; a listener failed; this side sent
  * it out; the peer joined the topic anew.
  */
 export type LeaveReason = 'left' | 'closed' | 'crashed' | 'ended' | 'replaced'
 
-/** Whose membership ended, and why. */
+/** A membership that has ended, and why. */
 export interface Leave<
   In extends object = Loose,
   Out extends object = Loose,
   Context extends {} = {},
 > {
-  /** What it was. */
+  /** The server's end of it. */
   readonly channel: Channel<In, Out, Context>
   /** Why it ended. */
   readonly reason: LeaveReason
@@ -55,23 +69,32 @@ export interface TopicEvents<
   Context extends {} = {},
   Payload = any,
 > {
-  /** Somebody asks to be a member. With no listener, everybody is let in. */
+  /**
+   * A client asks to join. Without a listener it is refused, unless the topic was declared with
+   * `{ open: true }`.
+   */
   join: JoinRequest<In, Out, Context, Payload>
-  /** A membership has ended, however: exactly once for each that was accepted. */
+  /** A membership has begun, right after its answer: exactly once for each that was accepted. */
+  joined: Join<In, Out, Context>
+  /** A membership has ended, however: exactly once for each that was accepted, after `joined`. */
   leave: Leave<In, Out, Context>
 }
 
-/** What is asked for in a request to join, as far as a topic has to do with it. */
+/** A request to join, as far as its topic has to do with it. */
 export abstract class Joining {
-  /** A listener has failed with it. */
+  /** Ends it, because a listener failed with it. */
   abstract crash(): void
+  /** Keeps events without a listener waiting until a listener of `join` has done its work. */
+  abstract holdUntil(prepared: PromiseLike<unknown>): void
 }
 
-class TopicSignals<Events extends { join: unknown; leave: unknown }> extends Signals<Events> {
+class TopicSignals<
+  Events extends { join: unknown; joined: unknown; leave: unknown },
+> extends Signals<Events> {
   readonly #parent: Hearer
 
   constructor(parent: Hearer) {
-    super({ kind: 'topic', events: ['join', 'leave'], admits: 'join' })
+    super({ kind: 'topic', events: ['join', 'joined', 'leave'], admits: 'join' })
     this.#parent = parent
   }
 
@@ -86,6 +109,10 @@ class TopicSignals<Events extends { join: unknown; leave: unknown }> extends Sig
 
   override listenerFailed(value: unknown): void {
     if (value instanceof Joining) value.crash()
+  }
+
+  override taken(value: unknown, promise: PromiseLike<unknown> | undefined): void {
+    if (promise && value instanceof Joining) value.holdUntil(promise)
   }
 }
 
@@ -106,12 +133,14 @@ export interface Voice {
 export interface Declared {
   readonly contract: Contract | undefined
   readonly replay: Replay | undefined
+  /** Whether every client may join while there is no `join` listener. */
+  readonly isOpen: boolean
 }
 
 /** Is called for a member who was let in. */
 export type Welcomer = (channel: Channel<Loose, Loose, any>) => void
 
-/** Is the topics whose names fit a pattern: who asks to join them, and who leaves. */
+/** The topics whose names fit a pattern: which clients ask to join, have joined, and leave. */
 export class Topic<
   In extends object = Loose,
   Out extends object = Loose,
@@ -124,6 +153,7 @@ export class Topic<
   readonly #voice: Voice
   readonly #welcomers = new Set<Welcomer>()
   readonly #nodes = new Set<Nodes>()
+  #hasWarned = false
   readonly #signals: Signals<TopicEvents<In, Out, Context, Payload>>
 
   /** @internal */
@@ -142,6 +172,20 @@ export class Topic<
   /** @internal */
   get contract(): Contract | undefined {
     return this.#declared.contract
+  }
+
+  /**
+   * Whether a join may be accepted that has no listener. Where it may not, the cure is printed, once.
+   *
+   * @internal
+   */
+  acceptsUnheard(): boolean {
+    const { isOpen } = this.#declared
+    if (!isOpen && !this.#hasWarned) {
+      this.#hasWarned = true
+      console.warn(unheardJoin(this.pattern))
+    }
+    return isOpen
   }
 
   /**
@@ -200,7 +244,7 @@ export class Topic<
   }
 
   /**
-   * Somebody was let in.
+   * Tells presences of a new member.
    *
    * @internal
    */
@@ -218,6 +262,13 @@ export class Topic<
     const { pattern } = this
     return pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern
   }
+}
+
+function unheardJoin(pattern: string): string {
+  return (
+    `a join was refused, as the topic \`${pattern}\` has no \`join\` listener: ` +
+    'listen to `join` and accept or reject, or declare the topic with `{ open: true }`'
+  )
 }
 
 /** Throws a TypeError for what can't be a pattern. */

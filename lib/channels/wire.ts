@@ -22,6 +22,11 @@ export interface ChannelClientEvents {
   error: WebsocketError
   /** Its connection is lost, or was closed; each time. */
   close: CloseReason
+  /**
+   * It doesn't connect again: `close()` was called, or it has given up, which closes its channels.
+   * Once for each `open`.
+   */
+  closed: CloseReason
 }
 
 /** The private half of a channel client: what its connection, when it has one, carries. */
@@ -84,6 +89,11 @@ export class Wire implements Line, Reader, Beating {
     this.log('transport', `connected to ${connection.request.path}`, undefined)
     for (const channel of this.#all()) channel.opened()
     this.#signals.emit('open', undefined)
+  }
+
+  /** Closes all channels, as there will be no other connection. */
+  gaveUp(reason: CloseReason): void {
+    for (const channel of this.#all()) channel.gaveUp(reason)
   }
 
   /** There is reason to believe that the network came back, or went. */

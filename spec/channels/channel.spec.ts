@@ -22,17 +22,21 @@ interface Scene {
   readonly channel: Channel
 }
 
-/** A member of `a`, whose join_ref is 1, with nothing listening to its channel. */
+/**
+ * A member of `a`, whose join_ref is 1, with nothing listening to its channel yet: the work of its
+ * `join` listener is never done.
+ */
 async function joined(options: ServerOptions = {}): Promise<Scene> {
   const server = new WebsocketServer(options)
   const channels = new ChannelServer(server)
   const topic = channels.topic('*')
   const asked = once(topic, 'join')
-  const client = await Raw.enter(server)
-  client.say(['1', '1', 'a', 'phx_join', {}])
-  const { channel, accept } = await asked
-  accept()
-  await client.heard()
+  listen(topic, 'join', ({ accept }) => {
+    accept()
+    return new Promise(() => {})
+  })
+  const client = await (await Raw.enter(server)).join('a')
+  const { channel } = await asked
   return { server, channels, topic, client, channel }
 }
 
@@ -202,8 +206,7 @@ test('an answer to what has no ref, in Amber, or after leaving, does nothing and
   const amber = await Raw.enter(server, AMBER)
   const asked = once(topic, 'join')
   amber.say({ event: 'join', topic: 'a' })
-  const { channel: theirs, accept } = await asked
-  accept()
+  const { channel: theirs } = await asked
   listen(theirs, 'message', ({ reply }) => reply({ to: 'nobody' }))
   const message = { event: 'message', topic: 'a', subject: 'x', payload: {} }
   assert.deepEqual(await amber.ask(message), [])

@@ -207,5 +207,5 @@ test('a topic without types takes anything', () => {
   })
   void once(channels, 'error').catch(() => {})
   // @ts-expect-error: join
-  assert.throws(() => listen(topic, 'joined', () => {}), TypeError)
+  assert.throws(() => listen(topic, 'joins', () => {}), TypeError)
 })

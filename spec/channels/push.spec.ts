@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict'
 import { mock, test, type TestContext } from 'node:test'
 import { ChannelError, ClosedError } from '../../lib/errors.ts'
-import { Pushes, refusal } from '../../lib/channels/push.ts'
+import { Pushes, refusal, type PushTerms } from '../../lib/channels/push.ts'
+
+const atOnce = (timeout: number): PushTerms => ({
+  reply: true,
+  timeout,
+  signal: undefined,
+  now: true,
+})
+const later = (timeout: number): PushTerms => ({ ...atOnce(timeout), now: false })
 
 interface Scene {
   readonly pushes: Pushes
@@ -30,7 +38,7 @@ function scene(t: TestContext, ref: (count: number) => string | undefined = Stri
 
 test('a push is settled by the reply of its ref, once', async (t) => {
   const { pushes, waits } = scene(t)
-  const pushed = pushes.add({ event: 'a', payload: {} }, 100, true)
+  const pushed = pushes.add({ event: 'a', payload: {} }, atOnce(100))
   assert.equal(waits(), 1)
   assert.equal(pushes.answer('2', 'ok', 'another'), false)
   assert.equal(pushes.answer('1', 'ok', 'mine'), true)
@@ -41,7 +49,7 @@ test('a push is settled by the reply of its ref, once', async (t) => {
 
 test('a status other than ok rejects with it, and with the reply', async (t) => {
   const { pushes, errors } = scene(t)
-  const pushed = pushes.add({ event: 'a', payload: {} }, 100, true)
+  const pushed = pushes.add({ event: 'a', payload: {} }, atOnce(100))
   pushes.answer('1', 'later', { in: 5 })
   const error: unknown = await pushed.catch((cause: unknown) => cause)
   assert.ok(error instanceof ChannelError)
@@ -51,9 +59,9 @@ test('a status other than ok rejects with it, and with the reply', async (t) => 
 
 test('what waits goes out in order, and its time has run meanwhile', async (t) => {
   const { pushes, sent, waits } = scene(t)
-  const first = pushes.add({ event: 'a', payload: {} }, 100, false)
-  const second = pushes.add({ event: 'b', payload: {} }, 50, false)
-  const third = pushes.add({ event: 'c', payload: {} }, 100, false)
+  const first = pushes.add({ event: 'a', payload: {} }, later(100))
+  const second = pushes.add({ event: 'b', payload: {} }, later(50))
+  const third = pushes.add({ event: 'c', payload: {} }, later(100))
   mock.timers.tick(60)
   await assert.rejects(second, { status: 'timeout', message: /`b` on `room:1` within 50 ms/ })
   pushes.flush()
@@ -67,16 +75,16 @@ test('what waits goes out in order, and its time has run meanwhile', async (t) =
 
 test('without replies a push is done when it is sent', async (t) => {
   const { pushes } = scene(t, () => undefined)
-  const waiting = pushes.add({ event: 'a', payload: {} }, 100, false)
-  assert.equal(await pushes.add({ event: 'b', payload: {} }, 100, true), undefined)
+  const waiting = pushes.add({ event: 'a', payload: {} }, later(100))
+  assert.equal(await pushes.add({ event: 'b', payload: {} }, atOnce(100)), undefined)
   pushes.flush()
   assert.equal(await waiting, undefined)
 })
 
 test('those that were sent and those that were not fail apart', async (t) => {
   const { pushes, waits } = scene(t)
-  const sent = pushes.add({ event: 'a', payload: {} }, 100, true)
-  const waiting = pushes.add({ event: 'b', payload: {} }, 100, false)
+  const sent = pushes.add({ event: 'a', payload: {} }, atOnce(100))
+  const waiting = pushes.add({ event: 'b', payload: {} }, later(100))
   pushes.failSent(new ClosedError('gone'))
   await assert.rejects(sent, ClosedError)
   assert.equal(waits(), 0)
@@ -87,8 +95,8 @@ test('those that were sent and those that were not fail apart', async (t) => {
 test('no more than 10,000 wait', async (t) => {
   const { pushes } = scene(t)
   for (let count = 0; count < 10_000; count++)
-    void pushes.add({ event: 'a', payload: {} }, 9, false)
-  await assert.rejects(pushes.add({ event: 'a', payload: {} }, 9, false), ChannelError)
+    void pushes.add({ event: 'a', payload: {} }, later(9))
+  await assert.rejects(pushes.add({ event: 'a', payload: {} }, later(9)), ChannelError)
 })
 
 test('one that can no longer be said is rejected, and the others go out', async (t) => {
@@ -96,8 +104,8 @@ test('one that can no longer be said is rejected, and the others go out', async 
     if (count === 1) throw new TypeError('it has changed')
     return String(count)
   })
-  const wrong = pushes.add({ event: 'a', payload: {} }, 100, false)
-  const right = pushes.add({ event: 'b', payload: {} }, 100, false)
+  const wrong = pushes.add({ event: 'a', payload: {} }, later(100))
+  const right = pushes.add({ event: 'b', payload: {} }, later(100))
   pushes.flush()
   await assert.rejects(wrong, /changed/)
   pushes.answer('2', 'ok', 'yes')

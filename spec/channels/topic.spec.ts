@@ -3,8 +3,10 @@ import { mock, test } from 'node:test'
 import { CallbackError, listen, once, WebsocketServer, type WebsocketError } from 'simplewebsockets'
 import {
   ChannelServer,
+  type Channel,
   type ChannelServerOptions,
   type LeaveReason,
+  type Topic,
 } from 'simplewebsockets/channels'
 import { cut } from 'simplewebsockets/testing'
 import { AMBER, PHOENIX, PHOENIX_1, Raw, reply } from './raw.ts'
@@ -17,6 +19,9 @@ function serve(options?: ChannelServerOptions): {
   const channels = new ChannelServer(server, options)
   return { server, channels }
 }
+
+/** Passes any value. */
+const pass = (value: unknown): { value: unknown } => ({ value })
 
 /** Is the next value of a loop that goes on. */
 async function next<Value>(loop: AsyncIterator<Value, unknown>): Promise<Value> {
@@ -37,7 +42,7 @@ const patterns: [pattern: string, topic: string, fits: boolean][] = [
 for (const [pattern, topic, fits] of patterns) {
   test(`${topic} is ${fits ? '' : 'not '}a topic of ${pattern}`, async () => {
     const { server, channels } = serve()
-    channels.topic(pattern)
+    channels.topic(pattern, { open: true })
     const answer = fits
       ? reply(['3', '3'], topic, 'ok')
       : reply([null, '3'], topic, 'error', { reason: 'unmatched topic' })
@@ -45,6 +50,78 @@ for (const [pattern, topic, fits] of patterns) {
     assert.deepEqual(await client.ask(['3', '3', topic, 'phx_join', {}]), [answer])
   })
 }
+
+const refused = (ref: string): unknown[] =>
+  reply([ref, ref], 'a', 'error', { reason: 'no join listener' })
+
+test('a topic without a `join` listener refuses, and the server prints the cure once', async (t) => {
+  const printed = mock.method(console, 'warn', () => {})
+  t.after(() => mock.restoreAll())
+  const { server, channels } = serve()
+  const topic = channels.topic('a')
+  const client = await Raw.enter(server)
+  const join = (ref: string): Promise<unknown[]> => client.ask([ref, ref, 'a', 'phx_join', {}])
+  assert.deepEqual(await join('1'), [refused('1')], 'before there is a listener')
+
+  const stop = new AbortController()
+  listen(topic, 'join', ({ accept }) => accept(), { signal: stop.signal })
+  assert.deepEqual(await join('2'), [reply(['2', '2'], 'a', 'ok')])
+  stop.abort()
+  await client.ask([null, '3', 'a', 'phx_leave', {}])
+  assert.deepEqual(await join('4'), [refused('4')], 'after its signal')
+
+  const loop = (async () => {
+    for await (const { accept } of listen(topic, 'join')) {
+      accept('by a loop')
+      break
+    }
+  })()
+  assert.deepEqual(await join('5'), [reply(['5', '5'], 'a', 'ok', 'by a loop')])
+  await loop
+  await client.ask([null, '6', 'a', 'phx_leave', {}])
+  assert.deepEqual(await join('7'), [refused('7')], 'after its loop has ended')
+
+  const asked = once(topic, 'join')
+  client.say(['8', '8', 'a', 'phx_join', {}])
+  ;(await asked).accept()
+  await client.ask([null, '9', 'a', 'phx_leave', {}])
+  assert.deepEqual(await join('10'), [refused('10')], 'after a `once`')
+
+  assert.equal(printed.mock.callCount(), 1)
+  const [text] = printed.mock.calls[0]?.arguments as [string]
+  assert.match(
+    text,
+    /the topic `a` has no `join` listener: listen .* or declare .* `{ open: true }`/,
+  )
+})
+
+test('a schema for joins lets nobody in by itself', async (t) => {
+  t.after(() => mock.restoreAll())
+  mock.method(console, 'warn', () => {})
+  const { server, channels } = serve()
+  const anything = { '~standard': { version: 1, vendor: 'spec', validate: pass } } as const
+  channels.topic('a', { join: anything })
+  channels.topic('b', { open: true, join: anything })
+  const client = await Raw.enter(server)
+  assert.deepEqual(
+    await client.ask(['1', '1', 'a', 'phx_join', {}], ['2', '2', 'b', 'phx_join', {}]),
+    [refused('1'), reply(['2', '2'], 'b', 'ok')],
+  )
+})
+
+test('on a topic that is declared open a listener, once there is one, decides', async () => {
+  const { server, channels } = serve()
+  const topic = channels.topic('a', { open: true })
+  const client = await Raw.enter(server)
+  assert.deepEqual(await client.ask(['1', '1', 'a', 'phx_join', {}]), [
+    reply(['1', '1'], 'a', 'ok'),
+  ])
+  await client.ask([null, '2', 'a', 'phx_leave', {}])
+  listen(topic, 'join', ({ reject }) => reject({ reason: 'no' }))
+  assert.deepEqual(await client.ask(['3', '3', 'a', 'phx_join', {}]), [
+    reply(['3', '3'], 'a', 'error', { reason: 'no' }),
+  ])
+})
 
 test('of several patterns that fit, the first declared counts', async () => {
   const { server, channels } = serve()
@@ -173,7 +250,7 @@ test('a listener of joins that fails after it accepted ends the membership', asy
 test('a join that takes long holds up nothing but itself', async () => {
   const { server, channels } = serve()
   const slow = once(channels.topic('slow'), 'join')
-  channels.topic('fast')
+  channels.topic('fast', { open: true })
   const client = await Raw.enter(server)
   const answers = await client.ask(
     ['1', '1', 'slow', 'phx_join', {}],
@@ -208,7 +285,7 @@ test('events wait for the join that is under way', async () => {
 
 test('past maxChannels a join is refused, and one that leaves makes room', async () => {
   const { server, channels } = serve({ maxChannels: 2 })
-  channels.topic('*')
+  channels.topic('*', { open: true })
   const client = await Raw.enter(server)
   for (const topic of ['a', 'b']) await client.join(topic)
   const tooMany = { reason: 'too many channels joined' }
@@ -224,7 +301,7 @@ test('past maxChannels a join is refused, and one that leaves makes room', async
 
 test('a second join: its answer goes out first, then the end of the old membership', async () => {
   const { server, channels } = serve()
-  const topic = channels.topic('*')
+  const topic = channels.topic('*', { open: true })
   const left: [string, LeaveReason][] = []
   listen(topic, 'leave', ({ channel, reason }) => left.push([channel.topic, reason]))
   const client = await (await Raw.enter(server)).join('a', '3')
@@ -277,6 +354,164 @@ test('a leave while the join is under way gives it up', async () => {
   assert.equal(channel.state, 'closed')
   assert.deepEqual(await client.heard(), [])
 })
+
+/** Is everything that a topic tells of the beginnings and ends of memberships. */
+function diary(topic: Topic): string[] {
+  const told: string[] = []
+  listen(topic, 'joined', ({ channel }) => told.push(`joined ${channel.topic}`))
+  listen(topic, 'leave', ({ channel, reason }) => told.push(`leave ${channel.topic} ${reason}`))
+  return told
+}
+
+test('`accept` returns whether the member is in, and `joined` comes right after its answer', async () => {
+  const { server, channels } = serve()
+  const topic = channels.topic('*')
+  const told = diary(topic)
+  const answers: boolean[] = []
+  listen(topic, 'joined', ({ channel }) => void channel.push('welcome', {}))
+  listen(topic, 'join', ({ channel, accept, reject }) => {
+    if (channel.topic === 'no') reject()
+    answers.push(accept())
+    answers.push(accept({ again: true }))
+  })
+  const client = await Raw.enter(server)
+  assert.deepEqual(
+    await client.ask(['1', '1', 'yes', 'phx_join', {}], ['2', '2', 'no', 'phx_join', {}]),
+    [
+      reply(['1', '1'], 'yes', 'ok'),
+      ['1', null, 'yes', 'welcome', {}],
+      reply(['2', '2'], 'no', 'error'),
+    ],
+  )
+  assert.deepEqual(answers, [true, true, false, false])
+  assert.deepEqual(told, ['joined yes'])
+})
+
+test('a member that a listener of `joined` sends out has one `joined`, and then one `leave`', async () => {
+  const { server, channels } = serve()
+  const topic = channels.topic('*')
+  const told = diary(topic)
+  listen(topic, 'joined', ({ channel }) => channel.leave())
+  const accepted: boolean[] = []
+  listen(topic, 'join', ({ channel, accept }) => {
+    listen(channel, 'join', () => assert.fail('it has ended'))
+    listen(channel, 'message', () => assert.fail('it was sent out'))
+    accepted.push(accept())
+  })
+  const client = await Raw.enter(server)
+  assert.deepEqual(await client.ask(['1', '1', 'a', 'phx_join', {}], ['1', '2', 'a', 'evt', {}]), [
+    reply(['1', '1'], 'a', 'ok'),
+    ['1', '1', 'a', 'phx_close', {}],
+    reply([null, '2'], 'a', 'error', { reason: 'unmatched topic' }),
+  ])
+  assert.deepEqual([told, accepted], [['joined a', 'leave a ended'], [false]])
+})
+
+test('a member whose connection closes before it is accepted has neither `joined` nor `leave`', async () => {
+  const { server, channels } = serve()
+  const topic = channels.topic('*')
+  const told = diary(topic)
+  const asked = once(topic, 'join')
+  const client = await Raw.enter(server)
+  client.say(['1', '1', 'a', 'phx_join', {}])
+  const { accept } = await asked
+  cut(client.here)
+  await once(client.there, 'close')
+  assert.equal(accept(), false)
+  assert.deepEqual(told, [])
+})
+
+/** Ways in which a membership ends by no doing of its peer; each speaks and pushes before it. */
+const silencing: [how: string, end: (channel: Channel) => unknown][] = [
+  ['is sent out', (channel) => channel.leave()],
+  ['crashes', () => assert.fail('as asked')],
+]
+
+for (const [how, end] of silencing) {
+  test(`a member that ${how} handles and broadcasts nothing more`, async () => {
+    const { server, channels } = serve()
+    listen(channels, 'error', () => {})
+    const topic = channels.topic('*')
+    const handled: unknown[] = []
+    let go: () => void = () => {}
+    listen(topic, 'join', ({ channel, payload, accept }) => {
+      accept()
+      if (payload !== 'bad') return
+      listen(channel.messages, 'say', async ({ payload: text }) => {
+        handled.push(text)
+        await new Promise<void>((resolve) => (go = resolve))
+        channel.broadcast('said', { text })
+      })
+      listen(channel.messages, 'end', () => end(channel))
+    })
+    const other = await (await Raw.enter(server)).join('a', '7')
+    const bad = await (await Raw.enter(server)).join('a', '1', 'bad')
+    const { dropped } = server.stats()
+    const push = (event: string, payload: unknown): unknown[] => ['1', null, 'a', event, payload]
+    await bad.ask(push('say', 1), push('say', 2), push('say', 3), push('end', {}))
+    go()
+    await bad.heard()
+    assert.deepEqual(handled, [1])
+    assert.deepEqual(await other.heard(), [])
+    assert.equal(server.stats().dropped - dropped, 3, 'two that waited, and a broadcast')
+  })
+}
+
+test('a member that was never let in broadcasts nothing, and one that has left still does', async () => {
+  const { server, channels } = serve()
+  const errors: string[] = []
+  listen(channels, 'error', ({ message }) => errors.push(message))
+  const topic = channels.topic('*')
+  listen(topic, 'join', ({ channel, payload, accept, reject }) => {
+    if (payload === 'early') channel.broadcast('evt', {})
+    if (payload === 'refused') {
+      reject()
+      channel.broadcast('evt', {})
+      return
+    }
+    listen(channel.messages, 'say', async () => {
+      await once(channel, 'close')
+      channel.broadcast('bye', {})
+    })
+    accept()
+  })
+  const other = await (await Raw.enter(server)).join('a', '7')
+  const client = await Raw.enter(server)
+  const { dropped } = server.stats()
+  const answers = await client.ask(
+    ['1', '1', 'a', 'phx_join', 'early'],
+    ['2', '2', 'a', 'phx_join', 'refused'],
+  )
+  assert.deepEqual(answers, [
+    reply(['1', '1'], 'a', 'error', { reason: 'join crashed' }),
+    reply(['2', '2'], 'a', 'error'),
+  ])
+  assert.deepEqual(errors, ['`evt` was broadcast before `a` was joined: accept first'])
+  assert.equal(server.stats().dropped - dropped, 1)
+  await client.join('a', '3')
+  await client.ask(['3', null, 'a', 'say', {}], ['3', '4', 'a', 'phx_leave', {}])
+  assert.deepEqual(await other.heard(), [[null, null, 'a', 'bye', {}]])
+})
+
+for (const event of ['presence_state', 'presence_diff', 'phx_close']) {
+  test(`an application that relays any event can't be made to say ${event}`, async () => {
+    const { server, channels } = serve()
+    const topic = channels.topic('*')
+    const errors: string[] = []
+    listen(topic, 'join', ({ channel, accept }) => {
+      listen(channel, 'error', ({ message }) => errors.push(message))
+      listen(channel, 'message', ({ payload: named }) => channel.broadcast(named, {}))
+      accept()
+    })
+    const other = await (await Raw.enter(server)).join('a', '7')
+    const client = await (await Raw.enter(server)).join('a')
+    await client.ask(['1', null, 'a', 'relay', event])
+    const text = `expected an event of your own, got \`${event}\`, which is one of Phoenix's`
+    assert.deepEqual(errors, [text])
+    assert.throws(() => channels.emit('a', event, {}), { name: 'TypeError', message: text })
+    assert.deepEqual(await other.heard(), [])
+  })
+}
 
 const join = (url: string, topic: string): unknown => {
   if (url === AMBER) return { event: 'join', topic }
