@@ -8,7 +8,13 @@ import {
   WebsocketServer,
   type ServerOptions,
 } from 'simplewebsockets'
-import { ChannelServer, type Channel, type Message, type Topic } from 'simplewebsockets/channels'
+import {
+  ChannelServer,
+  type Channel,
+  type JoinRequest,
+  type Message,
+  type Topic,
+} from 'simplewebsockets/channels'
 import { errorLog } from '../../lib/error-log.ts'
 import { SIGNALS } from '../../lib/signals.ts'
 import { printedBy } from '../printed.ts'
@@ -83,6 +89,99 @@ test('messages wait for their listener, however late it comes', async () => {
   })
   assert.deepEqual(await client.heard(), [answer('3', 'ok'), answer('5', 'ok')])
   assert.deepEqual(seen, ['a', 'a', 'b', 'c'])
+})
+
+const unhandled = (ref: string): unknown[] => answer(ref, 'error', { reason: 'unhandled event' })
+
+test('an event that never had a listener is refused once the join listener is done, and counted', async () => {
+  const server = new WebsocketServer()
+  const topic = new ChannelServer(server).topic('*')
+  const preparing: (() => void)[] = []
+  listen(topic, 'join', async ({ channel, accept }) => {
+    accept()
+    await new Promise<void>((resolve) => preparing.push(resolve))
+    listen(channel.messages, 'late', ({ reply }) => reply('heard'))
+  })
+  listen(topic, 'join', () => new Promise<void>((resolve) => preparing.push(resolve)))
+  const client = await (await Raw.enter(server)).join('a')
+  const { dropped } = server.stats()
+  assert.deepEqual(await client.ask(push('2', 'late'), push('3', 'none'), push(null, 'none')), [])
+  preparing[0]?.()
+  assert.deepEqual(await client.heard(), [answer('2', 'ok', 'heard')])
+  preparing[1]?.()
+  assert.deepEqual(await client.heard(), [unhandled('3')])
+  assert.equal(server.stats().dropped - dropped, 2)
+  assert.deepEqual(await client.ask(push('4', 'none'), push(null, 'none'), push('5', 'late')), [
+    unhandled('4'),
+    answer('5', 'ok', 'heard'),
+  ])
+  assert.equal(server.stats().dropped - dropped, 4)
+})
+
+test('in a loop over joins `accept` settles it, with the listeners of the same turn', async () => {
+  const server = new WebsocketServer()
+  const topic = new ChannelServer(server).topic('*')
+  const joins = listen(topic, 'join')
+  const client = await Raw.enter(server)
+  client.say(['1', '1', 'a', 'phx_join', {}], push('2', 'heard'), push('3', 'none'))
+  await client.heard()
+  const { channel, accept } = ((await joins.next()) as { value: JoinRequest }).value
+  accept()
+  listen(channel.messages, 'heard', ({ reply }) => reply())
+  assert.deepEqual(await client.heard(), [answer('1', 'ok'), unhandled('3'), answer('2', 'ok')])
+  assert.deepEqual(await client.ask(push('4', 'none')), [unhandled('4')])
+})
+
+test('on an open topic the listeners that `joined` adds hear everything', async () => {
+  const server = new WebsocketServer()
+  const topic = new ChannelServer(server).topic('*', { open: true })
+  listen(topic, 'joined', ({ channel }) => {
+    listen(channel.messages, 'heard', ({ reply }) => reply())
+  })
+  const client = await (await Raw.enter(server)).join('a')
+  assert.deepEqual(await client.ask(push('2', 'heard'), push('3', 'none')), [
+    answer('2', 'ok'),
+    unhandled('3'),
+  ])
+})
+
+test('an event that once had a listener waits for the next one, by its name or by `message`', async () => {
+  const server = new WebsocketServer()
+  const topic = new ChannelServer(server).topic('*')
+  const channels: Channel[] = []
+  listen(topic, 'join', ({ channel, accept }) => {
+    channels.push(channel)
+    const heard = channel.topic === 'a' ? once(channel.messages, 'evt') : once(channel, 'message')
+    void heard.then(({ reply }) => reply('first'))
+    accept()
+  })
+  const client = await (await (await Raw.enter(server)).join('a')).join('b')
+  const pushTo = (topic: string, ref: string): unknown[] => ['1', ref, topic, 'evt', {}]
+  for (const [index, topic] of ['a', 'b'].entries()) {
+    assert.deepEqual(await client.ask(pushTo(topic, '2'), pushTo(topic, '3')), [
+      reply(['1', '2'], topic, 'ok', 'first'),
+    ])
+    const channel = channels[index]
+    assert.ok(channel)
+    const next = await (topic === 'a' ? once(channel.messages, 'evt') : once(channel, 'message'))
+    next.reply('second')
+    assert.deepEqual(await client.heard(), [reply(['1', '3'], topic, 'ok', 'second')])
+  }
+})
+
+test('a listener that fails late gets nothing of what waited for it', async () => {
+  const { client, channel } = await joined()
+  const seen: unknown[] = []
+  let fail: () => void = () => {}
+  listen(channel, 'error', ({ message }) => seen.push(message))
+  listen(channel.messages, 'a', ({ payload }) => {
+    seen.push(payload)
+    return new Promise((_, reject) => (fail = () => reject(new Error('as asked'))))
+  })
+  await client.ask(push(null, 'a', 1), push(null, 'a', 2), push(null, 'a', 3))
+  fail()
+  await client.heard()
+  assert.deepEqual(seen, [1, 'as asked'])
 })
 
 test('two `once` in a row lose nothing, of one event or of all', async () => {
@@ -444,6 +543,8 @@ test('slips on a channel are told', async () => {
   assert.throws(() => listen(channel, 'closed', () => {}), /did you mean `close`/)
   assert.throws(() => channel.push('x', {}, { timeOut: 5 } as object), /did you mean `timeout`/)
   assert.throws(() => channel.push('phx_close', {}), /an event of your own/)
+  assert.throws(() => channel.push('x', {}, { signal: {} as AbortSignal }), /`signal`/)
+  await assert.rejects(channel.push('x', {}, { signal: AbortSignal.abort('stop') }), /^stop$/)
   // @ts-expect-error: no name
   assert.throws(() => channel.push({ a: 1 }), /^TypeError: expected the name of an event$/)
 })

@@ -82,6 +82,43 @@ test('after the end, listeners take what is left and are told', async () => {
   )
 })
 
+test('300,000 letters of an event that is heard by its name and by every one are all taken', async () => {
+  const post = new Post()
+  const reader = new Reader()
+  post.mail.add('a', reader)
+  await turn()
+  post.mail.remove('a', reader)
+  const slow = new Reader(true)
+  post.mail.add('a', slow)
+  await turn()
+  for (let count = 0; count < 300_000; count++) post.put('a')
+  post.mail.remove('a', slow)
+  const every = new Reader()
+  post.mail.add(EVERY, every)
+  await turn()
+  assert.equal(slow.taken.length + every.taken.length, 300_000)
+})
+
+test('letters whose event never had a listener can be taken out, and no others', async () => {
+  const post = new Post()
+  for (const event of ['a', 'b', 'c']) post.put(event)
+  const reader = new Reader()
+  post.mail.add('a', reader)
+  await turn()
+  post.mail.remove('a', reader)
+  post.put('a')
+  assert.deepEqual(
+    post.mail.takeUnhandled().map(({ event }) => event),
+    ['b', 'c'],
+  )
+  assert.deepEqual([post.mail.handles('a'), post.mail.handles('b'), post.bytes], [true, false, 3])
+  post.mail.add(EVERY, reader)
+  await turn()
+  assert.deepEqual(reader.taken, [0, 3])
+  assert.equal(post.mail.handles('b'), true)
+  assert.deepEqual(post.mail.takeUnhandled(), [])
+})
+
 test('however listeners come and go, each letter is taken by somebody, in order', async (context) => {
   const random = new Random()
   context.diagnostic(`seed ${random.seed}`)

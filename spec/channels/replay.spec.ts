@@ -4,6 +4,7 @@ import { listen, memoryBackplane, once, WebsocketServer, type Backplane } from '
 import {
   ChannelClient,
   ChannelServer,
+  Presence,
   type History,
   type HistoryRecord,
   type Loose,
@@ -26,7 +27,7 @@ interface Stage {
 function stage(history: TopicOptions['history'] = {}, backplane?: Backplane): Stage {
   const server = new WebsocketServer({ path: '/socket', backplane })
   const channels = new ChannelServer(server)
-  channels.topic('room:*', { history })
+  channels.topic('room:*', { open: true, history })
   const say = (...bodies: unknown[]): void => {
     for (const body of bodies) channels.emit('room:1', 'said', { body })
   }
@@ -356,17 +357,19 @@ test('a store that throws is told of, and refuses nobody', async () => {
   assert.deepEqual([heard.length, heard[0]?.[4].status], [2, 'ok'])
 })
 
-test('who leaves, joins anew or goes while the store is read is not let in', async () => {
+test('a join that ends while the store is read is not let in, and has one `joined` and one `leave`', async () => {
   const { store, reads } = slowStore()
   const { server, channels } = stage()
   const rooms = channels.topic('slow', { history: { store } })
-  const leaves: string[] = []
+  const told: string[] = []
+  const accepted: boolean[] = []
   listen(rooms, 'join', ({ accept, reject }) => {
-    accept()
+    accepted.push(accept())
     reject({ reason: 'too late' })
     accept({ twice: true })
   })
-  listen(rooms, 'leave', ({ reason }) => void leaves.push(reason))
+  listen(rooms, 'joined', () => told.push('joined'))
+  listen(rooms, 'leave', ({ reason }) => told.push(reason))
   const client = await Raw.enter(server)
   const asking = { $seen: {} }
   const heard = (await client.ask(
@@ -386,6 +389,7 @@ test('who leaves, joins anew or goes while the store is read is not let in', asy
   const gone = await Raw.enter(server)
   await gone.ask(['1', '1', 'slow', 'phx_join', asking])
   await gone.here.close()
+  assert.deepEqual(told, ['joined', 'replaced', 'joined', 'left', 'joined', 'closed'])
   for (const read of reads) read.resolve(NOTHING)
   const [, [, ref, , , { status, response }]] = [
     await once(client.here, 'message'),
@@ -395,8 +399,9 @@ test('who leaves, joins anew or goes while the store is read is not let in', asy
     [ref, status, (response as object as { twice?: true }).twice],
     ['4', 'ok', undefined],
   )
-  assert.deepEqual(leaves, [])
   await client.here.close()
+  assert.deepEqual(told.slice(6), ['joined', 'closed'])
+  assert.deepEqual(accepted, [true, true, true, true])
 })
 
 test('a topic knows its history by type', () => {
@@ -423,4 +428,52 @@ test('a topic knows its history by type', () => {
     () => channels.topic('e', { history: { store: { keep: () => Promise.resolve() } } }),
   ]
   for (const slip of refused) assert.throws(slip, TypeError)
+})
+
+test('metas that cannot be JSON are refused where they are tracked, and end no process', async () => {
+  const { store, reads } = slowStore()
+  const { server, channels } = stage()
+  const rooms = channels.topic('slow', { history: { store } })
+  const presence = new Presence<object>(rooms)
+  const thrown: unknown[] = []
+  listen(rooms, 'join', ({ channel, accept }) => {
+    for (const meta of [{ id: 7n }, { toJSON: () => 'text' }]) {
+      assert.throws(() => presence.track(channel, 'ann', meta), TypeError)
+    }
+    const meta: { at: unknown } = { at: 'home' }
+    presence.track(channel, 'ann', meta)
+    meta.at = 7n // what is told is what was known when it was tracked
+    accept()
+  })
+  listen(server, 'error', (error) => thrown.push(error))
+  const client = await Raw.enter(server)
+  await client.ask(['1', '1', 'slow', 'phx_join', { $seen: {} }])
+  for (const read of reads) read.resolve(NOTHING)
+  await once(client.here, 'message')
+  assert.deepEqual(thrown, [])
+  assert.equal(presence.get('ann').length, 1)
+  assert.match(JSON.stringify(presence.get('ann')), /"at":"home"/)
+})
+
+test('a join that fails once its store has answered is refused, and the failure is told', async () => {
+  const { store, reads } = slowStore()
+  const { server, channels } = stage()
+  const rooms = channels.topic('slow', { history: { store } })
+  listen(rooms, 'join', ({ accept }) => {
+    let isWritten = false
+    accept({
+      get answer() {
+        if (isWritten) throw new Error('only once')
+        isWritten = true
+        return 7
+      },
+    })
+  })
+  const failed = once(channels, 'error')
+  const client = await Raw.enter(server)
+  await client.ask(['1', '1', 'slow', 'phx_join', { $seen: {} }])
+  for (const read of reads) read.resolve(NOTHING)
+  assert.match((await failed).message, /only once/)
+  const [answer] = (await client.heard()) as Five[]
+  assert.deepEqual(answer?.[4], { status: 'error', response: { reason: 'join crashed' } })
 })

@@ -540,7 +540,7 @@ for (const [name, url] of [
   for (const [index, [reason, how]] of endings.entries()) {
     test(`${name}: a membership that ends (way ${index + 1}) is told once: ${reason}`, async () => {
       const { server, channels } = serve()
-      const topic = channels.topic('*')
+      const topic = channels.topic('*', { open: true })
       const left: unknown[] = []
       listen(topic, 'leave', (leaving) => {
         if (leaving.channel === channel) left.push(leaving.reason)
