@@ -242,6 +242,17 @@ suite('more than can be', () => {
     assert.deepEqual([heard.length, heard[0], client.isOpen], [1_000, 0, true])
   })
 
+  test('of long and short events that nothing listens to the drop is told once, too', async (t) => {
+    const { books, room } = await scene(t)
+    const errors: string[] = []
+    listen(room, 'error', ({ message }) => errors.push(message))
+    const long = 'x'.repeat(600 * 1024)
+    for (let n = 0; n < 10; n++) {
+      await books.say([null, null, 'room:1', 'evt', n % 2 === 0 ? { long } : { n }])
+    }
+    assert.equal(errors.length, 1)
+  })
+
   test('diffs without end before anybody is told who is here are dropped, and told', async (t) => {
     const here = await scene(t)
     const who = new Presence(here.room)

@@ -242,6 +242,106 @@ suite('a channel client', () => {
     await once(never, 'close')
   })
 
+  for (const where of ['when', 'delay'] as const) {
+    test(`leave() inside \`rejoin.${where}\` ends the channel`, async (t) => {
+      mock.timers.enable({ apis: ['setTimeout'] })
+      t.after(() => mock.timers.reset())
+      const leaving = (): true => {
+        void room.leave()
+        return true
+      }
+      const rejoin = where === 'when' ? { when: leaving } : { delay: () => Number(leaving()) }
+      const client = new ChannelClient({ keepaliveTimeout: false, heartbeat: false, rejoin })
+      t.after(() => client.close())
+      const books = await Books.meet(client)
+      const room = client.channel('room:1')
+      const told: string[] = []
+      listen(room, 'error', () => told.push('error'))
+      listen(room, 'close', ({ description }) => told.push(description))
+      const joining = room.join()
+      await books.take()
+      await books.reply('1', 'room:1', { reason: 'no' }, 'error')
+      await assert.rejects(joining, { reply: { reason: 'no' } })
+      assert.equal(room.state, 'closed')
+      mock.timers.tick(60_000)
+      assert.deepEqual(await books.take(), [])
+      assert.deepEqual(told, ['left'])
+      await assert.rejects(room.join(), ClosedError)
+    })
+  }
+
+  test('join() inside `rejoin.when` begins the next attempt, and no other one follows', async (t) => {
+    mock.timers.enable({ apis: ['setTimeout'] })
+    t.after(() => mock.timers.reset())
+    const when = (): boolean => {
+      void room.join()
+      return true
+    }
+    const client = new ChannelClient({
+      keepaliveTimeout: false,
+      heartbeat: false,
+      rejoin: { when },
+    })
+    t.after(() => client.close())
+    const books = await Books.meet(client)
+    const room = client.channel('room:1')
+    void room.join()
+    await books.take()
+    await books.reply('1', 'room:1', {}, 'error')
+    assert.deepEqual(await books.take(), [['2', '2', 'room:1', 'phx_join', {}]])
+    await books.reply('2', 'room:1')
+    mock.timers.tick(9_000)
+    assert.equal(room.state, 'joined')
+    assert.deepEqual(await books.take(), [])
+  })
+
+  test('a push that is not answered resolves when it is sent, and its refusal goes nowhere', async (t) => {
+    const client = new ChannelClient({ keepaliveTimeout: false })
+    t.after(() => client.close())
+    const books = await Books.meet(client)
+    const room = client.channel('room:1')
+    listen(room, 'error', () => assert.fail('it was told not to wait'))
+    void room.join()
+    let isSent = false
+    const pushed = room.push('evt', {}, { reply: false }).then(() => (isSent = true))
+    await books.take()
+    assert.equal(isSent, false)
+    await books.reply('1', 'room:1')
+    await pushed
+    assert.deepEqual(await books.take(), [['1', '2', 'room:1', 'evt', {}]])
+    await books.say(['1', '2', 'room:1', 'phx_reply', { status: 'error', response: {} }])
+    assert.throws(() => room.push('evt', {}, { reply: 'no' } as object), /`reply`/)
+    assert.throws(() => room.push('evt', {}, { signal: {} as AbortSignal }), /`signal`/)
+  })
+
+  test('a refused push is an `error` of the channel only where its promise is left alone', async (t) => {
+    const { channels, client, open } = scene(t)
+    listen(channels.topic('room:*'), 'join', ({ channel, accept }) => {
+      listen(channel.messages, 'no', ({ payload, refuse }) => refuse(payload))
+      accept({})
+    })
+    await open()
+    const room = client.channel('room:1')
+    const errors: unknown[] = []
+    listen(room, 'error', (error) => errors.push((error as ChannelError).reply))
+    await room.join()
+    await room.push('no', 'caught').catch(() => {})
+    await assert.rejects(room.push('no', 'awaited'), ChannelError)
+    const heard = once(room, 'error')
+    void room.push('no', 'left alone')
+    await heard
+    assert.deepEqual(errors, ['left alone'])
+  })
+
+  test('an event that a server has no listener for is refused', async (t) => {
+    const { channels, client, open } = scene(t)
+    channels.topic('room:*', { open: true })
+    await open()
+    const room = client.channel('room:1')
+    await room.join()
+    await assert.rejects(room.push('nothing', {}), { reply: { reason: 'unhandled event' } })
+  })
+
   test('a second channel of a topic leaves the first one before it joins', async (t) => {
     const client = new ChannelClient({ keepaliveTimeout: false })
     t.after(() => client.close())
@@ -338,7 +438,7 @@ suite('a channel client', () => {
   test('its params, token and headers are asked at every attempt, over a real socket', async (t) => {
     const server = new WebsocketServer({ path: '/socket' })
     const channels = new ChannelServer(server)
-    channels.topic('*')
+    channels.topic('*', { open: true })
     t.after(() => server.close())
     const { port } = await server.serve(0)
     let count = 0
@@ -454,7 +554,7 @@ suite('a channel client', () => {
         throw new Error('the disk is full')
       },
     })
-    channels.topic('room:*')
+    channels.topic('room:*', { open: true })
     const errors: string[] = []
     listen(client, 'error', ({ message }) => errors.push(message))
     await open()

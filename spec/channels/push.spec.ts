@@ -15,6 +15,8 @@ interface Scene {
   readonly pushes: Pushes
   readonly sent: string[]
   readonly errors: ChannelError[]
+  /** Of each error, whether its caller hears of it. */
+  readonly handled: boolean[]
   readonly waits: () => number
 }
 
@@ -24,16 +26,20 @@ function scene(t: TestContext, ref: (count: number) => string | undefined = Stri
   t.after(() => mock.timers.reset())
   const sent: string[] = []
   const errors: ChannelError[] = []
+  const handled: boolean[] = []
   let waits = 0
   const pushes = new Pushes({
     topic: 'room:1',
     send: ({ event }) => ref(sent.push(event)),
-    refused: (error) => errors.push(error),
+    refused: (error, isHandled) => {
+      errors.push(error)
+      handled.push(isHandled)
+    },
     wait: (step) => {
       waits += step
     },
   })
-  return { pushes, sent, errors, waits: () => waits }
+  return { pushes, sent, errors, handled, waits: () => waits }
 }
 
 test('a push is settled by the reply of its ref, once', async (t) => {
@@ -45,6 +51,59 @@ test('a push is settled by the reply of its ref, once', async (t) => {
   assert.equal(pushes.answer('1', 'error', 'again'), false)
   assert.equal(await pushed, 'mine')
   assert.equal(waits(), 0)
+})
+
+test('with `reply: false` a push is done when it is sent, and counts against nothing', async (t) => {
+  const { pushes, sent, errors, waits } = scene(t)
+  const silent = { ...atOnce(100), reply: false }
+  for (let count = 0; count < 10_001; count++) {
+    assert.equal(await pushes.add({ event: 'a', payload: {} }, silent), undefined)
+  }
+  assert.deepEqual([sent.length, waits()], [10_001, 0])
+  assert.equal(pushes.answer('1', 'error', 'late'), false)
+  const waiting = pushes.add({ event: 'b', payload: {} }, { ...silent, now: false })
+  const late = pushes.add({ event: 'c', payload: {} }, { ...silent, now: false, timeout: 50 })
+  mock.timers.tick(50)
+  await assert.rejects(late, {
+    status: 'timeout',
+    message: '`c` on `room:1` was not sent within 50 ms',
+  })
+  pushes.flush()
+  assert.equal(await waiting, undefined)
+  assert.equal(errors.length, 1)
+})
+
+test('a signal gives a push up: one that waits is never sent, and a later reply is nothing', async (t) => {
+  const { pushes, sent, errors, waits } = scene(t)
+  const stop = new AbortController()
+  const { signal } = stop
+  const asked = pushes.add({ event: 'a', payload: {} }, { ...atOnce(100), signal })
+  const waiting = pushes.add({ event: 'b', payload: {} }, { ...later(100), signal })
+  const answered = pushes.add({ event: 'c', payload: {} }, { ...atOnce(100), signal })
+  pushes.answer('2', 'ok', 'in time')
+  const reason = new Error('not wanted any more')
+  stop.abort(reason)
+  for (const push of [asked, waiting]) await assert.rejects(push, reason)
+  assert.equal(await answered, 'in time')
+  assert.equal(pushes.answer('1', 'ok', 'late'), false)
+  pushes.flush()
+  const never = pushes.add({ event: 'd', payload: {} }, { ...atOnce(100), signal })
+  await assert.rejects(never, reason)
+  assert.deepEqual([sent, errors, waits()], [['a', 'c'], [], 0])
+})
+
+test('a refusal that the caller catches is told to nothing else', async (t) => {
+  const { pushes, handled } = scene(t)
+  const refuse = (ref: string): unknown => pushes.answer(ref, 'error', {})
+  void pushes.add({ event: 'left alone', payload: {} }, atOnce(100))
+  void pushes.add({ event: 'caught', payload: {} }, atOnce(100)).catch(() => {})
+  const awaited = (async () => pushes.add({ event: 'awaited', payload: {} }, atOnce(100)))()
+  const all = Promise.allSettled([pushes.add({ event: 'one of all', payload: {} }, atOnce(100))])
+  await Promise.resolve()
+  for (const ref of ['1', '2', '3', '4']) refuse(ref)
+  await assert.rejects(awaited, ChannelError)
+  await all
+  assert.deepEqual(handled, [false, true, true, true])
 })
 
 test('a status other than ok rejects with it, and with the reply', async (t) => {
