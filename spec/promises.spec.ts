@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
-import { deferred, handled, isPromise } from '../lib/promises.ts'
+import { deferred, handled, isPromise, rejected, WatchedPromise } from '../lib/promises.ts'
 
 test('a deferred promise is resolved from outside', async () => {
   const { promise, resolve } = deferred<string>()
@@ -59,3 +59,51 @@ for (const [what, value, is] of things) {
     assert.equal(isPromise(value), is)
   })
 }
+
+test('a promise made rejected shows that to the caller, and ends nothing where it is left alone', async () => {
+  void rejected(new Error('left alone'))
+  await setImmediate()
+  await assert.rejects(rejected('a reason'), /^a reason$/)
+})
+
+const watching: [how: string, watch: (promise: Promise<unknown>) => unknown][] = [
+  [
+    'a `then`',
+    (promise) =>
+      promise.then(
+        () => {},
+        () => {},
+      ),
+  ],
+  ['a `catch`', (promise) => promise.catch(() => {})],
+  ['a `finally`', (promise) => promise.finally(() => {}).catch(() => {})],
+  [
+    'an `await`',
+    async (promise) => {
+      try {
+        await promise
+      } catch {}
+    },
+  ],
+  ['a race', (promise) => Promise.race([promise]).catch(() => {})],
+]
+
+for (const [how, watch] of watching) {
+  test(`a watched promise knows of ${how}`, async () => {
+    const promise = new WatchedPromise<unknown>((_, reject) => reject(new Error('no')))
+    assert.equal(promise.isWatched, false)
+    watch(promise)
+    await Promise.resolve()
+    assert.equal(promise.isWatched, true)
+    await setImmediate()
+  })
+}
+
+test('a watched promise that nothing watches ends nothing, and what `then` makes is a promise', async () => {
+  const promise = new WatchedPromise<unknown>((_, reject) => reject(new Error('left alone')))
+  await setImmediate()
+  assert.equal(promise.isWatched, false)
+  const next = new WatchedPromise<number>((resolve) => resolve(1)).then((value) => value + 1)
+  assert.equal(Object.getPrototypeOf(next), Promise.prototype)
+  assert.equal(await next, 2)
+})

@@ -16,7 +16,7 @@ const refused: number[] = []
 const report = (): void => void process.send?.({ entered, refused } satisfies Met)
 
 const server = new WebsocketServer({ path: '/socket' })
-new ChannelServer(server).topic('room:*')
+new ChannelServer(server).topic('room:*', { open: true })
 listen(server, 'client', () => void entered.push(Date.now()))
 listen(server, 'peerError', () => void refused.push(Date.now()))
 

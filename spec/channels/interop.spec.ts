@@ -188,7 +188,7 @@ for (const [version, Socket] of versions) {
 
     test('joins a topic twice: the first one is left before', async (t) => {
       const { channels, socket } = await stage(t, Socket)
-      const topic = channels.topic('room:*')
+      const topic = channels.topic('room:*', { open: true })
       const mine = socket()
       const first = mine.channel('room:1')
       await answered(first.join())
@@ -281,7 +281,7 @@ for (const [version, Socket] of versions) {
 
     test('leaves, and the topic hears of it', async (t) => {
       const { channels, socket } = await stage(t, Socket)
-      const topic = channels.topic('room:*')
+      const topic = channels.topic('room:*', { open: true })
       const channel = socket().channel('room:1')
       await answered(channel.join())
       const left = once(topic, 'leave')
@@ -330,7 +330,7 @@ for (const [version, Socket] of versions) {
 
     test('reconnects and joins again when its connection was closed', async (t) => {
       const { server, channels, socket } = await stage(t, Socket)
-      channels.topic('room:*')
+      channels.topic('room:*', { open: true })
       const channel = socket().channel('room:1')
       const joins = welcomes(channel.join())
       await onceOf(joins, 'ok')
@@ -367,7 +367,7 @@ test('phoenix.js 1.8.16 hands over its token as a subprotocol', async (t) => {
       return true
     },
   })
-  channels.topic('room:*')
+  channels.topic('room:*', { open: true })
   const channel = socket({ authToken: 'secret?>' }).channel('room:1')
   assert.equal((await answered(channel.join()))[0], 'ok')
   assert.deepEqual(tokens, ['secret?>'])

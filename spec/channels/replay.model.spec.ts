@@ -127,7 +127,7 @@ async function life(random: Random): Promise<[recovered: number, lost: number]> 
     const server = new WebsocketServer({ path: '/socket', ...(nodes > 1 && { backplane }) })
     listen(server, 'error', () => {})
     const channels = new ChannelServer(server)
-    channels.topic('room:*', { history: { size, store } })
+    channels.topic('room:*', { open: true, history: { size, store } })
     return { server, channels }
   }
   const servers = Array.from({ length: nodes }, make)

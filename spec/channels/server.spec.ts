@@ -35,7 +35,7 @@ function serve(
 
 test('members of three dialects share a topic, each in its own words', async () => {
   const { server, channels } = serve()
-  channels.topic('room:*')
+  channels.topic('room:*', { open: true })
   const [two, one, three] = [
     await Raw.enter(server, PHOENIX),
     await Raw.enter(server, PHOENIX_1),
@@ -61,7 +61,7 @@ test('members of three dialects share a topic, each in its own words', async () 
 
 test('what a dialect has no words for skips its members, and is counted', async () => {
   const { server, channels } = serve()
-  channels.topic('room:*')
+  channels.topic('room:*', { open: true })
   const two = await (await Raw.enter(server, PHOENIX)).join('room:1')
   const three = await Raw.enter(server, AMBER)
   await three.ask({ event: 'join', topic: 'room:1' })
@@ -76,7 +76,7 @@ test('what a dialect has no words for skips its members, and is counted', async 
 
 test('an event is written once in each dialect, whoever hears it', async () => {
   const { server, channels } = serve()
-  channels.topic('room:*')
+  channels.topic('room:*', { open: true })
   for (const url of [PHOENIX, PHOENIX, PHOENIX]) await (await Raw.enter(server, url)).join('room:1')
   for (const url of [AMBER, AMBER, AMBER]) {
     await (await Raw.enter(server, url)).ask({ event: 'join', topic: 'room:1' })
@@ -94,8 +94,8 @@ test('an event is written once in each dialect, whoever hears it', async () => {
 test('an event reaches the members on every node, in the dialect of each', async () => {
   const backplane = memoryBackplane()
   const [one, other] = [serve({}, { backplane }), serve({}, { backplane })]
-  one.channels.topic('room:*')
-  other.channels.topic('room:*')
+  one.channels.topic('room:*', { open: true })
+  other.channels.topic('room:*', { open: true })
   const here = await (await Raw.enter(one.server)).join('room:1')
   const there = await (await Raw.enter(other.server)).join('room:1')
   const amberThere = await Raw.enter(other.server, AMBER)
@@ -114,7 +114,7 @@ test('an event reaches the members on every node, in the dialect of each', async
 test('what makes no sense on the backplane reaches nobody, and is counted', async () => {
   const backplane = memoryBackplane()
   const { server, channels } = serve({}, { backplane })
-  channels.topic('room:*')
+  channels.topic('room:*', { open: true })
   const client = await (await Raw.enter(server)).join('room:1')
   const node = (number: number): number[] => [...new Uint8Array(16), 0, 0, 0, 0, 0, number]
   const junk = ['nope', '[]', '["3","3","room:1","phx_close",{}]', '["3",null,"room:1","evt",{}]']
@@ -130,7 +130,7 @@ test('what makes no sense on the backplane reaches nobody, and is counted', asyn
 test('channels and rooms of one name on one backplane are not the same', async () => {
   const backplane = memoryBackplane()
   const { server, channels } = serve({}, { backplane })
-  channels.topic('*')
+  channels.topic('*', { open: true })
   const client = await (await Raw.enter(server)).join('lobby')
   new WebsocketServer({ backplane }).room('lobby').emit('[null,null,"lobby","evt",{}]')
   server.room('lobby').emit('[null,null,"lobby","evt",{}]')
@@ -278,7 +278,7 @@ test('a Phoenix client that is silent for 60 seconds is closed; pings and frames
   mock.timers.enable({ apis: ['setInterval', 'setTimeout'] })
   t.after(() => mock.timers.reset())
   const { server, channels } = serve({}, { keepaliveTimeout: false })
-  channels.topic('room:*')
+  channels.topic('room:*', { open: true })
   const silent = await (await Raw.enter(server)).join('room:1')
   const [beating, pinging] = [await Raw.enter(server), await Raw.enter(server)]
   const quiet = await Raw.enter(server, AMBER)
@@ -374,7 +374,7 @@ test('a server that serves already takes no channels', async (t) => {
 
 test('loops over joins end when the server has closed, and joins go on when it serves again', async () => {
   const { server, channels } = serve()
-  const topic = channels.topic('room:*')
+  const topic = channels.topic('room:*', { open: true })
   const joins = listen(topic, 'join')
   await Raw.enter(server)
   await server.close()
@@ -386,7 +386,7 @@ test('loops over joins end when the server has closed, and joins go on when it s
 
 test('when the server closes, memberships end as closed', async () => {
   const { server, channels } = serve({ serializers: [phoenix, amber] })
-  const topic = channels.topic('room:*')
+  const topic = channels.topic('room:*', { open: true })
   const client = await (await Raw.enter(server)).join('room:1')
   const leave = once(topic, 'leave')
   await server.close()

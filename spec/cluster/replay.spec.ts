@@ -190,7 +190,7 @@ async function node(
   t.after(() => (client instanceof Redis ? client.disconnect() : client.destroy()))
   const server = new WebsocketServer({ path: '/socket', backplane })
   const channels = new ChannelServer(server)
-  channels.topic('room:*', { history: { store: redisHistory(client), ...history } })
+  channels.topic('room:*', { open: true, history: { store: redisHistory(client), ...history } })
   t.after(() => server.close())
   const join = async (seen?: unknown): Promise<Five[]> => {
     const raw = await Raw.enter(server)

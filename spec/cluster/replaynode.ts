@@ -9,7 +9,7 @@ const [, , way, url = '', port, ...first] = process.argv
 const client = way === 'ioredis' ? new Redis(url) : await createClient({ url }).connect()
 const server = new WebsocketServer({ path: '/socket' })
 const channels = new ChannelServer(server)
-channels.topic('room:*', { history: { size: 50, store: redisHistory(client) } })
+channels.topic('room:*', { open: true, history: { size: 50, store: redisHistory(client) } })
 
 /** Says something, and that Redis has it: it takes one command after the other. */
 const say = async (body: string): Promise<void> => {
