@@ -52,7 +52,7 @@ test('rooms tell who comes and goes', async (t) => {
 
 test('topics tell who joins and leaves', async (t) => {
   await using server = new WebsocketServer()
-  const topic = new ChannelServer(server).topic('room:*')
+  const topic = new ChannelServer(server).topic('room:*', { open: true })
   const { port } = await server.serve(0)
   const seen = watched(t)
   const left = once(topic, 'leave')

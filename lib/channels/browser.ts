@@ -2,13 +2,7 @@ export { ChannelError } from '../errors.ts'
 export { amber } from './amber.ts'
 export type { Params } from './address.ts'
 export type { ChannelClientOptions, Logger, Rejoining } from './asking.ts'
-export {
-  Channel,
-  type ChannelEvents,
-  type ChannelState,
-  type Loose,
-  type PushOptions,
-} from './channel.ts'
+export { Channel, type ChannelEvents, type ChannelState, type Loose } from './channel.ts'
 export { ChannelClient, type JoinPayload } from './client.ts'
 export type {
   Contract,
@@ -53,6 +47,7 @@ export {
   type PresenceLeave,
   type PresenceOptions,
 } from './presence.ts'
+export type { PushOptions } from './push.ts'
 export type { Message } from './received.ts'
-export type { JoinRequest, Leave, LeaveReason, Topic, TopicEvents } from './topic.ts'
+export type { Join, JoinRequest, Leave, LeaveReason, Topic, TopicEvents } from './topic.ts'
 export type { ChannelClientEvents } from './wire.ts'

@@ -1,16 +1,8 @@
 import type { CloseReason } from '../close.ts'
 import type { WebsocketConnection } from '../connection.ts'
 import type { CallbackError, ChannelError } from '../errors.ts'
-import {
-  flag,
-  isFunction,
-  isObject,
-  milliseconds,
-  optional,
-  settle,
-  type Settled,
-} from '../options/rules.ts'
 import { SIGNALS, type Plan, type Signals, type Target } from '../signals.ts'
+import type { PushOptions } from './push.ts'
 import type { Message } from './received.ts'
 
 /** Payloads of which nothing is known, by their events. */
@@ -102,51 +94,4 @@ export abstract class Channel<
    * itself, and whose waiting events are dropped.
    */
   abstract leave(): Promise<void>
-}
-
-/** How an event is pushed. */
-export interface PushOptions {
-  /**
-   * Whether the reply is waited for. With false the promise resolves as soon as the event is sent,
-   * and a reply is ignored: for events that the server doesn't answer. A server waits for none.
-   *
-   * @default true
-   */
-  reply?: boolean | undefined
-  /**
-   * Milliseconds that a client waits for the reply, or with `reply: false` until the event is sent; a
-   * server waits for nothing.
-   *
-   * @default the `timeout` of the client, 10_000
-   */
-  timeout?: number | undefined
-  /**
-   * Gives up when it is aborted: an event that was not sent yet never is, and a reply that comes later
-   * is ignored.
-   *
-   * @default none
-   */
-  signal?: AbortSignal | undefined
-}
-
-const pushRules = {
-  reply: { ...flag(), fallback: true },
-  timeout: milliseconds(0, 1),
-  signal: optional<AbortSignal>('an AbortSignal', isSignal),
-}
-
-/** The options of a push, settled; a timeout of 0 is none of its own. */
-export type PushSettings = Settled<typeof pushRules>
-
-/**
- * Settles the options of a push.
- *
- * @throws TypeError for an unknown name, with the nearest one, and for a value that can't be.
- */
-export function checkedPush(given: PushOptions): PushSettings {
-  return settle(pushRules, given)
-}
-
-function isSignal(value: unknown): boolean {
-  return isObject(value) && 'addEventListener' in value && isFunction(value.addEventListener)
 }

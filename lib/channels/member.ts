@@ -5,19 +5,13 @@ import type { Taker } from '../inbox.ts'
 import { isFunction } from '../options/rules.ts'
 import { deferred, handled, isPromise, rejected, type Deferred } from '../promises.ts'
 import { SIGNALS, type Hearer, type Signals, type Target } from '../signals.ts'
-import {
-  Channel,
-  checkedPush,
-  type ChannelEvents,
-  type ChannelState,
-  type PushOptions,
-} from './channel.ts'
+import { Channel, type ChannelEvents, type ChannelState } from './channel.ts'
 import type { Contract } from './contract.ts'
 import type { ClientFrame, PushFrame, ReplyFrame, TopicFrame } from './frame.ts'
 import { ChannelSignals, Messages, type Heard } from './hearing.ts'
 import { Mail, type Mailed, type Tally } from './mail.ts'
 import { Trail } from './position.ts'
-import { Pushes, refusal, type Push, type Pusher } from './push.ts'
+import { checkedPush, Pushes, refusal, type Push, type Pusher, type PushOptions } from './push.ts'
 import { Received, type Answerer, type Message } from './received.ts'
 import { Sieve } from './sieve.ts'
 
@@ -127,7 +121,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     return joining.promise
   }
 
-  push(event: string, payload: unknown, options: PushOptions = {}): Promise<unknown> {
+  push(event: string, payload: unknown, options?: PushOptions): Promise<unknown> {
     const { timeout, ...how } = checkedPush(options)
     const push = { event, payload: payload === undefined ? {} : payload }
     const isOver = this.#why !== undefined || this.#state === 'leaving'

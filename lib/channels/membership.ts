@@ -7,14 +7,7 @@ import { rejected } from '../promises.ts'
 import type { RoomMember } from '../room.ts'
 import { SIGNALS, type Hearer, type Signals, type Target } from '../signals.ts'
 import { Broadcast } from './broadcast.ts'
-import {
-  Channel,
-  checkedPush,
-  type ChannelEvents,
-  type ChannelState,
-  type Loose,
-  type PushOptions,
-} from './channel.ts'
+import { Channel, type ChannelEvents, type ChannelState, type Loose } from './channel.ts'
 import type { StandardSchema, Verdict } from './contract.ts'
 import type { JoinFrame, PushFrame, Ref, ServerFrame } from './frame.ts'
 import { Gate } from './gate.ts'
@@ -22,6 +15,7 @@ import { ChannelSignals, Messages, type Heard } from './hearing.ts'
 import type { Kept } from './history.ts'
 import { Mail, type Mailed, type Tally } from './mail.ts'
 import { seenIn, SEEN, stripped, type Seen } from './position.ts'
+import { checkedPush, type PushOptions } from './push.ts'
 import { Received, type Answerer, type Message } from './received.ts'
 import { Joining, type JoinRequest, type LeaveReason, type Topic } from './topic.ts'
 
@@ -176,7 +170,7 @@ export class ServerChannel<Context extends {} = {}>
     throw new TypeError('a client joins; on a server, answer its `join` with accept')
   }
 
-  push(event: string, payload: unknown, options: PushOptions = {}): Promise<unknown> {
+  push(event: string, payload: unknown, options?: PushOptions): Promise<unknown> {
     const { signal } = checkedPush(options)
     if (signal?.aborted) return rejected(signal.reason)
     if (this.#state === 'closed') return rejected(this.closedError())

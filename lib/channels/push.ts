@@ -1,6 +1,63 @@
 import { ChannelError, type WebsocketError } from '../errors.ts'
+import {
+  flag,
+  isFunction,
+  isObject,
+  milliseconds,
+  optional,
+  settle,
+  type Settled,
+} from '../options/rules.ts'
 import { WatchedPromise } from '../promises.ts'
-import type { PushSettings } from './channel.ts'
+
+/** How an event is pushed. */
+export interface PushOptions {
+  /**
+   * Whether the reply is waited for. With false the promise resolves as soon as the event is sent,
+   * and a reply is ignored: for events that the server doesn't answer. A server waits for none.
+   *
+   * @default true
+   */
+  reply?: boolean | undefined
+  /**
+   * Milliseconds that a client waits for the reply, or with `reply: false` until the event is sent; a
+   * server waits for nothing.
+   *
+   * @default the `timeout` of the client, 10_000
+   */
+  timeout?: number | undefined
+  /**
+   * Gives up when it is aborted: an event that was not sent yet never is, and a reply that comes later
+   * is ignored.
+   *
+   * @default none
+   */
+  signal?: AbortSignal | undefined
+}
+
+const pushRules = {
+  reply: { ...flag(), fallback: true },
+  timeout: milliseconds(0, 1),
+  signal: optional<AbortSignal>('an AbortSignal', isSignal),
+}
+
+/** The options of a push, settled; a timeout of 0 is none of its own. */
+export type PushSettings = Settled<typeof pushRules>
+
+const USUAL: PushSettings = settle(pushRules)
+
+/**
+ * Settles the options of a push.
+ *
+ * @throws TypeError for an unknown name, with the nearest one, and for a value that can't be.
+ */
+export function checkedPush(given?: PushOptions): PushSettings {
+  return given === undefined ? USUAL : settle(pushRules, given)
+}
+
+function isSignal(value: unknown): boolean {
+  return isObject(value) && 'addEventListener' in value && isFunction(value.addEventListener)
+}
 
 /** The channel that pushes. */
 export interface Pusher {

@@ -17,9 +17,10 @@ const TOPIC = 'room:1'
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 interface ModelPush {
-  outcome: 'waiting' | 'sent' | 'ok' | 'error' | 'timeout' | 'closed'
+  outcome: 'waiting' | 'sent' | 'ok' | 'error' | 'timeout' | 'closed' | 'aborted'
   ref: string
   readonly due: number
+  readonly needsReply: boolean
 }
 
 /** The channel as the table has it: nothing of sockets, promises or timers. */
@@ -27,6 +28,8 @@ class Model {
   state = 'closed'
   isOver = false
   connected = true
+  /** Whether `rejoin.when` leaves the channel. */
+  leavesInWhen = false
   joinRef: string | undefined
   leaveRef: string | undefined
   now = 0
@@ -62,15 +65,20 @@ class Model {
     this.#begin()
   }
 
-  push(timeout: number): void {
+  push(timeout: number, needsReply: boolean): void {
     const isRefused = this.isOver || this.state === 'leaving'
     const push: ModelPush = {
       outcome: isRefused ? 'closed' : 'waiting',
       ref: '',
       due: this.now + timeout,
+      needsReply,
     }
     this.pushes.push(push)
     if (this.state === 'joined') this.#send(push)
+  }
+
+  aborted(push: ModelPush): void {
+    if (isPending(push.outcome)) push.outcome = 'aborted'
   }
 
   leave(): void {
@@ -102,7 +110,7 @@ class Model {
     this.joinRef = undefined
     this.#late = Infinity
     this.#close('sent')
-    if (!this.#rejoins) this.#finish()
+    if (!this.#rejoins || this.leavesInWhen) this.#finish()
     else if (this.connected) this.#again = this.now + REJOIN
   }
 
@@ -114,12 +122,13 @@ class Model {
     this.#finish()
   }
 
-  dropped(): void {
+  /** The connection is lost; `forGood`: the client gives up. */
+  dropped(forGood: boolean): void {
     this.connected = false
-    this.#connects = this.now + RECONNECT
+    this.#connects = forGood ? Infinity : this.now + RECONNECT
     this.#again = Infinity
     this.joinRef = undefined
-    if (this.state === 'leaving') this.#finish()
+    if (this.state === 'leaving' || (forGood && this.state !== 'closed')) this.#finish()
     if (this.state !== 'joined') return
     this.state = 'errored'
     this.#close('sent')
@@ -157,7 +166,7 @@ class Model {
   }
 
   #send(push: ModelPush): void {
-    push.outcome = 'sent'
+    push.outcome = push.needsReply ? 'sent' : 'ok'
     push.ref = this.#say('evt', this.joinRef)
   }
 
@@ -191,6 +200,11 @@ class World {
   readonly outcomes: string[] = []
   joins = 0
   closes = 0
+  ends = 0
+  leavesInWhen = false
+  reconnects = true
+  /** What aborts each push. */
+  readonly stops: AbortController[] = []
   readonly client: ChannelClient
   readonly room: Channel
   #there: WebsocketConnection | undefined
@@ -200,8 +214,8 @@ class World {
       keepaliveTimeout: false,
       heartbeat: false,
       timeout: TIMEOUT,
-      rejoin: rejoins && { delay: () => REJOIN },
-      reconnect: { delay: () => RECONNECT },
+      rejoin: rejoins && { delay: () => REJOIN, when: () => this.#isToRejoin() },
+      reconnect: { delay: () => RECONNECT, when: () => this.reconnects },
     })
     this.room = this.client.channel(TOPIC)
   }
@@ -215,6 +229,7 @@ class World {
       })
     })
     listen(this.room, 'close', () => this.closes++)
+    listen(this.client, 'closed', () => this.ends++)
     await link(server, this.client)
   }
 
@@ -224,14 +239,19 @@ class World {
     this.room.join().then(settled, settled)
   }
 
-  push(timeout: number): void {
+  push(timeout: number, reply: boolean): void {
+    const stop = new AbortController()
+    this.stops.push(stop)
     const mine = this.outcomes.push('pending') - 1
     const settled = (outcome: string): void => {
       this.outcomes[mine] = this.outcomes[mine] === 'pending' ? outcome : 'settled twice'
     }
-    this.room.push('evt', {}, { timeout }).then(
+    this.room.push('evt', {}, { timeout, reply, signal: stop.signal }).then(
       () => settled('ok'),
-      (error: unknown) => settled(error instanceof ChannelError ? String(error.status) : 'closed'),
+      (error: unknown) => {
+        if (error === 'aborted') settled('aborted')
+        else settled(error instanceof ChannelError ? String(error.status) : 'closed')
+      },
     )
   }
 
@@ -239,8 +259,14 @@ class World {
     this.#there?.send(JSON.stringify(frame))
   }
 
-  drop(): void {
+  drop(forGood: boolean): void {
+    this.reconnects = !forGood
     if (this.#there) cut(this.#there)
+  }
+
+  #isToRejoin(): true {
+    if (this.leavesInWhen) void this.room.leave()
+    return true
   }
 }
 
@@ -253,6 +279,7 @@ async function live(roll: () => number): Promise<number> {
   const rejoins = roll() < 0.8
   const world = new World(rejoins)
   const model = new Model(rejoins)
+  world.leavesInWhen = model.leavesInWhen = roll() < 0.05
   model.now = Date.now()
   await world.open()
   const script: string[] = []
@@ -269,6 +296,7 @@ async function live(roll: () => number): Promise<number> {
       assert.deepEqual(world.outcomes, outcomes)
       assert.equal(world.closes, model.isOver ? 1 : 0)
       assert.equal(world.client.isOpen, model.connected)
+      assert.equal(world.ends, world.reconnects ? 0 : 1)
       if (model.isOver) assert.equal(world.joins, 0)
     } catch (cause) {
       throw new Error(`after ${script.join(', ')}: ${String(cause)}`, { cause })
@@ -347,10 +375,11 @@ async function live(roll: () => number): Promise<number> {
     if (chance < 0.3) await respond()
     else if (chance < 0.5 && (model.state !== 'closed' || model.isOver)) {
       const timeout = pick([300, 2_003, 7_001, 25_013])
+      const needsReply = roll() < 0.8
       await happen(
-        `push ${timeout}`,
-        () => world.push(timeout),
-        () => model.push(timeout),
+        `push ${timeout}${needsReply ? '' : ' without a reply'}`,
+        () => world.push(timeout, needsReply),
+        () => model.push(timeout, needsReply),
       )
     } else if (chance < 0.65) {
       await happen(
@@ -361,10 +390,18 @@ async function live(roll: () => number): Promise<number> {
     } else if (chance < 0.82) await pass(pick([1, 211, 700, 1_500, 3_001, 10_000]))
     else if (chance < 0.87) await fail()
     else if (chance < 0.93 && model.connected) {
+      const forGood = roll() < 0.05
       await happen(
-        'drop',
-        () => world.drop(),
-        () => model.dropped(),
+        forGood ? 'drop for good' : 'drop',
+        () => world.drop(forGood),
+        () => model.dropped(forGood),
+      )
+    } else if (chance < 0.95 && model.pushes.length > 0) {
+      const index = Math.floor(roll() * model.pushes.length)
+      await happen(
+        `abort push ${index}`,
+        () => world.stops[index]?.abort('aborted'),
+        () => model.pushes[index] && model.aborted(model.pushes[index]),
       )
     } else if (chance < 0.98) await stale()
     else {
@@ -400,7 +437,7 @@ test(`${SEQUENCES} random lives of a channel go as the table says`, async (t) =>
     try {
       pushes += await live(seeded(seed))
     } catch (cause) {
-      throw new Error(`SEED=${seed} SEQUENCES=1 replays this`, { cause })
+      throw new Error(`SEED=${seed} SEQUENCES=1 replays this: ${String(cause)}`, { cause })
     }
   }
   t.diagnostic(`${SEQUENCES} sequences: ${pushes} pushes, each settled once`)
