@@ -221,10 +221,13 @@ export class Pushes {
   }
 
   #late(push: Pending): void {
-    const what = `\`${push.event}\` on \`${this.#pusher.topic}\``
-    const text = push.needsReply ? `no reply to ${what}` : `${what} was not sent`
+    const { event, timeout } = push
+    const { topic } = this.#pusher
+    const text = push.needsReply
+      ? `no reply to \`${event}\` on \`${topic}\` within ${timeout} ms`
+      : `\`${event}\` on \`${topic}\` was not sent within ${timeout} ms`
     this.#take(push)
-    this.#refuse(push, this.#error(`${text} within ${push.timeout} ms`, 'timeout'))
+    this.#refuse(push, this.#error(text, 'timeout'))
   }
 
   #refuse(push: Pending, error: ChannelError): void {

@@ -87,7 +87,7 @@ const given: [what: string, options: ChannelClientOptions][] = [
 
 suite('a channel client that is refused when it connects again', () => {
   for (const status of [401, 403]) {
-    test(`gives up at ${status} where its credentials never change: one \`closed\`, and its channels close`, async (t) => {
+    test(`gives up at ${status} where no credential can change: it is told once, and the channels close`, async (t) => {
       const { server, client, room, told, attempts, refuse } = await scene(t)
       refuse(status)
       const closed = once(client, 'closed')
