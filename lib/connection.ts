@@ -49,14 +49,10 @@ export interface Maker<Context extends {} = {}> extends Hearer {
 
 /** Reads a connection's messages as they come, in place of the listeners of `message`. */
 export interface Reader {
-  /** How many `once` are pending that need reading to go on. */
-  readonly waits: number
-  /** How many messages wait for a slow listener. */
-  readonly waiting: number
-  /** The bytes of all messages that wait. */
-  readonly waitingBytes: number
-  /** Tells what to do about messages that nobody listens to. */
-  readonly unheardOf: string
+  /** Whether so much waits that reading has to pause; an arrival may be awaited on the connection. */
+  isFull(isAwaited: boolean): boolean
+  /** Makes room at once: it is full, and reading can't pause. */
+  overflow(): void
   /** Takes a message; throws a `FrameError` for what the connection has to close for. */
   read(data: Data, size: number): void
   /** Hears that the peer has pinged. */
@@ -108,7 +104,8 @@ const MOST_PINGS = 1_000 // that wait for their pong
 const SOFT_BOUND = 16 // messages that wait for a slow listener before reading pauses,
 const SOFT_SHARE = 64 // or this part of the bytes that may wait
 const RESUMED_BELOW = 8 // messages that wait, and half of those bytes: then reading goes on
-const MESSAGE_OVERHEAD = 256 // bytes that a waiting message takes beside its payload
+/** Bytes that a waiting message takes beside its payload. */
+export const MESSAGE_OVERHEAD = 256
 const KEEPALIVE_PAYLOAD = toBytes('keepalive')
 
 const OPEN = 0 // both ways
@@ -478,11 +475,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
       if (!(error instanceof FrameError)) throw error
       this.#invalid({ code: error.code, description: error.message }, error.cause)
     }
-    if (reader.waitingBytes <= this.#maker.settings.maxWaitingBytes) return
-    this.#invalid({
-      code: 1008,
-      description: reader.waiting > 0 ? this.#slow() : reader.unheardOf,
-    })
+    if (this.#paused && this.#transport.canPause === false) reader.overflow()
   }
 
   /** Tells whether the peer may send so much now; what may not come is dropped, or the end. */
@@ -508,26 +501,27 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   /** Pauses reading while too much waits for a slow listener, unless an arrival is awaited. */
   #flow(): void {
     if (this.#state === CLOSED) this.#endSoon()
-    const paused = this.#state === OPEN && this.#backlogged() && !this.#mustRead()
+    const paused = this.#state === OPEN && this.#mustPause()
     if (paused === this.#paused) return
     this.#paused = paused
     if (paused) this.#transport.pause()
     else this.#transport.resume()
   }
 
+  #mustPause(): boolean {
+    const isAwaited = this.#inside.awaitsArrival || this.#pings?.asked === true
+    if (this.#reader) return this.#reader.isFull(isAwaited)
+    return !isAwaited && this.#backlogged()
+  }
+
   /** Whether too much waits; once reading has paused, whether enough still does. */
   #backlogged(): boolean {
     const signals = this.#inside
-    const { waiting, waitingBytes } = this.#reader ?? signals
-    if (waiting === 0 || !(this.#reader || signals.listens('message'))) return false
+    const { waiting, waitingBytes } = signals
+    if (waiting === 0 || !signals.listens('message')) return false
     const most = this.#maker.settings.maxWaitingBytes / SOFT_SHARE
     if (this.#paused) return waiting > RESUMED_BELOW || waitingBytes > most / 2
     return waiting > SOFT_BOUND || waitingBytes > most
-  }
-
-  #mustRead(): boolean {
-    if (this.#inside.awaitsArrival || this.#pings?.asked === true) return true
-    return (this.#reader?.waits ?? 0) > 0
   }
 
   #sendPing(payload: Uint8Array, asked: Deferred<number> | undefined): void {
@@ -546,10 +540,10 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
 
   /** Reads a little while reading is paused, to hear whether the peer is still there. */
   #readChunk(): void {
-    const { waitingBytes } = this.#reader ?? this.#inside
     const held = this.#transport.heldBytes ?? 0
-    if (waitingBytes + held <= this.#maker.settings.maxWaitingBytes) this.#transport.readChunk?.()
-    else this.#invalid({ code: 1008, description: this.#slow() })
+    const isFull = this.#inside.waitingBytes + held > this.#maker.settings.maxWaitingBytes
+    if (!isFull) this.#transport.readChunk?.()
+    else if (!this.#reader) this.#invalid({ code: 1008, description: this.#slow() })
   }
 
   #giveUp(): void {

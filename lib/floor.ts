@@ -29,6 +29,7 @@ export interface Floor<Context extends {}> {
 export interface Ground extends Hearer {
   readonly counts: Counts
   readonly closeTimeout: number
+  readonly maxWaitingBytes: number
   readonly protocols: readonly string[]
   readonly backplane: Backplane | undefined
   /** Tells of what failed beside any connection. */

@@ -131,6 +131,11 @@ export class Inbox<Value> {
     return this.#takers.length > 0
   }
 
+  /** Whether a single taker may still go on behind the one that took its value in this turn. */
+  get isResumable(): boolean {
+    return this.#resumption !== undefined
+  }
+
   /** Whether a single taker waits for a value that has not come yet. */
   get awaited(): boolean {
     if (this.#pickers.length > 0) return true
@@ -155,6 +160,11 @@ export class Inbox<Value> {
     this.#owner.changed()
     this.#pumpAll()
     return false
+  }
+
+  /** Lets takers with a `where` pick a value that does not wait here; returns whether one did. */
+  offer(value: Value): boolean {
+    return this.#pick(value, this.#next++)
   }
 
   /** Adds a taker; it gets its first value in a later turn, one with a `where` may find it now. */

@@ -378,6 +378,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     return {
       counts: this.#counts,
       closeTimeout: this.#settings.closeTimeout,
+      maxWaitingBytes: this.#settings.maxWaitingBytes,
       protocols: own,
       backplane: this.#settings.backplane,
       ...this.#hearer,

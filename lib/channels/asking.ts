@@ -151,6 +151,7 @@ const passedOn: readonly string[] = [
   'connectTimeout',
   'reconnect',
   'maxReceivedMessageSize',
+  'maxWaitingBytes',
   'maxReceivedFrameSize',
   'fragmentationThreshold',
   'closeTimeout',

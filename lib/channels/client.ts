@@ -1,3 +1,4 @@
+import { resolveClient } from '#options'
 import * as network from '#transport'
 import { Stopped, type Url } from '../attempt.ts'
 import { OPEN_BY, REPORT_TO, STOPPED, WebsocketClient, type Opener } from '../client.ts'
@@ -54,7 +55,7 @@ export class ChannelClient implements Target<ChannelClientEvents>, Opener {
     this.#client = client
     this.#credentials = credentials
     this.#mayChange = credentials.mayChange
-    this.#wire = new Wire(settings, dialling.closeTimeout ?? 5_000, this.#signals)
+    this.#wire = new Wire(settings, resolveClient(dialling), this.#signals)
     listen(client, 'connect', (connection) => this.#wire.connected(connection))
     listen(client, 'connectError', (error) => {
       this.#wire.log('transport', error.message, error)

@@ -1,4 +1,5 @@
 import { Inbox, type Taker } from '../inbox.ts'
+import { afterTurn } from '../turn.ts'
 
 /** Names what hears of every event. */
 export const EVERY: unique symbol = Symbol('every')
@@ -17,8 +18,10 @@ export interface Letter {
 
 /** Is told of what waits in the mails of a connection, as it grows and shrinks. */
 export interface Tally {
-  /** Adds to the letters that wait for a slow listener, and to the bytes of all that wait. */
-  tally(waiting: number, bytes: number): void
+  /** Whether messages count that wait for want of a listener, not only for a slow one. */
+  readonly countsUnheard: boolean
+  /** Adds to the messages that wait, and to their bytes. */
+  tally(messages: number, bytes: number): void
 }
 
 /** What waits for those who hear of the same. */
@@ -44,6 +47,7 @@ export class Mail<Value extends Letter> {
   #former: Set<string> | undefined
   #next = 0 // the number of the next letter
   #waiting = 0
+  #messages = 0
   #bytes = 0
   #ended = false
 
@@ -51,9 +55,14 @@ export class Mail<Value extends Letter> {
     this.#tally = tally
   }
 
-  /** How many letters wait for somebody who listens. */
+  /** How many letters wait for a slow listener. */
   get waiting(): number {
     return this.#waiting
+  }
+
+  /** The bytes of what waits, as they are tallied. */
+  get bytes(): number {
+    return this.#bytes
   }
 
   /** Is what waits already where one of that event would wait for want of a listener. */
@@ -83,14 +92,15 @@ export class Mail<Value extends Letter> {
     this.#next = letter.number + 1
     const named = this.#named?.get(letter.event)
     const every = this.#every
-    if (every?.heard === true) {
-      if (named?.heard === true) named.put(letter, letter.size)
-      every.put(letter, letter.size)
-    } else {
-      // Heard of by its name, or older ones of that name wait there already.
-      const inbox = named ?? this.#everyInbox()
-      inbox.put(letter, letter.size)
+    const heard = [named, every].filter((box) => isHeard(box))
+    // Without a listener it waits with older ones of that name, or of every event.
+    const boxes = heard.length > 0 ? heard : [named ?? this.#everyInbox()]
+    let isPicked = false
+    for (const box of [named, every]) {
+      if (box && !boxes.includes(box) && box.offer(letter)) isPicked = true
     }
+    if (isPicked && heard.length === 0) return
+    for (const box of boxes) box?.put(letter, letter.size)
   }
 
   /** Adds a listener. */
@@ -110,7 +120,13 @@ export class Mail<Value extends Letter> {
     const inbox = heard === EVERY ? this.#every : this.#named?.get(heard)
     if (!inbox) return
     inbox.remove(taker)
-    if (inbox.heard) return
+    if (inbox.isResumable) afterTurn(() => this.#settle(heard, inbox))
+    else this.#settle(heard, inbox)
+  }
+
+  /** Lets what an inbox without a listener has left wait for the next one. */
+  #settle(heard: Mailed, inbox: Box<Value>): void {
+    if (isHeard(inbox)) return
     const others = ({ event }: Value): Box<Value> | undefined =>
       heard === EVERY ? this.#named?.get(event) : this.#every
     const left = inbox.drain().filter((letter) => !hasGot(others(letter), letter))
@@ -142,18 +158,21 @@ export class Mail<Value extends Letter> {
 
   /** Is what inboxes call when what waits has changed. */
   changed(): void {
-    let waiting = 0
-    let bytes = 0
+    let [waiting, messages, bytes] = [0, 0, 0]
+    // After the end, what has no listener waits only for a program that has kept the channel.
+    const countsUnheard = this.#tally.countsUnheard && !this.#ended
     for (const inbox of this.#inboxes()) {
       if (inbox.heard) waiting += inbox.waiting
-      // What waits for nobody after the end is only there for who has kept the channel.
-      if (inbox.heard || !this.#ended) bytes += inbox.bytes
+      if (!inbox.heard && !countsUnheard) continue
+      messages += inbox.waiting
+      bytes += inbox.bytes
     }
-    if (waiting === this.#waiting && bytes === this.#bytes) return
-    const [more, moreBytes] = [waiting - this.#waiting, bytes - this.#bytes]
+    if (waiting === this.#waiting && messages === this.#messages && bytes === this.#bytes) return
+    const more = [messages - this.#messages, bytes - this.#bytes] as const
     this.#waiting = waiting
+    this.#messages = messages
     this.#bytes = bytes
-    this.#tally.tally(more, moreBytes)
+    this.#tally.tally(...more)
   }
 
   /** Brings what waits for want of a listener to the first one who hears of it. */
@@ -198,6 +217,13 @@ export class Mail<Value extends Letter> {
     const named = this.#named ? [...this.#named.values()] : []
     return this.#every ? [this.#every, ...named] : named
   }
+}
+
+/** Whether an inbox takes what comes; one that was left in this turn may be listened to again. */
+function isHeard(
+  box: { readonly heard: boolean; readonly isResumable: boolean } | undefined,
+): boolean {
+  return box !== undefined && (box.heard || box.isResumable)
 }
 
 /** Whether a letter went to others, too: they must have listened when it came. */

@@ -52,6 +52,7 @@ const LEFT = closeReason(1000, 'left')
 /** One membership of one topic, on the client that has it: the table of docs/channel-client.md. */
 export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pusher {
   readonly topic: string
+  readonly countsUnheard = false
   readonly #line: Line
   readonly #payload: unknown
   readonly #signals: ChannelSignals
@@ -225,8 +226,28 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     return this.#line.replies ? ref : undefined
   }
 
-  tally(waiting: number, bytes: number): void {
-    this.#line.tally(waiting, bytes)
+  /** The bytes of what waits for this channel's slow listeners. */
+  get waitingBytes(): number {
+    return this.#mail.bytes
+  }
+
+  /** Drops what waits, leaves, and joins again: the listeners are too slow for what comes. */
+  tooSlow(): void {
+    const { topic } = this
+    const joinRef = this.#joinRef
+    const dropped = this.#mail.clear()
+    const text = `the listeners of \`${topic}\` are too slow: ${dropped} messages that waited are dropped`
+    const error = new ChannelError(text, { topic, status: 'error' })
+    if (this.#state !== 'joined' || joinRef === undefined) {
+      this.refused(error)
+      return
+    }
+    this.#line.say({ kind: 'leave', topic, joinRef, ref: this.#line.ref() })
+    this.#failed(error)
+  }
+
+  tally(messages: number, bytes: number): void {
+    this.#line.tally(messages, bytes)
     if (this.#why && this.#mail.waiting === 0) this.#isOver()
   }
 

@@ -101,6 +101,7 @@ export class ServerChannel<Context extends {} = {}>
   implements RoomMember, Answerer, Tally, Heard
 {
   readonly topic: string
+  readonly countsUnheard = true
   readonly #host: Host<Context>
   readonly #of: Topic<Loose, Loose, Context>
   readonly #joinRef: Ref
@@ -111,6 +112,7 @@ export class ServerChannel<Context extends {} = {}>
   #mail: Mail<Received> | undefined
   #judge: Gate | undefined
   #count = 0
+  #waitingBytes = 0
   /** Listeners of `join` that have not done their work yet. */
   #preparing = 0
   /** Whether all listeners are there that its `join` listeners wanted to add. */
@@ -273,17 +275,15 @@ export class ServerChannel<Context extends {} = {}>
 
   /** A listener of this membership, or of its topic, has failed. */
   crash(): void {
-    if (this.#pending) {
-      this.#refuse({ reason: 'join crashed' }, 'crashed')
-    } else if (this.#state === 'joined') {
-      const { topic } = this
-      this.#tell({
-        ...{ kind: 'error', topic, joinRef: this.#joinRef },
-        payload: { reason: 'channel_crash' },
-      })
-      this.#silence()
-      this.#end('crashed', { code: 1011, description: 'a listener failed' })
-    }
+    if (this.#pending) this.#refuse({ reason: 'join crashed' }, 'crashed')
+    else this.#breakOff('channel_crash', 'crashed', 'a listener failed')
+  }
+
+  /** Ends the membership: its peer sends more than its listeners take. */
+  tooSlow(): void {
+    const reason = 'too slow'
+    if (this.#pending) this.#refuse({ reason }, 'tooSlow')
+    else this.#breakOff(reason, 'tooSlow', 'its listeners are too slow')
   }
 
   /** The peer leaves. */
@@ -316,7 +316,7 @@ export class ServerChannel<Context extends {} = {}>
   arrive(frame: PushFrame, size: number): void {
     if (this.#pending) {
       this.#pending.arrived.push([frame, size])
-      this.#host.tally(0, size)
+      this.#tally(1, size)
       return
     }
     const known = this.#of.contract?.in
@@ -328,7 +328,7 @@ export class ServerChannel<Context extends {} = {}>
     this.#gate.judge(Object.hasOwn(known, event) ? known[event] : undefined, payload, {
       settled: (verdict) => this.#judged(frame, size, verdict),
       failed: (cause) => this[SIGNALS].failed('message', cause, undefined),
-      waits: (step) => this.#host.tally(step, step * size),
+      waits: (step) => this.#tally(step, step * size),
     })
   }
 
@@ -337,8 +337,13 @@ export class ServerChannel<Context extends {} = {}>
     else this.#reply(this.#joinRef, ref, status, payload)
   }
 
-  tally(waiting: number, bytes: number): void {
-    this.#host.tally(waiting, bytes)
+  /** The bytes of what waits for this membership. */
+  get waitingBytes(): number {
+    return this.#waitingBytes
+  }
+
+  tally(messages: number, bytes: number): void {
+    this.#tally(messages, bytes)
     if (this.#why && this.#mail?.waiting === 0) this.#isOver()
   }
 
@@ -438,6 +443,21 @@ export class ServerChannel<Context extends {} = {}>
     this.#of[SIGNALS].emit('leave', { channel: this, reason })
   }
 
+  /** Ends a membership with an error that its client rejoins after. */
+  #breakOff(reason: string, as: LeaveReason, description: string): void {
+    if (this.#state !== 'joined') return
+    const { topic } = this
+    this.#tell({ kind: 'error', topic, joinRef: this.#joinRef, payload: { reason } })
+    this.#silence()
+    this.#end(as, { code: 1011, description })
+  }
+
+  /** Adds to what waits for this membership, and for its connection. */
+  #tally(messages: number, bytes: number): void {
+    this.#waitingBytes += bytes
+    this.#host.tally(messages, bytes)
+  }
+
   /** Drops what waits, and lets the member say nothing more to the others. */
   #silence(): void {
     this.#maySpeak = false
@@ -486,7 +506,7 @@ export class ServerChannel<Context extends {} = {}>
   #settle(pending: Pending): void {
     this.#pending = undefined
     clearTimeout(pending.timer)
-    for (const [, size] of pending.arrived) this.#host.tally(0, -size)
+    for (const [, size] of pending.arrived) this.#tally(-1, -size)
     const { topic } = this
     for (const joinRef of pending.replaces) this.#tell({ kind: 'close', topic, joinRef })
   }

@@ -1,11 +1,12 @@
 import type { CloseReason } from '../close.ts'
-import type { Reader, WebsocketConnection } from '../connection.ts'
+import { MESSAGE_OVERHEAD, type Reader, type WebsocketConnection } from '../connection.ts'
 import { dropped } from '../diagnostics.ts'
 import type { Denial } from '../errors.ts'
 import { DELIVER, type Data, type Message } from '../message.ts'
 import type { RoomMember, Rooms } from '../room.ts'
 import type { Ground, Guest } from '../floor.ts'
 import { SIGNALS, type Hearer } from '../signals.ts'
+import { Backlog } from './backlog.ts'
 import type { Broadcast } from './broadcast.ts'
 import type {
   ClientFrame,
@@ -47,14 +48,13 @@ export function roomOf(topic: string): string {
 
 /** A client of a channel server: its connection, its dialect, its channels. */
 export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Context> {
-  waits = 0
-  waiting = 0
-  waitingBytes = 0
-  readonly unheardOf = 'listen to `message`, even with an empty callback'
+  readonly countsUnheard = true
   readonly serializer: Serializer
   readonly #hall: Hall<Context>
   readonly #channels = new Map<string, ServerChannel<Context>>()
+  readonly #backlog: Backlog
   #connection: WebsocketConnection<Context> | undefined
+  #waits = 0
   /** Whether it sent what its connection closes for. */
   #invalid = false
   #silence = 0
@@ -63,6 +63,10 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
   constructor(hall: Hall<Context>, serializer: Serializer) {
     this.#hall = hall
     this.serializer = serializer
+    this.#backlog = new Backlog(
+      { changed: () => this.#flow(), endSlowest: () => this.#endSlowest() },
+      hall.ground.maxWaitingBytes,
+    )
   }
 
   get denial(): Denial {
@@ -108,7 +112,15 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
     }
     if (frame.kind === 'heartbeat') this.#say({ kind: 'heartbeatReply', ref: frame.ref })
     else if (frame.kind === 'join') this.#join(frame)
-    else this.#hand(frame, size)
+    else this.#hand(frame, size + MESSAGE_OVERHEAD)
+  }
+
+  isFull(isAwaited: boolean): boolean {
+    return this.#backlog.isFull(isAwaited || this.#waits > 0)
+  }
+
+  overflow(): void {
+    this.#endSlowest()
   }
 
   pinged(): void {
@@ -116,6 +128,7 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
   }
 
   ended(reason: CloseReason): void {
+    this.#backlog.stop()
     this.#hall.left(this)
     for (const channel of [...this.#channels.values()]) channel.closed(reason)
   }
@@ -128,8 +141,8 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
       this.#sincePing = 0
       this.#say({ kind: 'ping' })
     }
-    // Nothing comes while we are the ones who don't read.
-    this.#silence = this.waiting > 0 ? 0 : this.#silence + period
+    // Nothing comes while reading is paused.
+    this.#silence = this.isFull(false) ? 0 : this.#silence + period
     if (serverPatience === false || this.#silence < serverPatience) return
     void this.connection.close(1002, `nothing came for ${serverPatience / 1_000} seconds`)
   }
@@ -154,14 +167,12 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
     for (; count > 0; count--) dropped(this.#hall.ground.counts, 'channels', this.connection)
   }
 
-  tally(waiting: number, bytes: number): void {
-    this.waiting += waiting
-    this.waitingBytes += bytes
-    this.#flow()
+  tally(messages: number, bytes: number): void {
+    this.#backlog.add(messages, bytes)
   }
 
   wait(step: 1 | -1): void {
-    this.waits += step
+    this.#waits += step
     this.#flow()
   }
 
@@ -220,6 +231,13 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
   #say(frame: ServerFrame): void {
     const data = this.written(frame)
     if (data !== undefined) this.send(data)
+  }
+
+  /** Ends the membership with most waiting, so that the others go on. */
+  #endSlowest(): void {
+    const channels = [...this.#channels.values()]
+    const most = Math.max(...channels.map(({ waitingBytes }) => waitingBytes))
+    channels.find(({ waitingBytes }) => waitingBytes === most)?.tooSlow()
   }
 
   /** Too much waits, or not any more. */

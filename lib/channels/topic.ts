@@ -48,7 +48,7 @@ export interface Join<
  * Why a membership ended: the peer left; its connection closed; a listener failed; this side sent
  * it out; the peer joined the topic anew.
  */
-export type LeaveReason = 'left' | 'closed' | 'crashed' | 'ended' | 'replaced'
+export type LeaveReason = 'left' | 'closed' | 'crashed' | 'tooSlow' | 'ended' | 'replaced'
 
 /** A membership that has ended, and why. */
 export interface Leave<

@@ -1,9 +1,17 @@
 import type { CloseReason } from '../close.ts'
-import { CUT, READ, type Reader, type WebsocketConnection } from '../connection.ts'
+import {
+  CUT,
+  MESSAGE_OVERHEAD,
+  READ,
+  type Reader,
+  type WebsocketConnection,
+} from '../connection.ts'
 import { ChannelError, FrameError, unexpected, WebsocketError } from '../errors.ts'
 import type { Data } from '../message.ts'
+import type { ConnectionSettings } from '../options/connection.ts'
 import { LONGEST_TIMER } from '../options/rules.ts'
 import { SIGNALS, type Signals } from '../signals.ts'
+import { Backlog } from './backlog.ts'
 import { rejoinDelay, type ChannelClientSettings } from './asking.ts'
 import type { ClientFrame, ServerFrame, TopicFrame } from './frame.ts'
 import type { ClientChannel, Line } from './member.ts'
@@ -31,9 +39,7 @@ export interface ChannelClientEvents {
 
 /** The private half of a channel client: what its connection, when it has one, carries. */
 export class Wire implements Line, Reader, Beating {
-  waits = 0
-  waiting = 0
-  readonly unheardOf = 'listen to `message`, even with an empty callback'
+  readonly countsUnheard = false // what has no listener is bounded for each channel
   readonly closeTimeout: number
   readonly #settings: ChannelClientSettings
   readonly #signals: Signals<ChannelClientEvents>
@@ -41,18 +47,23 @@ export class Wire implements Line, Reader, Beating {
   readonly #channels = new Map<string, Set<ClientChannel>>()
   #connection: WebsocketConnection | undefined
   #pulse: Pulse | undefined
-  #bytes = 0
+  readonly #backlog: Backlog
+  #waits = 0
   #number = 0
   #beating: string | undefined
 
   constructor(
     settings: ChannelClientSettings,
-    closeTimeout: number,
+    { closeTimeout, maxWaitingBytes }: Pick<ConnectionSettings, 'closeTimeout' | 'maxWaitingBytes'>,
     signals: Signals<ChannelClientEvents>,
   ) {
     this.#settings = settings
     this.closeTimeout = closeTimeout
     this.#signals = signals
+    this.#backlog = new Backlog(
+      { changed: () => this.#flow(), endSlowest: () => this.#endSlowest() },
+      maxWaitingBytes,
+    )
   }
 
   get connection(): WebsocketConnection | undefined {
@@ -69,11 +80,6 @@ export class Wire implements Line, Reader, Beating {
 
   get replies(): boolean {
     return this.#settings.serializer.replies
-  }
-
-  /** What waits for want of a listener is bounded elsewhere, and outlives the connection. */
-  get waitingBytes(): number {
-    return this.waiting > 0 ? this.#bytes : 0
   }
 
   /** Takes a connection, before its first message. */
@@ -94,6 +100,7 @@ export class Wire implements Line, Reader, Beating {
   /** Closes all channels, as there will be no other connection. */
   gaveUp(reason: CloseReason): void {
     for (const channel of this.#all()) channel.gaveUp(reason)
+    this.#backlog.stop()
   }
 
   /** There is reason to believe that the network came back, or went. */
@@ -107,8 +114,16 @@ export class Wire implements Line, Reader, Beating {
     if (!frame) return
     if (frame.kind === 'heartbeatReply') {
       if (frame.ref === this.#beating) this.#pulse?.answered()
-    } else if (frame.kind !== 'ping') this.#hand(frame, size)
+    } else if (frame.kind !== 'ping') this.#hand(frame, size + MESSAGE_OVERHEAD)
     this.#signals.emit('message', frame)
+  }
+
+  isFull(isAwaited: boolean): boolean {
+    return this.#backlog.isFull(isAwaited || this.#waits > 0)
+  }
+
+  overflow(): void {
+    this.#endSlowest()
   }
 
   pinged(): void {
@@ -129,7 +144,7 @@ export class Wire implements Line, Reader, Beating {
   }
 
   isReading(): boolean {
-    return this.waiting === 0 || this.waits > 0
+    return !this.isFull(false)
   }
 
   gone(what: ClientChannel | string): void {
@@ -190,14 +205,12 @@ export class Wire implements Line, Reader, Beating {
     this.#channels.set(channel.topic, members.add(channel))
   }
 
-  tally(waiting: number, bytes: number): void {
-    this.waiting += waiting
-    this.#bytes += bytes
-    this.#flow()
+  tally(messages: number, bytes: number): void {
+    this.#backlog.add(messages, bytes)
   }
 
   wait(step: 1 | -1): void {
-    this.waits += step
+    this.#waits += step
     this.#flow()
   }
 
@@ -231,6 +244,13 @@ export class Wire implements Line, Reader, Beating {
     const data = client.encode(frame)
     if (data !== undefined || frame.kind === 'heartbeat') return data
     throw new TypeError(`${name} has no words for bytes on \`${frame.topic}\``)
+  }
+
+  /** Ends the membership with most waiting, so that the others and the heartbeat go on. */
+  #endSlowest(): void {
+    const channels = this.#all()
+    const most = Math.max(...channels.map(({ waitingBytes }) => waitingBytes))
+    channels.find(({ waitingBytes }) => waitingBytes === most)?.tooSlow()
   }
 
   /** Too much waits, or not any more. */

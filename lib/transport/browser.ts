@@ -70,6 +70,8 @@ export class BrowserTransport implements Transport {
     queueMicrotask(() => this.#end({ code: 1006, description: closeTexts.get(1006) ?? '' }))
   }
 
+  readonly canPause = false
+
   pause(): void {}
 
   resume(): void {}

@@ -49,6 +49,8 @@ export interface Transport {
   close(reason: CloseReason): void
   /** Ends at once, without a closing handshake. */
   cut(): void
+  /** Whether `pause` does anything; a browser doesn't let a page stop reading. Default: true. */
+  readonly canPause?: boolean
   /** Stops to deliver as soon as it can. */
   pause(): void
   /** Delivers again. */

@@ -239,16 +239,6 @@ test('reading pauses while too much waits for a slow listener, and goes on', asy
   assert.equal(count, 40)
 })
 
-test('past maxReceivedMessageSize of messages that nobody hears, it closes and says why', async () => {
-  const { client, server } = await joined({ maxReceivedMessageSize: 200 })
-  const error = once(server, 'error')
-  const closed = client.closed()
-  for (let index = 0; index < 20; index++) client.say(push(null, 'a', index))
-  const description = 'listen to `message`, even with an empty callback'
-  assert.deepEqual(await closed, { code: 1008, description })
-  assert.equal((await error).message, description)
-})
-
 test('the own broadcast comes before the reply that follows it, and reaches the others once', async () => {
   const { server, channels, client, channel } = await joined()
   const other = await (await Raw.enter(server)).join('a', '7')

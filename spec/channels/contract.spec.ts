@@ -172,7 +172,7 @@ test('the types of a topic are those it is declared with', () => {
     channel.broadcast('joined', { name: 'ann' })
   })
   listen(topic, 'leave', ({ channel, reason }) => {
-    exactly<'left' | 'closed' | 'crashed' | 'ended' | 'replaced'>()(reason)
+    exactly<'left' | 'closed' | 'crashed' | 'tooSlow' | 'ended' | 'replaced'>()(reason)
     exactly<string>()(channel.topic)
   })
 })
