@@ -239,8 +239,8 @@ test('reading pauses while too much waits for a slow listener, and goes on', asy
   assert.equal(count, 40)
 })
 
-test('past maxReceivedMessageSize of messages that nobody hears, it closes and says why', async () => {
-  const { client, server } = await joined({ maxReceivedMessageSize: 200 })
+test('past maxWaitingBytes of messages that nobody hears, it closes and says why', async () => {
+  const { client, server } = await joined({ maxWaitingBytes: 200 })
   const error = once(server, 'error')
   const closed = client.closed()
   for (let index = 0; index < 20; index++) client.say(push(null, 'a', index))

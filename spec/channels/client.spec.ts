@@ -577,7 +577,7 @@ suite('a channel client', () => {
 
   test('a listener of a channel that fails is printed once, and its membership goes on', async (t) => {
     const { channels, client, open } = scene(t)
-    channels.topic('room:*')
+    channels.topic('room:*', { open: true })
     await open()
     const room = client.channel('room:1')
     await room.join()
@@ -598,7 +598,7 @@ suite('a channel client', () => {
 
   test('a listener of its connection that fails unheard is printed, and closes it with 1011', async (t) => {
     const { channels, client, open } = scene(t, { reconnect: false })
-    channels.topic('room:*')
+    channels.topic('room:*', { open: true })
     const there = await open()
     const room = client.channel('room:1')
     await room.join()
