@@ -64,7 +64,7 @@ async function withoutPermission(isHeard: boolean): Promise<void> {
     },
   })
   const channels = new ChannelServer(server)
-  channels.topic('room:*', { history: { size: 10, store: redisHistory(client) } })
+  channels.topic('room:*', { open: true, history: { size: 10, store: redisHistory(client) } })
   const failures: WebsocketError[] = []
   if (isHeard) listen(server, 'error', (error) => void failures.push(error))
   if (isHeard) listen(server, 'peerError', (error) => error.log())

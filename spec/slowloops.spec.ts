@@ -159,7 +159,7 @@ test('while 1,000 joins wait in a loop, joins are answered `too busy`, and the l
 
 test('a loop over `leave` of a topic drops the oldest, which the server counts', async () => {
   const server = new WebsocketServer()
-  const loop = listen(new ChannelServer(server).topic('room:*'), 'leave')
+  const loop = listen(new ChannelServer(server).topic('room:*', { open: true }), 'leave')
   const client = await Raw.enter(server)
   for (let count = 0; count < MOST + 1; count++) {
     await client.join('room:1', String(count)) // which ends the membership before it

@@ -79,6 +79,7 @@ export class Mail<Value extends Letter> {
 
   /** Takes out the letters whose event never had a listener. */
   takeUnhandled(): Value[] {
+    if (this.#handlesAll) return []
     const letters = this.#every?.drain() ?? []
     for (const letter of letters) {
       if (this.handles(letter.event)) this.#every?.put(letter, letter.size)

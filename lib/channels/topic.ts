@@ -183,7 +183,7 @@ export class Topic<
     const { isOpen } = this.#declared
     if (!isOpen && !this.#hasWarned) {
       this.#hasWarned = true
-      console.warn(unheardJoin(this.pattern))
+      console.error(unheardJoin(this.pattern))
     }
     return isOpen
   }
@@ -266,8 +266,9 @@ export class Topic<
 
 function unheardJoin(pattern: string): string {
   return (
-    `a join was refused, as the topic \`${pattern}\` has no \`join\` listener: ` +
-    'listen to `join` and accept or reject, or declare the topic with `{ open: true }`'
+    `simplewebsockets: a join was refused, because the topic \`${pattern}\` has no \`join\` listener. ` +
+    'To let clients in, listen to `join` and accept, or declare the topic with `{ open: true }`. ' +
+    'Printed once for each topic.'
   )
 }
 

@@ -133,7 +133,7 @@ suite('channels through raw sockets', () => {
     [
       'events named error, close and __proto__',
       ['error', 'close', '__proto__'].map((event) => ['1', '2', 'own', event, {}]),
-      [],
+      [1, 2, 3].map(() => ['1', '2', 'own', 'phx_reply', refused('unhandled event')]),
     ],
     ['a stale join_ref', [['0', '2', 'own', 'say', {}]], []],
     ['a null ref', [[null, null, 'own', 'say', {}]], []],
