@@ -169,8 +169,9 @@ abstract class RedisBroker<Client extends RedisClient> implements BrokerClient {
   }
 
   /** Reports how a client's connection is. Returns what stops that. */
-  protected watch(client: Client, { connected, lost }: BrokerEvents): () => void {
-    const failed = (cause: unknown): void => lost(cause instanceof Error ? cause : undefined)
+  protected watch(client: Client, events: BrokerEvents): () => void {
+    const connected = (): void => events.connected()
+    const failed = (cause: unknown): void => events.lost(cause instanceof Error ? cause : undefined)
     client.on('ready', connected)
     // Without a listener for its errors a client would end the process, or print each of them.
     for (const event of LOSSES) client.on(event, failed)

@@ -169,9 +169,9 @@ export interface Opened {
 /** Opens a backplane; it connects when it can. */
 export function open(way: Way, url: string, options?: BrokerOptions): Opened {
   const opened = openers[way](url, options)
-  const close = async (): Promise<void> => {
-    await opened.backplane.close()
-    await opened.close()
+  const close = (): Promise<void> => {
+    opened.backplane.close()
+    return opened.close()
   }
   return { ...opened, close }
 }

@@ -73,3 +73,25 @@ test('what would take too many pieces is refused', () => {
   )
   assert.throws(() => new Cutter().cut(many, 5), RangeError)
 })
+
+test('pieces of one message on two channels are two messages', () => {
+  const joiner = new Joiner()
+  assert.equal(joiner.take('news', first), undefined)
+  assert.equal(joiner.take('others', second), false)
+  assert.equal(joiner.take('news', second), undefined)
+})
+
+test('what waits on all channels together is bounded, tiny pieces as big ones', () => {
+  const joiner = new Joiner()
+  const piece = Buffer.from(first.subarray(0, 18)) // one byte, of a message of 65,535 pieces
+  piece.writeUInt16BE(0xffff, 15)
+  let forgot = false
+  for (let sender = 0; sender < 20 && !forgot; sender++) {
+    for (let index = 0; index < 0xfffe && !forgot; index++) {
+      piece.writeUInt32BE(sender, 1)
+      piece.writeUInt16BE(index, 13)
+      forgot = joiner.take(`channel ${sender}`, piece) === false
+    }
+  }
+  assert.ok(forgot)
+})

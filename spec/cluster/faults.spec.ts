@@ -144,6 +144,7 @@ for (const way of ways) {
       const began = performance.now()
       await untilHeard(one, other, 'together')
       const took = Math.round(performance.now() - began)
+      await is(one.backplane, 'up')
       assert.deepEqual(one.states, ['down', 'up'])
       t.diagnostic(`heard elsewhere after ${took} ms`)
     })
