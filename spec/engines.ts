@@ -198,6 +198,7 @@ const openers: Readonly<Record<Way, (url: string, options?: BrokerOptions) => Op
       waitOnFirstConnect: true,
       maxReconnectAttempts: -1,
       reconnectTimeWait: 200,
+      timeout: 1_000, // an attempt that began while the server was frozen ends then
     })
     let connected: NatsConnection | undefined
     void connection.then((known) => (connected = known))

@@ -11,7 +11,7 @@ import { engineOf, is, open, RunningEngine, ways, without, type Way } from '../e
 import { below, pick, seeded } from '../random.ts'
 
 const HEARTBEAT = 100
-const PATIENCE = 5_000 // milliseconds until a room counts as deaf
+const PATIENCE = 20_000 // milliseconds until a room counts as deaf
 
 /** A node with one client that joins and leaves rooms. */
 class Node {
@@ -212,7 +212,7 @@ async function model(t: TestContext, way: Way, seed: number): Promise<number> {
     }
     await check()
   } catch (error) {
-    throw new Error(`seed ${seed}: ${acts.join(', ')}`, { cause: error })
+    throw new Error(`seed ${seed}: ${acts.join(', ')}: ${String(error)}`, { cause: error })
   }
   return checks
 }
