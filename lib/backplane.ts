@@ -1,6 +1,16 @@
 /** Stops a subscription. */
 export type Unsubscribe = () => void | Promise<void>
 
+/** A channel that the broker behind a backplane refuses to this node, by its access rules. */
+export interface RefusedChannel {
+  /** What is refused. */
+  readonly operation: 'publish' | 'subscribe'
+  /** The name of the channel, as the broker knows it. */
+  readonly channel: string
+  /** What the broker says. */
+  readonly reason: string
+}
+
 /**
  * Carries bytes between nodes: whoever subscribed to a topic gets what any node publishes there,
  * its own included.
@@ -20,8 +30,11 @@ export interface Backplane {
   ): Unsubscribe | Promise<Unsubscribe>
   /** Lets go of what it holds. */
   close(): void | Promise<void>
-  /** Tells when the network behind it goes and comes, and first, in a later turn, how it is. */
-  listen?(state: (state: 'up' | 'down') => void): void
+  /**
+   * Tells when the network behind it goes and comes, and first, in a later turn, how it is; again when
+   * other channels are refused than before.
+   */
+  listen?(heard: (state: 'up' | 'down', refused?: readonly RefusedChannel[]) => void): void
 }
 
 /** Makes a backplane for servers that live in one process: give the same one to each of them. */

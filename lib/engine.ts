@@ -1,244 +1,317 @@
 import { createHash } from 'node:crypto'
 import debug from 'debug'
-import type { Backplane, Unsubscribe } from './backplane.ts'
+import type { Backplane, RefusedChannel, Unsubscribe } from './backplane.ts'
 import { logTextOf, withoutCommand } from './error-text.ts'
-import { bytes, milliseconds, settle, type Rule } from './options/rules.ts'
-import { deferred, handled, type Deferred } from './promises.ts'
+import { WebsocketError } from './errors.ts'
+import { resolveBroker, type BrokerOptions } from './options/broker.ts'
+import { Cutter, Joiner, MAX_BYTES } from './parts.ts'
+import { deferred, handled, isPromise, type Deferred } from './promises.ts'
+import { Refusals } from './refusals.ts'
 
 const log = debug('simplewebsockets:backplane')
 
-/** Is what a backplane over an engine lets you choose. */
-export interface EngineOptions {
-  /** What the names of all its channels begin with: programs that share an engine choose different ones. */
-  prefix?: string | undefined
-  /**
-   * Milliseconds between looks at the engine; one that doesn't answer for as long is down, though its
-   * connection stands. Default: 5_000.
-   */
-  heartbeat?: number | undefined
-  /** Bytes that may wait for the engine to take them; what is more is dropped. Default: 16 MiB. */
-  maxBufferedAmount?: number | undefined
-}
-
-/** What a backplane over an engine has counted since it was made. */
-export interface EngineStats {
-  /** Whether the engine can be reached. */
+/** Counts of a backplane over a broker since it was made, and its state now. */
+export interface BrokerStats {
+  /** Whether the broker can be reached. */
   readonly state: 'up' | 'down'
-  /** Why it was, as far as is known; undefined while all is well. */
+  /** The last failure, as far as it is known; undefined while all is well. */
   readonly failure: unknown
-  /** Messages given to the engine. */
+  /** Messages given to the broker. */
   readonly published: number
-  /** Messages that came from it, its own echo among them. */
+  /** Messages that came from it, the echo of this node's own among them. */
   readonly received: number
-  /** Messages that were lost here: the engine was down or too slow, or what came made no sense. */
+  /** Messages lost here: the broker was down, too slow or refused them, or they made no sense. */
   readonly dropped: number
-  /** Channels that are wanted of it. */
+  /** Channels with receivers on this node. */
   readonly channels: number
+  /** Channels that the broker refuses to this node; they are tried again. */
+  readonly refused: readonly RefusedChannel[]
 }
 
-/** Is a backplane over an engine that you run. */
-export interface EngineBackplane extends Backplane {
-  /** Is what it has counted. */
-  stats(): EngineStats
-}
-
-/** What an engine's client tells of. */
-export interface EngineEvents {
-  /** It has connected, or a part of it has. */
+/** What the client of a broker reports. */
+export interface BrokerEvents {
+  /** The client, or a part of it, has connected: its subscriptions may be gone. */
   connected(): void
-  /** It has lost its connection, or could not connect. */
+  /** The connection was lost, or could not be made. */
   lost(cause?: unknown): void
-  /** A message has come. */
-  received(channel: string, message: Uint8Array): void
-  /** Something has come that makes no sense. */
-  dropped(): void
-}
-
-/** An engine as its client knows it. Every promise of it may reject. */
-export interface Engine {
-  /** Whether it is connected, as far as the client knows. */
-  readonly isReady: boolean
-  /** Whether the client subscribes again by itself when it has connected again. */
-  readonly restores: boolean
-  /** Begins to tell. */
-  start(events: EngineEvents): void
-  /** Publishes; resolves when the engine has it. */
-  publish(channel: string, message: Uint8Array): Promise<unknown>
-  /** Subscribes to channels; resolves when they are heard. */
-  subscribe(channels: string[]): Promise<unknown>
-  /** Ends subscriptions. */
-  unsubscribe(channels: string[]): Promise<unknown>
-  /** Asks for a sign of life, behind all that was sent. */
-  ping(): Promise<unknown>
-  /** Lets go of what it holds. */
-  close(): unknown
-}
-
-const AT_ONCE = 1_000 // channels subscribed to in one command
-const LONGEST_NAME = 512 // what is longer goes as its hash
-const OVERHEAD = 64 // bytes that a message takes beside its own
-
-const rules = {
-  prefix: {
-    fallback: 'simplewebsockets.',
-    wanted: 'a string without white space, * and >',
-    accepts: (value) => typeof value === 'string' && /^[^\s*>]{0,128}$/.test(value),
-  } as Rule<string>,
-  heartbeat: milliseconds(5_000, 1),
-  maxBufferedAmount: bytes(16 * 1024 * 1024),
-}
-
-/** Makes a backplane over an engine. */
-export function engineBackplane(engine: Engine, options?: EngineOptions): EngineBackplane {
-  return new Carrier(engine, options)
+  /** A message, or a piece of one, has come. */
+  received(channel: string, bytes: Uint8Array): void
+  /** The broker refuses a channel. */
+  refused(operation: RefusedChannel['operation'], channel: string, cause: unknown): void
 }
 
 /**
- * Keeps what is wanted of an engine apart from what it was told, so that it may go and come: one
- * command to subscribe is under way at a time, with all that was asked for meanwhile.
+ * The client of a broker. Its commands take effect in the order of the calls. A promise of it may
+ * reject, or never settle when the connection is lost.
  */
-class Carrier implements EngineBackplane {
-  readonly #engine: Engine
+export interface BrokerClient {
+  /** Whether it is connected, as far as the client knows. */
+  readonly isReady: boolean
+  /** The most bytes that the broker takes at once. */
+  readonly maxPayload: number
+  /** Begins to report. */
+  start(events: BrokerEvents): void
+  /** Publishes the pieces of a message in order. Resolves when the broker has them. */
+  publish(channel: string, pieces: readonly Uint8Array[]): Promise<unknown>
+  /** Subscribes, once more or for the first time. Resolves when all that isn't refused is heard. */
+  subscribe(channels: string[]): Promise<unknown>
+  /** Ends subscriptions, where there are any. */
+  unsubscribe(channels: string[]): Promise<unknown>
+  /** Resolves when the broker has answered this, and so all that was sent before. */
+  ping(): Promise<unknown>
+  /** Removes its listeners and ends its own connections. */
+  close(): unknown
+}
+
+type Heard = NonNullable<Parameters<NonNullable<Backplane['listen']>>[0]>
+type Receive = (message: Uint8Array) => unknown
+
+/** A channel with receivers on this node. */
+interface Channel {
+  readonly receivers: Set<Receive>
+  /** Settled when the broker has confirmed it, or can't for now. */
+  standing: Deferred<void>
+  /** Whether the broker was asked for it, and may send it. */
+  isRequested: boolean
+}
+
+const MAX_CHANNELS = 1_000 // in one command
+const MAX_NAME = 512 // characters of a topic's name; a longer one travels as its hash
+const OVERHEAD = 64 // bytes that a message takes beside its own
+const RETRY = 6 // heartbeats between two retries of refused channels
+
+/**
+ * A backplane over a broker that you run. It keeps the channels that are wanted apart from what the
+ * broker was told, and reconciles both, one command at a time. At each connection, and when a broker
+ * that was silent answers again, everything is sent anew: what was lost in between doesn't matter.
+ */
+export class BrokerBackplane implements Backplane {
+  readonly #client: BrokerClient
   readonly #prefix: string
-  readonly #most: number
-  readonly #wanted = new Map<string, Set<(message: Uint8Array) => void>>()
-  /** What the engine was told to send. */
-  readonly #held = new Set<string>()
-  /** Where both may differ. */
-  readonly #changed = new Set<string>()
-  /** Who waits for a subscription to stand. */
-  readonly #waiting = new Map<string, Deferred<void>>()
-  readonly #listeners = new Set<(state: 'up' | 'down') => void>()
+  readonly #maxBufferedAmount: number
+  readonly #cutter = new Cutter()
+  readonly #joiner = new Joiner()
+  /** The channels that are wanted, */
+  readonly #wanted = new Map<string, Channel>()
+  /** those of them that the broker has not confirmed yet, */
+  readonly #joining = new Map<string, Channel>()
+  /** and others that it may still send. */
+  readonly #leaving = new Set<string>()
+  readonly #refusals = new Refusals(() => this.#announce())
+  readonly #printed = new Set<string>()
+  readonly #listeners = new Set<Heard>()
   readonly #counts = { published: 0, received: 0, dropped: 0 }
   readonly #timer: NodeJS.Timeout
-  /** 'joining' until it answers and all is heard that should be. */
-  #state: 'joining' | 'up' | 'down' | 'closed' = 'joining'
+  #state: 'connecting' | 'up' | 'down' | 'closed' = 'connecting'
   #told: 'up' | 'down' | undefined
   #failure: unknown
-  /** Counts the times it went and came: what was begun before counts no more. */
-  #life = 0
+  /** The number of the connection: answers to what was asked on an earlier one are ignored. */
+  #connection = 0
+  #beats = 0
   #buffered = 0
   #ping: Promise<unknown> | undefined
-  #settling = false
+  #isReconciling = false
+  #hasNews = false
 
-  constructor(engine: Engine, options?: EngineOptions) {
-    const { prefix, heartbeat, maxBufferedAmount } = settle(rules, options)
-    this.#engine = engine
+  /** @throws TypeError for an option that is unknown or can't be. */
+  constructor(client: BrokerClient, options?: BrokerOptions) {
+    const { prefix, heartbeat, maxBufferedAmount } = resolveBroker(options)
+    this.#client = client
     this.#prefix = prefix
-    this.#most = maxBufferedAmount
+    this.#maxBufferedAmount = maxBufferedAmount
     this.#timer = setInterval(() => this.#beat(), heartbeat)
     this.#timer.unref?.()
-    engine.start({
-      connected: () => this.#look(),
-      lost: (cause) => this.#lost(cause),
-      received: (channel, message) => this.#received(channel, message),
-      dropped: () => {
-        this.#counts.dropped++
-      },
+    client.start({
+      connected: () => this.#connected(),
+      lost: (cause) => (client.isReady ? this.#connected() : this.#down(cause)),
+      received: (name, piece) => this.#received(name, piece),
+      refused: (operation, name, cause) => this.#refused(operation, name, cause),
     })
-    if (engine.isReady) this.#ask()
+    this.#connected()
   }
 
+  /** Publishes a message. Returns false for one that is dropped, rejects for one that is too long. */
   publish(topic: string, message: Uint8Array): boolean | Promise<void> {
-    const channel = channelOf(this.#prefix, topic)
-    const size = message.length + channel.length + OVERHEAD
-    const life = this.#life
-    const open = this.#state === 'up' || this.#state === 'joining'
-    if (!open || !this.#engine.isReady || this.#buffered + size > this.#most) {
-      this.#counts.dropped++
-      return false
+    const name = channelOf(this.#prefix, topic)
+    const size = message.length + name.length + OVERHEAD
+    const max = Math.min(this.#maxBufferedAmount, MAX_BYTES)
+    const isUp = this.#state === 'up' || this.#state === 'connecting'
+    if (size <= max && isUp && this.#client.isReady && this.#buffered + size <= max) {
+      return this.#publish(name, message, size)
     }
-    this.#counts.published++
-    this.#buffered += size
-    const taken = (): void => {
-      if (life === this.#life) this.#buffered -= size
-    }
-    return this.#engine.publish(channel, message).then(taken, (error: unknown) => {
-      taken()
-      this.#counts.dropped++
-      // That it is down is told of apart from that, and once.
-      if (life === this.#life && this.#engine.isReady) throw error
-    })
+    this.#counts.dropped++
+    if (size <= max) return false
+    const text = `${message.length} bytes are too many for a message between nodes: raise \`maxBufferedAmount\` from ${this.#maxBufferedAmount}, up to ${MAX_BYTES}`
+    return Promise.reject(new RangeError(text))
   }
 
+  /** Receives what is published on a topic. Resolves when that is heard, or can't be for now. */
   async subscribe(topic: string, receive: (message: Uint8Array) => void): Promise<Unsubscribe> {
-    const channel = channelOf(this.#prefix, topic)
-    const receivers = this.#wanted.get(channel) ?? new Set()
-    const own = (message: Uint8Array): void => {
-      if (receivers.has(own)) receive(message)
+    if (this.#state === 'closed') return () => {}
+    const name = channelOf(this.#prefix, topic)
+    const channel = this.#wanted.get(name) ?? this.#want(name)
+    const own: Receive = (message) => receive(message) // the same function may subscribe twice
+    channel.receivers.add(own)
+    await channel.standing.promise
+    return () => {
+      if (!channel.receivers.delete(own) || channel.receivers.size > 0) return
+      if (this.#wanted.get(name) === channel) this.#unwant(name, channel)
     }
-    const stop = (): void => {
-      if (!receivers.delete(own) || receivers.size > 0) return
-      if (this.#wanted.get(channel) !== receivers) return
-      this.#wanted.delete(channel)
-      this.#change(channel)
-    }
-    if (this.#state === 'closed') return stop
-    this.#wanted.set(channel, receivers.add(own))
-    this.#change(channel)
-    await this.#waiting.get(channel)?.promise
-    return stop
   }
 
+  /** Ends the subscriptions, and the connections that it has made. */
   close(): void {
     if (this.#state === 'closed') return
+    this.#abandon()
     this.#state = 'closed'
-    this.#life++
     clearInterval(this.#timer)
+    this.#release()
     this.#listeners.clear()
     this.#wanted.clear()
-    this.#changed.clear()
-    this.#held.clear()
-    this.#wake()
+    this.#leaving.clear()
     try {
-      this.#engine.close()
+      this.#client.close()
     } catch (error) {
-      this.#ignore(error) // it was closed already
+      this.#failed(error) // it was closed already
     }
   }
 
-  listen(heard: (state: 'up' | 'down') => void): void {
+  /** Tells when the broker goes and comes, and which channels it refuses. */
+  listen(heard: Heard): void {
     const told = this.#told
     this.#listeners.add(heard)
-    if (told) queueMicrotask(() => this.#told === told && heard(told))
+    if (told) queueMicrotask(() => this.#told === told && heard(told, this.#refusals.list()))
   }
 
-  stats(): EngineStats {
-    const state = this.#state === 'up' ? 'up' : 'down'
-    return { ...this.#counts, state, failure: this.#failure, channels: this.#wanted.size }
+  /** Returns what it has counted. */
+  stats(): BrokerStats {
+    return {
+      ...this.#counts,
+      state: this.#state === 'up' ? 'up' : 'down',
+      failure: this.#failure,
+      channels: this.#wanted.size,
+      refused: this.#refusals.list(),
+    }
   }
 
-  #received(channel: string, message: Uint8Array): void {
+  async #publish(name: string, message: Uint8Array, size: number): Promise<void> {
+    const connection = this.#connection
+    this.#counts.published++
+    this.#buffered += size
+    try {
+      await this.#client.publish(name, this.#cutter.cut(message, this.#client.maxPayload))
+    } catch (error) {
+      this.#counts.dropped++
+      // That the broker is down is told apart from that, and once.
+      if (connection === this.#connection && this.#client.isReady) throw withoutCommand(error)
+    } finally {
+      if (connection === this.#connection) this.#buffered -= size
+    }
+  }
+
+  #received(name: string, piece: Uint8Array): void {
+    const receivers = this.#wanted.get(name)?.receivers
+    const message = receivers && this.#joiner.take(name, piece)
+    if (message === false) this.#counts.dropped++
+    if (!receivers || !message) return
     this.#counts.received++
-    const receivers = this.#wanted.get(channel)
-    if (receivers) for (const receive of receivers) receive(message)
+    for (const receive of receivers) this.#hand(receive, message)
   }
 
-  #look(): void {
-    this.#ping = undefined // one of an older connection may never be answered
-    if (this.#engine.isReady && this.#state !== 'closed') this.#ask()
+  /** Calls a receiver. One that fails harms no other, and not the client of the broker. */
+  #hand(receive: Receive, message: Uint8Array): void {
+    const failed = (error: unknown): void => {
+      this.#counts.dropped++
+      this.#failed(error)
+    }
+    try {
+      const result = receive(message)
+      if (isPromise(result)) void result.then(undefined, failed)
+    } catch (error) {
+      failed(error)
+    }
   }
 
-  #lost(cause: unknown): void {
-    if (this.#engine.isReady) this.#look()
-    else this.#down(cause)
+  #want(name: string): Channel {
+    const isRequested = this.#leaving.delete(name)
+    const channel = { receivers: new Set<Receive>(), standing: deferred<void>(), isRequested }
+    this.#wanted.set(name, channel)
+    if (this.#state === 'down') channel.standing.resolve()
+    else this.#joining.set(name, channel)
+    if (this.#state === 'up') void this.#reconcile()
+    return channel
+  }
+
+  #unwant(name: string, channel: Channel): void {
+    this.#wanted.delete(name)
+    this.#joining.delete(name)
+    channel.standing.resolve()
+    this.#refusals.delete('subscribe', name)
+    if (channel.isRequested) this.#leaving.add(name)
+    if (this.#state === 'up') void this.#reconcile()
+  }
+
+  /** Tells the broker what is wanted by now, until it has confirmed all of that. */
+  async #reconcile(): Promise<void> {
+    if (this.#isReconciling) return
+    const connection = this.#connection
+    this.#isReconciling = true
+    await Promise.resolve() // what changes in the same turn goes along
+    try {
+      while (connection === this.#connection && this.#leaving.size + this.#joining.size > 0) {
+        const leaving = first(this.#leaving)
+        if (leaving.length > 0) await this.#client.unsubscribe(leaving)
+        if (connection !== this.#connection) return
+        for (const name of leaving) this.#leaving.delete(name)
+
+        const joining = first(this.#joining)
+        for (const [, channel] of joining) channel.isRequested = true
+        if (joining.length > 0) await this.#client.subscribe(joining.map(([name]) => name))
+        if (connection !== this.#connection) return
+        for (const [name, channel] of joining) this.#joined(name, channel)
+      }
+    } catch (error) {
+      if (connection === this.#connection) this.#down(error) // the next heartbeat tries again
+    }
+    if (connection === this.#connection) this.#isReconciling = false
+  }
+
+  #joined(name: string, channel: Channel): void {
+    if (this.#joining.get(name) !== channel) return // refused, or left meanwhile
+    this.#joining.delete(name)
+    channel.standing.resolve()
+    this.#refusals.delete('subscribe', name)
+  }
+
+  /** A connection was made: once the broker answers, everything is sent anew. */
+  #connected(): void {
+    if (this.#state === 'closed' || !this.#client.isReady) return
+    this.#abandon()
+    if (this.#state === 'up') this.#state = 'connecting'
+    this.#ping = undefined // one on an older connection may never be answered
+    this.#ask()
   }
 
   #beat(): void {
-    if (this.#ping) this.#down(new Error('the engine does not answer'))
-    else if (this.#engine.isReady) this.#ask()
+    this.#beats++
+    if (this.#ping) this.#down(new Error('the broker does not answer'))
+    else if (this.#client.isReady) this.#ask()
     else this.#down()
+    if (this.#state === 'up' && this.#beats % RETRY === 0) this.#retry()
   }
 
-  /** Asks whether it is there: once at a time, a frozen engine is not asked again. */
+  /** Pings the broker, unless it owes an answer. */
   #ask(): void {
     if (this.#ping) return
-    const ping = handled(this.#engine.ping())
+    const connection = this.#connection
+    const ping = handled(this.#client.ping())
     this.#ping = ping
     const answered = (): void => {
       if (this.#ping !== ping) return
       this.#ping = undefined
-      if (this.#told !== 'up' || this.#state === 'down') void this.#join()
+      // Commands may have been sent after this ping: the answer to a new one comes after theirs.
+      if (connection !== this.#connection) this.#ask()
+      else if (this.#state !== 'up') void this.#start()
     }
     const failed = (error: unknown): void => {
       if (this.#ping !== ping) return
@@ -248,118 +321,112 @@ class Carrier implements EngineBackplane {
     ping.then(answered, failed)
   }
 
-  /** It answers: once all is heard that should be, it is up. */
-  async #join(): Promise<void> {
-    if (this.#state === 'closed' || this.#settling) return
-    const life = ++this.#life
-    this.#state = 'joining'
-    this.#buffered = 0
-    for (const channel of this.#wanted.keys()) this.#changed.add(channel)
-    for (const channel of this.#held) this.#changed.add(channel)
-    await this.#settle()
-    if (life !== this.#life) return
+  /** Subscribes to all that is wanted; then the broker is up. */
+  async #start(): Promise<void> {
+    if (this.#state === 'closed' || this.#isReconciling) return
+    const connection = this.#connection
+    this.#state = 'connecting'
+    for (const name of this.#wanted.keys()) this.#rejoin(name)
+    await this.#reconcile()
+    if (connection !== this.#connection) return
     this.#state = 'up'
     this.#failure = undefined
-    this.#tell('up')
-    void this.#settle()
+    if (this.#told !== 'up') this.#tell('up')
+    void this.#reconcile()
+  }
+
+  #rejoin(name: string): void {
+    const channel = this.#wanted.get(name)
+    if (!channel || this.#joining.has(name)) return
+    channel.standing = deferred()
+    this.#joining.set(name, channel)
   }
 
   #down(cause?: unknown): void {
     if (this.#state === 'closed') return
-    if (cause !== undefined) this.#ignore(cause)
+    if (cause !== undefined) this.#failed(cause)
     if (this.#state === 'down') return
+    this.#abandon()
     this.#state = 'down'
-    this.#life++
-    this.#settling = false
-    this.#changed.clear()
-    if (!this.#engine.restores) this.#held.clear()
-    this.#wake()
+    this.#release()
     if (this.#told !== 'down') this.#tell('down')
+  }
+
+  /** Ends the waits for channels that can't be heard for now. */
+  #release(): void {
+    for (const { standing } of this.#joining.values()) standing.resolve()
+    this.#joining.clear()
+  }
+
+  /** Forgets what was asked so far: an answer may never come. */
+  #abandon(): void {
+    this.#connection++
+    this.#isReconciling = false
+    this.#buffered = 0
+  }
+
+  #refused(operation: RefusedChannel['operation'], name: string, cause: unknown): void {
+    const channel = this.#wanted.get(name)
+    if (operation === 'subscribe' && !channel) return
+    if (!name.startsWith(this.#prefix)) return // the connection may have other users
+    if (operation === 'publish') {
+      this.#counts.dropped++
+    } else {
+      this.#joining.delete(name)
+      channel?.standing.resolve()
+    }
+    if (this.#refusals.add(operation, name, cause)) this.#print(operation, name, cause)
+  }
+
+  /** An operator has to cure it: so it is printed, once for each operation. */
+  #print(operation: RefusedChannel['operation'], name: string, cause: unknown): void {
+    if (this.#printed.has(operation)) return
+    this.#printed.add(operation)
+    const text = `the broker refuses to ${operation} on \`${name}\` (${logTextOf(cause)}): allow its user to ${operation} on \`${this.#prefix}*\`, see docs/backplanes.md; until then nodes don't hear each other there`
+    new WebsocketError(text).log()
+  }
+
+  #retry(): void {
+    for (const name of this.#refusals.retry()) this.#rejoin(name)
+    void this.#reconcile()
+  }
+
+  /** Tells that other channels are refused than before: many at once are told together. */
+  #announce(): void {
+    if (this.#hasNews) return
+    this.#hasNews = true
+    queueMicrotask(() => this.#hasNews && this.#told === 'up' && this.#tell('up'))
   }
 
   #tell(state: 'up' | 'down'): void {
     this.#told = state
-    log('the engine is %s', state)
-    for (const heard of this.#listeners) heard(state)
+    this.#hasNews = false
+    log('the broker is %s', state)
+    for (const heard of this.#listeners) heard(state, this.#refusals.list())
   }
 
-  /** Nobody waits any more: for now it can't be had. */
-  #wake(): void {
-    for (const { resolve } of this.#waiting.values()) resolve()
-    this.#waiting.clear()
-  }
-
-  /** What is wanted of a channel may have changed; while it is down that is looked at later. */
-  #change(channel: string): void {
-    if (this.#state === 'down' || this.#state === 'closed') return
-    this.#changed.add(channel)
-    const wanted = this.#wanted.has(channel)
-    if (wanted && !this.#held.has(channel) && !this.#waiting.has(channel)) {
-      this.#waiting.set(channel, deferred())
-    }
-    if (this.#state === 'up') void this.#settle()
-  }
-
-  /** Tells the engine what is wanted by now. */
-  async #settle(): Promise<void> {
-    if (this.#settling) return
-    const life = this.#life
-    this.#settling = true
-    while (this.#changed.size > 0) {
-      await Promise.resolve() // what else changes in this turn goes along
-      const some = take(this.#changed, AT_ONCE)
-      const fresh = some.filter((name) => this.#wanted.has(name) && !this.#held.has(name))
-      const stale = some.filter((name) => !this.#wanted.has(name) && this.#held.has(name))
-      for (const name of stale) this.#held.delete(name) // who comes now waits for it to be held anew
-      try {
-        if (stale.length > 0) await this.#engine.unsubscribe(stale)
-        if (life === this.#life && fresh.length > 0) await this.#engine.subscribe(fresh)
-      } catch (error) {
-        if (life === this.#life) this.#down(error) // the next beat tries again
-      }
-      if (life !== this.#life) {
-        if (this.#engine.restores) for (const name of stale) this.#held.add(name)
-        return
-      }
-      for (const name of fresh) this.#held.add(name)
-      for (const name of some) this.#settled(name)
-    }
-    this.#settling = false
-  }
-
-  #settled(channel: string): void {
-    const held = this.#held.has(channel)
-    if (this.#wanted.has(channel) !== held) {
-      this.#changed.add(channel) // it has changed again meanwhile
-      if (!held) return
-    }
-    this.#waiting.get(channel)?.resolve()
-    this.#waiting.delete(channel)
-  }
-
-  /** That an engine fails is told by its state, and why by what it has counted. */
-  #ignore(error: unknown): void {
+  /** Keeps why the broker or a receiver failed, for `stats`. */
+  #failed(error: unknown): void {
     this.#failure = withoutCommand(error)
     log('%s', logTextOf(error))
   }
 }
 
-/** Takes some out. */
-function take(names: Set<string>, most: number): string[] {
-  const some: string[] = []
-  for (const name of names) {
-    if (some.length >= most) break
-    some.push(name)
-    names.delete(name)
+/** Returns the first items, as many as go into one command. */
+function first<Item>(items: Iterable<Item>): Item[] {
+  const some: Item[] = []
+  for (const item of items) {
+    if (some.length >= MAX_CHANNELS) break
+    some.push(item)
   }
   return some
 }
 
-/** Is the name of a channel: whatever a topic is called, it is one word, and not too long. */
+/** Names the channel of a topic: whatever the topic is called, it is one word, and not too long. */
 export function channelOf(prefix: string, topic: string): string {
   if (/^[\w:-]{1,512}$/.test(topic)) return prefix + topic
   const name = topic.replace(/[^\w:-]/g, escaped)
-  if (name.length <= LONGEST_NAME) return `${prefix}=${name}`
+  if (name.length <= MAX_NAME) return `${prefix}=${name}`
   return `${prefix}#${createHash('sha256').update(topic, 'utf16le').digest('hex')}`
 }
 

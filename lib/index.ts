@@ -1,5 +1,10 @@
 export type { RateLimit } from './allowance.ts'
-export { memoryBackplane, type Backplane, type Unsubscribe } from './backplane.ts'
+export {
+  memoryBackplane,
+  type Backplane,
+  type RefusedChannel,
+  type Unsubscribe,
+} from './backplane.ts'
 export type { Url } from './attempt.ts'
 export { WebsocketClient, type ClientEvents } from './client.ts'
 export { closeReason, closeTexts, maySend, type CloseReason } from './close.ts'

@@ -1,48 +1,45 @@
-import {
-  engineBackplane,
-  type Engine,
-  type EngineBackplane,
-  type EngineEvents,
-  type EngineOptions,
-} from './engine.ts'
+import { BrokerBackplane, type BrokerClient, type BrokerEvents } from './engine.ts'
 import { unexpected } from './errors.ts'
+import type { BrokerOptions } from './options/broker.ts'
 import { isObject } from './options/rules.ts'
-import { Cutter, Joiner } from './parts.ts'
 
-export type { Backplane, Unsubscribe } from './backplane.ts'
-export type { EngineBackplane, EngineOptions, EngineStats } from './engine.ts'
+export type { Backplane, RefusedChannel, Unsubscribe } from './backplane.ts'
+export type { BrokerBackplane, BrokerStats } from './engine.ts'
+export type { BrokerOptions } from './options/broker.ts'
 
-/** Is what NATS calls a change of a connection. */
+/** A change of a connection, as its `status()` tells it. */
 export interface NatsStatus {
   /** What has happened. */
   readonly type: string
+  /** What the server refuses, where that is it. */
+  readonly error?: unknown
 }
 
-/** Is what NATS says of itself. */
+/** What a server of NATS says of itself. */
 export interface NatsServerInfo {
   /** Its limit for a message, in bytes. */
   readonly max_payload: number
 }
 
-/** Is what is used of a message of NATS. */
+/** The part that is used of a message of NATS. */
 export interface NatsMessage {
   /** Its payload. */
   readonly data: Uint8Array
 }
 
-/** Is how a subject of NATS is subscribed to. */
+/** How a subject of NATS is subscribed to. */
 export interface NatsSubscribeOptions {
   /** Takes each message. */
   callback: (error: Error | null, message: NatsMessage) => void
 }
 
-/** Is what is used of a subscription of NATS. */
+/** The part that is used of a subscription of NATS. */
 export interface NatsSubscription {
   /** Ends it. */
   unsubscribe(): void
 }
 
-/** Is what is used of a connection of `@nats-io/transport-node`. */
+/** The part that is used of a connection of `@nats-io/transport-node`. */
 export interface NatsConnection {
   /** What the server says of itself. */
   readonly info?: NatsServerInfo | undefined
@@ -59,33 +56,33 @@ export interface NatsConnection {
 }
 
 /**
- * Makes a backplane over NATS: a subject for each topic, heard while somebody here is in it. A message
- * longer than the server's `max_payload` goes in pieces.
+ * Makes a backplane over NATS: a subject for each topic, subscribed to while this node has a member
+ * there. A message longer than the server's `max_payload` goes in pieces.
  *
- * A connection, or a promise of it, so that a server that isn't there yet is no reason to wait: connect
- * with `waitOnFirstConnect: true` and `maxReconnectAttempts: -1`. It stays yours to close.
+ * A connection, or a promise of it, so that your program need not wait for a server that isn't there
+ * yet: connect with `waitOnFirstConnect: true` and `maxReconnectAttempts: -1`. It stays yours to close.
  *
  * @throws TypeError for what is no connection, and for an option that is unknown or can't be.
  */
 export function natsBackplane(
   connection: NatsConnection | PromiseLike<NatsConnection>,
-  options?: EngineOptions,
-): EngineBackplane {
+  options?: BrokerOptions,
+): BrokerBackplane {
   if (!isObject(connection) || !('flush' in connection || 'then' in connection)) {
     throw unexpected('the connection', 'one of `@nats-io/transport-node`', connection)
   }
-  return engineBackplane(new NatsEngine(connection), options)
+  return new BrokerBackplane(new NatsBroker(connection), options)
 }
 
 const MAX_PAYLOAD = 1024 * 1024 // as long as the server doesn't say
 
-class NatsEngine implements Engine {
-  readonly restores = true
+class NatsBroker implements BrokerClient {
   readonly #promise: NatsConnection | PromiseLike<NatsConnection>
+  /** Those that the connection keeps, and sends again by itself after a reconnection. */
   readonly #subscriptions = new Map<string, NatsSubscription>()
-  readonly #cutter = new Cutter()
   #connection: NatsConnection | undefined
-  #events: EngineEvents | undefined
+  #status: AsyncIterable<NatsStatus> | undefined
+  #events: BrokerEvents | undefined
   #isReady = false
   #flush: Promise<void> | undefined
   #nextFlush: Promise<void> | undefined
@@ -98,14 +95,17 @@ class NatsEngine implements Engine {
     return this.#isReady && this.#connection?.isClosed() === false
   }
 
-  start(events: EngineEvents): void {
+  get maxPayload(): number {
+    return this.#connection?.info?.max_payload ?? MAX_PAYLOAD
+  }
+
+  start(events: BrokerEvents): void {
     this.#events = events
     void this.#watch(events)
   }
 
-  async publish(channel: string, message: Uint8Array): Promise<void> {
+  async publish(channel: string, pieces: readonly Uint8Array[]): Promise<void> {
     const connection = this.#connected()
-    const pieces = this.#cutter.cut(message, connection.info?.max_payload ?? MAX_PAYLOAD)
     for (const piece of pieces) connection.publish(channel, piece)
     await this.#confirmed(connection)
   }
@@ -113,7 +113,7 @@ class NatsEngine implements Engine {
   async subscribe(channels: string[]): Promise<void> {
     const connection = this.#connected()
     for (const channel of channels) {
-      if (!this.#subscriptions.has(channel)) this.#hear(connection, channel)
+      if (!this.#subscriptions.has(channel)) this.#subscribe(connection, channel)
     }
     await connection.flush()
   }
@@ -135,6 +135,7 @@ class NatsEngine implements Engine {
     this.#isReady = false
     for (const subscription of this.#subscriptions.values()) subscription.unsubscribe()
     this.#subscriptions.clear()
+    stop(this.#status)
   }
 
   #connected(): NatsConnection {
@@ -142,21 +143,25 @@ class NatsEngine implements Engine {
     return this.#connection
   }
 
-  #hear(connection: NatsConnection, channel: string): void {
-    const joiner = new Joiner()
+  #subscribe(connection: NatsConnection, channel: string): void {
     const subscription = connection.subscribe(channel, {
-      callback: (error, { data }) => {
-        const message = !error && joiner.take(data)
-        if (message) this.#events?.received(channel, message)
-        else if (message === false) this.#events?.dropped()
+      callback: (error, message) => {
+        if (!error) {
+          this.#events?.received(channel, message.data)
+          return
+        }
+        // Refused, now or later: the connection has closed this subscription.
+        if (this.#subscriptions.get(channel) !== subscription) return
+        this.#subscriptions.delete(channel)
+        this.#events?.refused('subscribe', channel, error)
       },
     })
     this.#subscriptions.set(channel, subscription)
   }
 
   /**
-   * Is when the server has all that was sent so far: one flush is under way at a time, and one waits
-   * for what was sent since.
+   * Resolves when the server has all that was sent so far: one flush is under way at a time, and one
+   * waits for what was sent since.
    */
   #confirmed(connection: NatsConnection): Promise<void> {
     this.#nextFlush ??= this.#flushed(connection, this.#flush)
@@ -170,16 +175,19 @@ class NatsEngine implements Engine {
     await connection.flush()
   }
 
-  async #watch(events: EngineEvents): Promise<void> {
+  async #watch(events: BrokerEvents): Promise<void> {
     try {
       const connection = await this.#promise
       if (!this.#events) return
       this.#connection = connection
       this.#isReady = !connection.isClosed()
+      this.#status = connection.status()
       if (this.isReady) events.connected()
       else events.lost()
-      for await (const { type } of connection.status()) {
+      for await (const { type, error } of this.#status) {
         if (!this.#events) return
+        const subject = type === 'error' ? refusedSubject(error) : undefined
+        if (subject !== undefined) events.refused('publish', subject, error)
         if (type !== 'disconnect' && type !== 'reconnect' && type !== 'close') continue
         this.#isReady = type === 'reconnect'
         if (this.#isReady) events.connected()
@@ -190,4 +198,17 @@ class NatsEngine implements Engine {
       events.lost(error)
     }
   }
+}
+
+/** Returns the subject of a refused publish; a refused subscription hears it itself. */
+function refusedSubject(error: unknown): string | undefined {
+  if (!isObject(error) || Reflect.get(error, 'operation') !== 'publish') return undefined
+  const subject: unknown = Reflect.get(error, 'subject')
+  return typeof subject === 'string' ? subject : undefined
+}
+
+/** Ends a loop over the changes of a connection: its iterators have a `stop` beside what is typed. */
+function stop(status: AsyncIterable<NatsStatus> | undefined): void {
+  const end: unknown = status && Reflect.get(status, 'stop')
+  if (typeof end === 'function') end.call(status)
 }

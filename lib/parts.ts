@@ -5,15 +5,18 @@ const ID_LENGTH = 12
 const HEAD_LENGTH = 1 + ID_LENGTH + 2 + 2
 const MOST_PARTS = 0xffff
 const MOST_SENDERS = 256 // messages that may be incomplete at once
-const MOST_BYTES = 64 * 1024 * 1024 // of them, all together
+const OVERHEAD = 200 // bytes that a part takes beside its own
+/** The most bytes of a message that travels in parts. */
+export const MAX_BYTES = 64 * 1024 * 1024
+const MAX_WAITING = 2 * MAX_BYTES // of all incomplete messages, and what they take beside
 
-/** Cuts messages to what an engine takes at once. */
+/** Cuts messages to what a broker takes at once. */
 export class Cutter {
   readonly #sender = crypto.getRandomValues(new Uint8Array(8))
   #number = 0
 
   /**
-   * Is a message in pieces of at most so many bytes, to be sent in this order.
+   * Returns a message in pieces of at most so many bytes, to be sent in this order.
    *
    * @throws RangeError when that is more than 65,535 pieces.
    */
@@ -37,30 +40,31 @@ export class Cutter {
   }
 }
 
-/** Puts the pieces of messages together again, those of one channel. */
+/** Puts the pieces of messages together again, those of all channels. */
 export class Joiner {
   readonly #begun = new Map<string, Uint8Array[]>()
   #bytes = 0
 
   /**
-   * Takes a piece: is the message that it completes, undefined while more has to come, and false for
-   * what makes no sense or has lost what stood before it.
+   * Takes a piece. Returns the message that it completes, undefined while more has to come, and false
+   * for what makes no sense or has lost what stood before it.
    */
-  take(piece: Uint8Array): Uint8Array | undefined | false {
+  take(channel: string, piece: Uint8Array): Uint8Array | undefined | false {
     if (piece[0] === WHOLE) return piece.subarray(1)
     if (piece[0] !== PART || piece.length <= HEAD_LENGTH) return false
     const head = Buffer.from(piece.buffer, piece.byteOffset, HEAD_LENGTH)
-    const key = head.toString('latin1', 1, 1 + ID_LENGTH)
+    const key = `${head.toString('latin1', 1, 1 + ID_LENGTH)}${channel}`
     const [index, count] = [head.readUInt16BE(13), head.readUInt16BE(15)]
     const parts = this.#begun.get(key) ?? []
     if (index !== parts.length || index >= count) {
       this.#forget(key)
       return false
     }
-    const part = piece.subarray(HEAD_LENGTH)
+    // A copy: a view would keep all that came with it from the network.
+    const part = new Uint8Array(piece.subarray(HEAD_LENGTH))
     parts.push(part)
     this.#begun.set(key, parts)
-    this.#bytes += part.length
+    this.#bytes += part.length + OVERHEAD
     if (parts.length === count) {
       this.#forget(key)
       return Buffer.concat(parts)
@@ -68,11 +72,11 @@ export class Joiner {
     return this.#bound()
   }
 
-  /** A sender that died in the middle of a message never completes it. */
+  /** Forgets the oldest where too much waits: a sender that died never completes its message. */
   #bound(): false | undefined {
     let forgot = false
     for (const key of this.#begun.keys()) {
-      if (this.#begun.size <= MOST_SENDERS && this.#bytes <= MOST_BYTES) break
+      if (this.#begun.size <= MOST_SENDERS && this.#bytes <= MAX_WAITING) break
       this.#forget(key)
       forgot = true
     }
@@ -80,7 +84,7 @@ export class Joiner {
   }
 
   #forget(key: string): void {
-    for (const { length } of this.#begun.get(key) ?? []) this.#bytes -= length
+    for (const { length } of this.#begun.get(key) ?? []) this.#bytes -= length + OVERHEAD
     this.#begun.delete(key)
   }
 }

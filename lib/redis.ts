@@ -1,15 +1,11 @@
-import {
-  engineBackplane,
-  type Engine,
-  type EngineBackplane,
-  type EngineEvents,
-  type EngineOptions,
-} from './engine.ts'
+import { BrokerBackplane, type BrokerClient, type BrokerEvents } from './engine.ts'
+import { messageOf } from './error-text.ts'
 import { unexpected } from './errors.ts'
+import type { BrokerOptions } from './options/broker.ts'
 import { isObject } from './options/rules.ts'
 import { handled } from './promises.ts'
 
-export type { Backplane, Unsubscribe } from './backplane.ts'
+export type { Backplane, RefusedChannel, Unsubscribe } from './backplane.ts'
 export type {
   History,
   HistoryBounds,
@@ -17,7 +13,8 @@ export type {
   HistoryRecord,
   HistorySender,
 } from './channels/history.ts'
-export type { EngineBackplane, EngineOptions, EngineStats } from './engine.ts'
+export type { BrokerBackplane, BrokerStats } from './engine.ts'
+export type { BrokerOptions } from './options/broker.ts'
 export {
   redisHistory,
   type IoRedisCommander,
@@ -26,7 +23,7 @@ export {
   type RedisHistoryOptions,
 } from './stream.ts'
 
-/** Is what is used of a client of `redis`, which is node-redis. */
+/** The part that is used of a client of `redis`, which is node-redis. */
 export interface NodeRedisClient {
   /** Whether it was told to connect. */
   readonly isOpen: boolean
@@ -60,7 +57,7 @@ export interface NodeRedisClient {
   off(event: string, listener: (value?: unknown) => void): unknown
 }
 
-/** Is what is used of a stream. */
+/** The part that is used of a stream. */
 export interface CorkableStream {
   /** Keeps what is written, */
   cork(): void
@@ -68,7 +65,7 @@ export interface CorkableStream {
   uncork(): void
 }
 
-/** Is what is used of a client of `ioredis`. */
+/** The part that is used of a client of `ioredis`. */
 export interface IoRedisClient {
   /** How it is: 'ready' when it is connected. */
   readonly status: string
@@ -94,77 +91,118 @@ export interface IoRedisClient {
   off(event: string, listener: (value?: unknown) => void): unknown
 }
 
-/** Is a client of Redis, or of what speaks its protocol: of `redis` or of `ioredis`. */
+/** A client of Redis, or of what speaks its protocol: of `redis` or of `ioredis`. */
 export type RedisClient = NodeRedisClient | IoRedisClient
 
 /**
- * Makes a backplane over Redis: a channel of Redis for each topic, heard while somebody here is in it.
+ * Makes a backplane over Redis: a channel of Redis for each topic, subscribed to while this node has a
+ * member there.
  *
- * It publishes through your client, and subscribes through a second one that it makes after its
- * model. A client of `redis` that was not told to connect yet is told so, and is closed with the
- * backplane; any other stays yours to close.
+ * It publishes through your client, and subscribes through a second one, made with `duplicate()`. A
+ * client of `redis` that was not told to connect yet is told so, and is closed with the backplane; any
+ * other stays yours to close.
  *
- * @throws TypeError for what is no client, and for an option that is unknown or can't be.
+ * @throws TypeError for what is no client, for a cluster, and for an option that is unknown or can't be.
  */
-export function redisBackplane(client: RedisClient, options?: EngineOptions): EngineBackplane {
-  if (!isObject(client) || typeof Reflect.get(client, 'duplicate') !== 'function') {
-    throw unexpected('the client', 'one of `redis` or of `ioredis`', client)
-  }
-  const engine = 'isReady' in client ? new NodeRedisEngine(client) : new IoRedisEngine(client)
-  return engineBackplane(engine, options)
+export function redisBackplane(client: RedisClient, options?: BrokerOptions): BrokerBackplane {
+  return new BrokerBackplane(brokerOf(client), options)
 }
 
-/** What both call the loss of a connection, or that there was none to be had. */
+function brokerOf(client: RedisClient): BrokerClient {
+  if (isObject(client) && typeof Reflect.get(client, 'duplicate') === 'function') {
+    const isCluster = 'masters' in client || 'nodes' in client // of `redis`, of `ioredis`
+    if (isCluster) throw unexpected('the client', NO_CLUSTER, client)
+    if ('isReady' in client) return new NodeRedisBroker(client)
+    if ('status' in client) return new IoRedisBroker(client)
+  }
+  throw unexpected('the client', 'one of `redis` or of `ioredis`', client)
+}
+
+const NO_CLUSTER =
+  'one of a single node, as every node of a cluster carries what any of them publishes: pass `new Redis({ host, port })` or `createClient({ url })`'
+const MAX_PAYLOAD = 1024 * 1024 // the least that `proto-max-bulk-len` can be
 const LOSSES = ['end', 'close', 'reconnecting', 'error']
 
-/** Listens to how clients are; is what stops that. */
-function watch(clients: readonly RedisClient[], events: EngineEvents): () => void {
-  // Without a listener for its errors a client would end the process, or print each of them.
-  const failed = (cause: unknown): void => events.lost(cause instanceof Error ? cause : undefined)
-  const ready = (): void => events.connected()
-  for (const client of clients) {
-    client.on('ready', ready)
-    for (const event of LOSSES) client.on(event, failed)
+/** What both kinds of clients have in common: one publishes, and another one subscribes. */
+abstract class RedisBroker<Client extends RedisClient> implements BrokerClient {
+  readonly maxPayload = MAX_PAYLOAD
+  protected readonly publisher: Client
+  protected events: BrokerEvents | undefined
+
+  constructor(publisher: Client) {
+    this.publisher = publisher
   }
-  return () => {
-    for (const client of clients) {
-      client.off('ready', ready)
-      for (const event of LOSSES) if (event !== 'error') client.off(event, failed)
+
+  abstract get isReady(): boolean
+  abstract start(events: BrokerEvents): void
+  abstract unsubscribe(channels: string[]): Promise<unknown>
+  abstract ping(): Promise<unknown>
+  abstract close(): void
+  protected abstract request(channels: string[]): Promise<unknown>
+
+  async publish(channel: string, pieces: readonly Uint8Array[]): Promise<void> {
+    try {
+      await Promise.all(pieces.map((piece) => this.publisher.publish(channel, asBuffer(piece))))
+    } catch (error) {
+      if (!isRefusal(error)) throw error
+      this.events?.refused('publish', channel, error)
+    }
+  }
+
+  async subscribe(channels: string[]): Promise<void> {
+    for (const [channel, error] of await this.#subscribe(channels)) {
+      this.events?.refused('subscribe', channel, error)
+    }
+  }
+
+  /** Returns what is refused. Redis refuses a whole command for one channel: then halves are tried. */
+  async #subscribe(channels: string[]): Promise<readonly [channel: string, cause: unknown][]> {
+    try {
+      await this.request(channels)
+      return []
+    } catch (error) {
+      if (!isRefusal(error)) throw error
+      if (channels.length === 1) return channels.map((channel) => [channel, error])
+      const half = channels.length >> 1
+      const left = await this.#subscribe(channels.slice(0, half))
+      return [...left, ...(await this.#subscribe(channels.slice(half)))]
+    }
+  }
+
+  /** Reports how a client's connection is. Returns what stops that. */
+  protected watch(client: Client, events: BrokerEvents): () => void {
+    const connected = (): void => events.connected()
+    const failed = (cause: unknown): void => events.lost(cause instanceof Error ? cause : undefined)
+    client.on('ready', connected)
+    // Without a listener for its errors a client would end the process, or print each of them.
+    for (const event of LOSSES) client.on(event, failed)
+    return () => {
+      client.off('ready', connected)
+      for (const event of LOSSES) client.off(event, failed)
     }
   }
 }
 
-class NodeRedisEngine implements Engine {
-  readonly restores = true
-  readonly #publisher: NodeRedisClient
-  readonly #subscriber: NodeRedisClient
+class NodeRedisBroker extends RedisBroker<NodeRedisClient> {
   readonly #isOurs: boolean
+  #subscriber: NodeRedisClient
   #unwatch = (): void => {}
-  #received: (message: Buffer, channel: Buffer) => void = () => {}
 
   constructor(client: NodeRedisClient) {
-    this.#publisher = client
-    this.#subscriber = client.duplicate()
+    super(client)
     this.#isOurs = !client.isOpen
+    this.#subscriber = client.duplicate()
   }
 
   get isReady(): boolean {
-    return this.#publisher.isReady && this.#subscriber.isReady
+    return this.publisher.isReady && this.#subscriber.isReady
   }
 
-  start(events: EngineEvents): void {
-    this.#received = (message, channel) => events.received(channel.toString(), message)
-    this.#unwatch = watch([this.#publisher, this.#subscriber], events)
-    handled(this.#subscriber.connect())
-    if (this.#isOurs) handled(this.#publisher.connect())
-  }
-
-  publish(channel: string, message: Uint8Array): Promise<unknown> {
-    return this.#publisher.publish(channel, asBuffer(message))
-  }
-
-  subscribe(channels: string[]): Promise<unknown> {
-    return this.#subscriber.subscribe(channels, this.#received, true)
+  start(events: BrokerEvents): void {
+    this.events = events
+    this.#unwatch = this.watch(this.publisher, events)
+    this.#connect(events)
+    if (this.#isOurs) handled(this.publisher.connect())
   }
 
   unsubscribe(channels: string[]): Promise<unknown> {
@@ -172,28 +210,57 @@ class NodeRedisEngine implements Engine {
   }
 
   ping(): Promise<unknown> {
-    return Promise.all([this.#publisher.ping(), this.#subscriber.ping()])
+    return Promise.all([this.publisher.ping(), this.#subscriber.ping()])
   }
 
   close(): void {
+    this.events = undefined
     this.#unwatch()
-    if (this.#isOurs) this.#publisher.destroy()
+    if (this.#isOurs) this.publisher.destroy()
     this.#subscriber.destroy()
+  }
+
+  protected request(channels: string[]): Promise<unknown> {
+    return this.#subscriber.subscribe(channels, this.#received, true)
+  }
+
+  readonly #received = (message: Buffer, channel: Buffer): void => {
+    this.events?.received(channel.toString(), message)
+  }
+
+  /**
+   * Connects the subscriber; a lost one is replaced. By itself it would subscribe again to all at once,
+   * and never be ready again where one of the channels is refused by now.
+   */
+  #connect(events: BrokerEvents): void {
+    const subscriber = this.#subscriber
+    let wasReady = false
+    subscriber.on('ready', () => {
+      wasReady = true
+      events.connected()
+    })
+    subscriber.on('error', (cause) => {
+      if (this.events && wasReady && !subscriber.isReady && subscriber === this.#subscriber) {
+        this.#subscriber = this.publisher.duplicate()
+        subscriber.destroy()
+        this.#connect(events)
+      }
+      events.lost(cause)
+    })
+    handled(subscriber.connect())
   }
 }
 
-class IoRedisEngine implements Engine {
-  readonly restores = false
-  #corked = false
-  readonly #publisher: IoRedisClient
+class IoRedisBroker extends RedisBroker<IoRedisClient> {
   readonly #subscriber: IoRedisClient
+  #isCorked = false
   #unwatch = (): void => {}
 
   constructor(client: IoRedisClient) {
-    this.#publisher = client
+    super(client)
     this.#subscriber = client.duplicate({
       lazyConnect: false,
-      // What it does by itself when it is back nobody could wait for, nor hear of its failure.
+      // What it does by itself after a reconnection can't be awaited, and its failure isn't told.
       autoResubscribe: false,
       autoResendUnfulfilledCommands: false,
       enableOfflineQueue: false,
@@ -201,24 +268,22 @@ class IoRedisEngine implements Engine {
   }
 
   get isReady(): boolean {
-    return this.#publisher.status === 'ready' && this.#subscriber.status === 'ready'
+    return this.publisher.status === 'ready' && this.#subscriber.status === 'ready'
   }
 
-  start(events: EngineEvents): void {
-    this.#unwatch = watch([this.#publisher, this.#subscriber], events)
+  start(events: BrokerEvents): void {
+    this.events = events
+    this.#unwatch = this.watch(this.publisher, events)
+    this.watch(this.#subscriber, events)
     this.#subscriber.on('messageBuffer', (channel: Buffer, message: Buffer) =>
       events.received(channel.toString(), message),
     )
-    if (this.#publisher.status === 'wait') handled(this.#publisher.ping()) // it waits for a command
+    if (this.publisher.status === 'wait') handled(this.publisher.ping()) // it waits for a command
   }
 
-  publish(channel: string, message: Uint8Array): Promise<unknown> {
+  override publish(channel: string, pieces: readonly Uint8Array[]): Promise<void> {
     this.#cork()
-    return this.#publisher.publish(channel, asBuffer(message))
-  }
-
-  subscribe(channels: string[]): Promise<unknown> {
-    return this.#subscriber.subscribe(...channels)
+    return super.publish(channel, pieces)
   }
 
   unsubscribe(channels: string[]): Promise<unknown> {
@@ -226,25 +291,35 @@ class IoRedisEngine implements Engine {
   }
 
   ping(): Promise<unknown> {
-    return Promise.all([this.#publisher.ping(), this.#subscriber.ping()])
+    return Promise.all([this.publisher.ping(), this.#subscriber.ping()])
   }
 
   close(): void {
+    this.events = undefined
     this.#unwatch()
     this.#subscriber.disconnect()
   }
 
-  /** What is published in one turn leaves in one write: `redis` does so by itself. */
+  protected request(channels: string[]): Promise<unknown> {
+    return this.#subscriber.subscribe(...channels)
+  }
+
+  /** Makes what is published in one turn leave in one write: `redis` does so by itself. */
   #cork(): void {
-    const { stream } = this.#publisher
-    if (this.#corked || !stream) return
-    this.#corked = true
+    const { stream } = this.publisher
+    if (this.#isCorked || !stream) return
+    this.#isCorked = true
     stream.cork()
     process.nextTick(() => {
-      this.#corked = false
+      this.#isCorked = false
       stream.uncork()
     })
   }
+}
+
+/** Tells a refusal by the access rules of Redis from the loss of a connection. */
+function isRefusal(error: unknown): boolean {
+  return messageOf(error).startsWith('NOPERM')
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

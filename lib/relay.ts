@@ -1,4 +1,5 @@
-import type { Backplane } from './backplane.ts'
+import { backoff } from './backoff.ts'
+import type { Backplane, Unsubscribe } from './backplane.ts'
 import { withoutCommand } from './error-text.ts'
 import { WebsocketError } from './errors.ts'
 import { isPromise } from './promises.ts'
@@ -64,15 +65,65 @@ export class Relay {
     message.set(this.#id, 1)
     message.writeUIntBE(++this.#number, 1 + ID_LENGTH, NUMBER_LENGTH)
     message.set(payload, HEAD_LENGTH)
-    if (this.#attempt(() => backplane.publish(topic, message)) === false) this.#reports.dropped()
+    const failed = (cause: unknown): void => {
+      this.#reports.dropped()
+      this.#failed(cause)
+    }
+    if (attempt(() => backplane.publish(topic, message), failed) === false) this.#reports.dropped()
   }
 
-  /** Receives what other nodes publish on a topic, until the returned function is called. */
+  /**
+   * Receives what other nodes publish on a topic, until the returned function is called. Where the
+   * backplane fails to subscribe it is tried again, later and later.
+   */
   subscribe(topic: string, receive: Receive): Subscription {
-    let subscribed = true
+    const backplane = this.#backplane
+    if (!backplane) return Object.assign(() => {}, { standing: undefined })
+    const take = this.#takes(topic, receive)
+    let unsubscribe: Unsubscribe | undefined
+    let isOpen = true
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const end = (stop: Unsubscribe): void => {
+      void attempt(stop, (cause) => this.#failed(cause))
+    }
+    const subscribed = (stop: Unsubscribe): void => {
+      if (isOpen) unsubscribe = stop
+      else end(stop)
+    }
+    const subscribe = (count: number): unknown => {
+      const failed = (cause: unknown): void => {
+        if (count === 1) this.#failed(cause) // once: the next attempts may end as this one
+        if (!isOpen) return
+        timer = setTimeout(() => void subscribe(count + 1), backoff(count))
+        timer.unref?.()
+      }
+      const receiver = (message: Uint8Array): void => {
+        if (isOpen) take(message)
+      }
+      const result = attempt(() => backplane.subscribe(topic, receiver), failed)
+      if (isPromise(result)) void result.then(subscribed, () => {})
+      else if (result) subscribed(result)
+      return result
+    }
+    const standing = subscribe(1)
+    const close = (): void => {
+      isOpen = false
+      clearTimeout(timer)
+      if (unsubscribe) end(unsubscribe)
+      unsubscribe = undefined
+    }
+    return Object.assign(close, { standing })
+  }
+
+  /** Hears when the network goes and comes. */
+  listen(heard: (state: 'up' | 'down') => void): void {
+    this.#backplane?.listen?.(heard)
+  }
+
+  /** Returns what takes the messages of a topic: those of other nodes, each once and in order. */
+  #takes(topic: string, receive: Receive): (message: Uint8Array) => void {
     let heard: Map<string, number> | undefined // the last number of each sender
-    const take = (message: Uint8Array): void => {
-      if (!subscribed) return
+    return (message) => {
       const from = message.length < HEAD_LENGTH ? undefined : nameIn(message, 1)
       if (from === this.#name) return
       const number = numberIn(message)
@@ -83,38 +134,30 @@ export class Relay {
       heard ??= new Map<string, number>()
       if (!heard.has(from) && heard.size >= MOST_SENDERS) forgetFirst(heard)
       heard.set(from, number)
-      receive(message[0] ?? 0, message.subarray(HEAD_LENGTH), from)
+      try {
+        receive(message[0] ?? 0, message.subarray(HEAD_LENGTH), from)
+      } catch (cause) {
+        this.#reports.dropped()
+        const text = `a message from another node on \`${topic}\` could not be handled`
+        this.#reports.failed(new WebsocketError(text, { cause }))
+      }
     }
-    const subscription = this.#attempt(() => this.#backplane?.subscribe(topic, take))
-    const end = (): void => {
-      subscribed = false
-      void this.#attempt(async () => {
-        const stop = await Promise.resolve(subscription).catch(() => undefined) // told of already
-        await stop?.()
-      })
-    }
-    return Object.assign(end, { standing: subscription })
   }
 
-  /** Hears when the network goes and comes. */
-  listen(heard: (state: 'up' | 'down') => void): void {
-    this.#backplane?.listen?.(heard)
+  #failed(cause: unknown): void {
+    this.#reports.failed(new WebsocketError('the backplane failed', { cause: withoutCommand(cause) }))
   }
+}
 
-  /** Does what may fail for reasons of the backplane's: here nobody is harmed by it. */
-  #attempt<Value>(action: () => Value): Value | undefined {
-    const failed = (cause: unknown): void =>
-      this.#reports.failed(
-        new WebsocketError('the backplane failed', { cause: withoutCommand(cause) }),
-      )
-    try {
-      const result = action()
-      if (isPromise(result)) void result.then(undefined, failed)
-      return result
-    } catch (cause) {
-      failed(cause)
-      return undefined
-    }
+/** Calls what may throw, or reject, for reasons of the backplane's. */
+function attempt<Value>(action: () => Value, failed: (cause: unknown) => void): Value | undefined {
+  try {
+    const result = action()
+    if (isPromise(result)) void result.then(undefined, failed)
+    return result
+  } catch (cause) {
+    failed(cause)
+    return undefined
   }
 }
 

@@ -11,6 +11,7 @@ import {
   type Knock,
 } from './admission.ts'
 import { Allowance } from './allowance.ts'
+import type { RefusedChannel } from './backplane.ts'
 import type { CloseReason } from './close.ts'
 import { CARRIED, CUT, FAIL, READ, WebsocketConnection, type Maker } from './connection.ts'
 import { newCounts, type Counts, type DropReason } from './counts.ts'
@@ -57,6 +58,8 @@ export interface Address {
 export interface BackplaneState {
   /** 'down' while they can't. */
   readonly state: 'up' | 'down'
+  /** Channels that the broker refuses to this node, by its access rules: it is deaf or mute there. */
+  readonly refused: readonly RefusedChannel[]
 }
 
 /** The events of a server. */
@@ -71,7 +74,7 @@ export interface ServerEvents<Context extends {} = {}> {
   peerError: PeerConnectError
   /** Something failed that nobody heard of where it happened. */
   error: WebsocketError
-  /** The network behind its backplane went, or came back. */
+  /** The network behind its backplane went, or came back, or it refuses other channels than before. */
   backplane: BackplaneState
   /** It has closed, and so have its connections. */
   closed: Address
@@ -208,9 +211,9 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       broadcast: (from, data) => this.clients.emit(data, { except: from }),
       gone: (connection, reason) => this.#gone(connection, reason),
     }
-    backplane?.listen?.((state) => {
-      if (diagnostics.backplane.hasSubscribers) diagnostics.backplane.publish({ state })
-      this.#signals.emit('backplane', { state })
+    backplane?.listen?.((state, refused = []) => {
+      if (diagnostics.backplane.hasSubscribers) diagnostics.backplane.publish({ state, refused })
+      this.#signals.emit('backplane', { state, refused })
     })
   }
 

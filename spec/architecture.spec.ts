@@ -32,10 +32,19 @@ const rows: readonly (readonly string[])[] = [
     'channels/frame',
     'transport/utf8',
   ],
-  ['message', 'request', 'backoff', 'diagnostics', 'options/rules', 'channels/text', 'proof'],
-  ['options/asked', 'transport/outbox', 'engine'],
-  ['options/wire', 'options/close', 'nats'],
-  ['options/connection'],
+  [
+    'message',
+    'request',
+    'backoff',
+    'diagnostics',
+    'options/rules',
+    'channels/text',
+    'proof',
+    'refusals',
+  ],
+  ['options/asked', 'options/broker', 'transport/outbox'],
+  ['options/wire', 'options/close', 'engine'],
+  ['options/connection', 'nats'],
   ['options/server', 'options/client'],
   ['options/node', 'options/browser', 'http'],
   [
@@ -83,7 +92,7 @@ const rows: readonly (readonly string[])[] = [
     'channels/sieve',
     'channels/roster',
   ],
-  ['connection', 'room', 'channels/asking', 'channels/nodes'],
+  ['connection', 'room', 'channels/asking', 'channels/backlog', 'channels/nodes'],
   ['floor', 'visit'],
   ['server', 'client', 'channels/channel', 'channels/history'],
   ['stream', 'channels/archive'],
@@ -176,7 +185,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|floor|visit|room|relay|rolling-close|diagnostics|allowance|backplane|engine|redis|stream|http|origin|options\/(server|node|wire)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|nodes|history|archive|replay|broadcast|options))$/.test(
+    /^(server|floor|visit|room|relay|rolling-close|diagnostics|allowance|backplane|engine|refusals|redis|stream|http|origin|options\/(server|node|wire|broker)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|nodes|history|archive|replay|broadcast|options))$/.test(
       to,
     ),
   )

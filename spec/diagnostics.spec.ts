@@ -107,5 +107,5 @@ test('the backplane is told of', async (t) => {
   })
   tell('down')
   assert.equal(server.isOpen, false)
-  assert.deepEqual(seen, [['backplane', { state: 'down' }]])
+  assert.deepEqual(seen, [['backplane', { state: 'down', refused: [] }]])
 })

@@ -8,8 +8,9 @@ import type { TestContext } from 'node:test'
 import { connect as connectNats, type NatsConnection } from '@nats-io/transport-node'
 import { Redis } from 'ioredis'
 import { createClient } from 'redis'
-import type { EngineBackplane, EngineOptions } from '../lib/engine.ts'
+import type { BrokerBackplane } from '../lib/engine.ts'
 import { natsBackplane } from '../lib/nats.ts'
+import type { BrokerOptions } from '../lib/options/broker.ts'
 import { redisBackplane } from '../lib/redis.ts'
 import { missing } from './missing.ts'
 import { sparePort } from './ports.ts'
@@ -17,7 +18,7 @@ import { sparePort } from './ports.ts'
 /** How an engine is started. */
 interface Brand {
   readonly command: string
-  readonly options: (port: number, folder: string) => string[]
+  readonly options: (port: number, folder: string, monitor: number) => string[]
 }
 
 const brands = {
@@ -30,7 +31,10 @@ const brands = {
   },
   nats: {
     command: 'nats-server',
-    options: (port) => ['--addr', '127.0.0.1', '--port', String(port)],
+    options: (port, _, monitor) => [
+      ...['--addr', '127.0.0.1', '--port', String(port)],
+      ...['--http_port', String(monitor)],
+    ],
   },
 } satisfies Record<string, Brand>
 
@@ -56,25 +60,32 @@ export function without(name: EngineName): string | false {
 export class RunningEngine {
   readonly name: EngineName
   readonly port: number
-  readonly #folder: string
+  readonly folder: string
+  readonly #monitor: number
   readonly #options: readonly string[]
   #process: ChildProcess | undefined
 
-  private constructor(name: EngineName, port: number, folder: string, options: readonly string[]) {
+  private constructor(
+    name: EngineName,
+    { port, monitor, folder }: { port: number; monitor: number; folder: string },
+    options: readonly string[],
+  ) {
     this.name = name
-    this.#options = options
     this.port = port
-    this.#folder = folder
+    this.folder = folder
+    this.#monitor = monitor
+    this.#options = options
   }
 
-  /** Starts one until the end of a test; or only says where it would be. */
+  /** Starts one until the end of a test, with more options for its command; or only says where it would be. */
   static async start(
     t: Pick<TestContext, 'after'>,
     name: EngineName,
-    { started = true, options = [] }: { started?: boolean; options?: readonly string[] } = {},
+    { started = true, options = [] as readonly string[] } = {},
   ): Promise<RunningEngine> {
     const folder = await mkdtemp(join(tmpdir(), `${name}-`))
-    const engine = new RunningEngine(name, await sparePort(), folder, options)
+    const [port, monitor] = [await sparePort(), await sparePort()]
+    const engine = new RunningEngine(name, { port, monitor, folder }, options)
     t.after(async () => {
       await engine.kill()
       await rm(folder, { recursive: true, force: true })
@@ -89,9 +100,8 @@ export class RunningEngine {
 
   async start(): Promise<void> {
     const { command, options } = brands[this.name]
-    this.#process = spawn(command, [...options(this.port, this.#folder), ...this.#options], {
-      stdio: 'ignore',
-    })
+    const args = [...options(this.port, this.folder, this.#monitor), ...this.#options]
+    this.#process = spawn(command, args, { stdio: 'ignore' })
     while (!(await answers(this.port))) {
       if (this.#process.exitCode !== null) throw new Error(`${command} has ended`)
     }
@@ -105,6 +115,33 @@ export class RunningEngine {
     const ended = once(child, 'exit')
     child.kill('SIGKILL')
     await ended
+  }
+
+  /** Lists the channels of backplanes that the broker sends to any of its clients. */
+  async channels(): Promise<string[]> {
+    const names = this.name === 'redis' ? await this.#inRedis() : await this.#inNats()
+    return [...new Set(names)].filter((name) => name.startsWith('simplewebsockets.')).sort()
+  }
+
+  async #inRedis(): Promise<string[]> {
+    const client = createClient({ url: this.url })
+    await client.connect()
+    const names = await client.pubSubChannels()
+    client.destroy()
+    return names.map(String)
+  }
+
+  async #inNats(): Promise<string[]> {
+    const answer = await fetch(`http://127.0.0.1:${this.#monitor}/connz?subs=1`)
+    const { connections } = (await answer.json()) as {
+      connections: { subscriptions_list?: string[] }[]
+    }
+    return connections.flatMap(({ subscriptions_list: list }) => list ?? [])
+  }
+
+  /** Makes a server of NATS read its configuration again. */
+  reload(): void {
+    this.#process?.kill('SIGHUP')
   }
 
   freeze(): void {
@@ -125,21 +162,21 @@ export const engineOf = (way: Way): EngineName => (way === 'nats' ? 'nats' : 're
 
 /** What was opened: a backplane, and what ends its client. */
 export interface Opened {
-  readonly backplane: EngineBackplane
+  readonly backplane: BrokerBackplane
   readonly close: () => Promise<void>
 }
 
 /** Opens a backplane; it connects when it can. */
-export function open(way: Way, url: string, options?: EngineOptions): Opened {
+export function open(way: Way, url: string, options?: BrokerOptions): Opened {
   const opened = openers[way](url, options)
-  const close = async (): Promise<void> => {
-    await opened.backplane.close()
-    await opened.close()
+  const close = (): Promise<void> => {
+    opened.backplane.close()
+    return opened.close()
   }
   return { ...opened, close }
 }
 
-const openers: Readonly<Record<Way, (url: string, options?: EngineOptions) => Opened>> = {
+const openers: Readonly<Record<Way, (url: string, options?: BrokerOptions) => Opened>> = {
   'node-redis': (url, options) => {
     const backplane = redisBackplane(createClient({ url }), options)
     return { backplane, close: () => Promise.resolve() }
@@ -154,11 +191,14 @@ const openers: Readonly<Record<Way, (url: string, options?: EngineOptions) => Op
     return { backplane, close }
   },
   nats: (url, options) => {
+    const { host, username, password } = new URL(url)
     const connection = connectNats({
-      servers: url,
+      servers: host,
+      ...(username && { user: username, pass: password }),
       waitOnFirstConnect: true,
       maxReconnectAttempts: -1,
       reconnectTimeWait: 200,
+      timeout: 1_000, // an attempt that began while the server was frozen ends then
     })
     let connected: NatsConnection | undefined
     void connection.then((known) => (connected = known))
@@ -168,7 +208,7 @@ const openers: Readonly<Record<Way, (url: string, options?: EngineOptions) => Op
 }
 
 /** Resolves when a backplane says so. */
-export async function is(backplane: EngineBackplane, wanted: 'up' | 'down'): Promise<void> {
+export async function is(backplane: BrokerBackplane, wanted: 'up' | 'down'): Promise<void> {
   await new Promise<void>((resolve) => {
     backplane.listen?.((state) => state === wanted && resolve())
   })

@@ -19,7 +19,7 @@ suite('connections of NATS', { skip: without('nats'), timeout: 30_000 }, () => {
     await is(backplane, 'down')
     assert.match(String(backplane.stats().failure), /no way/)
     assert.equal(await backplane.publish('news', new Uint8Array()), false)
-    await backplane.close()
+    backplane.close()
   })
 
   test('one stays open when its backplane is closed', async (t) => {
@@ -27,8 +27,26 @@ suite('connections of NATS', { skip: without('nats'), timeout: 30_000 }, () => {
     const connection = await connect({ servers: url })
     const backplane = natsBackplane(connection)
     await is(backplane, 'up')
-    await backplane.close()
+    backplane.close()
     await connection.flush()
+    await connection.close()
+  })
+
+  test('one forgets a backplane that is closed', async (t) => {
+    const { url } = await RunningEngine.start(t, 'nats')
+    const connection = await connect({ servers: url })
+    const ended: unknown[] = []
+    const status = connection.status.bind(connection)
+    connection.status = () => {
+      const changes = status()
+      ended.push((changes as unknown as { iterClosed: Promise<void> }).iterClosed)
+      return changes
+    }
+    const backplane = natsBackplane(connection)
+    await is(backplane, 'up')
+    backplane.close()
+    assert.equal(ended.length, 1)
+    await Promise.all(ended)
     await connection.close()
   })
 
@@ -40,7 +58,7 @@ suite('connections of NATS', { skip: without('nats'), timeout: 30_000 }, () => {
     const down = is(backplane, 'down')
     await connection.close()
     await down
-    await backplane.close()
+    backplane.close()
   })
 
   test('what makes no sense on a subject is dropped and counted', async (t) => {
@@ -60,7 +78,7 @@ suite('connections of NATS', { skip: without('nats'), timeout: 30_000 }, () => {
       [[5]],
     )
     assert.equal(backplane.stats().dropped, 3)
-    await backplane.close()
+    backplane.close()
     await connection.close()
   })
 })

@@ -13,8 +13,8 @@ for (const size of [0, 1, 998, 999, 1_000, 1_001, 983, 984, 1_966, 1_967, 100_00
     assert.equal(pieces.length === 1, size < MOST)
     const joiner = new Joiner()
     const last = pieces.pop() ?? new Uint8Array()
-    for (const piece of pieces) assert.equal(joiner.take(piece), undefined)
-    const joined = joiner.take(last)
+    for (const piece of pieces) assert.equal(joiner.take('news', piece), undefined)
+    const joined = joiner.take('news', last)
     assert.ok(joined instanceof Uint8Array)
     assert.deepEqual(Buffer.from(joined), message)
   })
@@ -26,7 +26,7 @@ test('messages of several senders may come in between', () => {
     new Cutter().cut(Buffer.from(text.repeat(2_500)), MOST)
   const [one, other] = [cut('a'), cut('b')]
   const whole = one.flatMap((piece, index) => [piece, other[index] ?? new Uint8Array()])
-  const joined = whole.map((piece) => joiner.take(piece)).filter((taken) => taken)
+  const joined = whole.map((piece) => joiner.take('news', piece)).filter((taken) => taken)
   assert.deepEqual(joined.map(String), ['a'.repeat(2_500), 'b'.repeat(2_500)])
 })
 
@@ -45,24 +45,24 @@ for (const [what, pieces, taken] of [
   test(`a piece that ${what} is dropped, and the next message comes whole`, () => {
     const joiner = new Joiner()
     assert.deepEqual(
-      pieces.map((piece) => joiner.take(piece)),
+      pieces.map((piece) => joiner.take('news', piece)),
       taken,
     )
-    assert.ok([first, second, third].map((piece) => joiner.take(piece)).at(-1))
+    assert.ok([first, second, third].map((piece) => joiner.take('news', piece)).at(-1))
   })
 }
 
 test('messages that are never completed are forgotten, the oldest first', () => {
   const joiner = new Joiner()
   const begun = Array.from({ length: 257 }, () => new Cutter().cut(randomBytes(1_500), MOST))
-  const taken = begun.map(([piece]) => piece && joiner.take(piece))
+  const taken = begun.map(([piece]) => piece && joiner.take('news', piece))
   assert.deepEqual(
     [taken.slice(0, 256).every((one) => one === undefined), taken[256]],
     [true, false],
   )
   const [oldest, next] = begun
-  assert.equal(oldest?.[1] && joiner.take(oldest[1]), false)
-  assert.ok(next?.[1] && joiner.take(next[1]))
+  assert.equal(oldest?.[1] && joiner.take('news', oldest[1]), false)
+  assert.ok(next?.[1] && joiner.take('news', next[1]))
 })
 
 test('what would take too many pieces is refused', () => {
@@ -72,4 +72,26 @@ test('what would take too many pieces is refused', () => {
     /^RangeError: 70000 bytes are too many for pieces/,
   )
   assert.throws(() => new Cutter().cut(many, 5), RangeError)
+})
+
+test('pieces of one message on two channels are two messages', () => {
+  const joiner = new Joiner()
+  assert.equal(joiner.take('news', first), undefined)
+  assert.equal(joiner.take('others', second), false)
+  assert.equal(joiner.take('news', second), undefined)
+})
+
+test('what waits on all channels together is bounded, tiny pieces as big ones', () => {
+  const joiner = new Joiner()
+  const piece = Buffer.from(first.subarray(0, 18)) // one byte, of a message of 65,535 pieces
+  piece.writeUInt16BE(0xffff, 15)
+  let forgot = false
+  for (let sender = 0; sender < 20 && !forgot; sender++) {
+    for (let index = 0; index < 0xfffe && !forgot; index++) {
+      piece.writeUInt32BE(sender, 1)
+      piece.writeUInt16BE(index, 13)
+      forgot = joiner.take(`channel ${sender}`, piece) === false
+    }
+  }
+  assert.ok(forgot)
 })

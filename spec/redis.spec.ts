@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { Redis } from 'ioredis'
-import { createClient } from 'redis'
+import { Cluster, Redis } from 'ioredis'
+import { createClient, createClientPool, createCluster } from 'redis'
 import { redisBackplane } from 'simplewebsockets/redis'
 import { is, RunningEngine, without } from './engines.ts'
 
@@ -13,6 +13,23 @@ for (const slip of [undefined, null, 'redis://localhost', {}, { publish: () => {
     )
   })
 }
+
+for (const [kind, make] of [
+  ['ioredis', () => new Cluster([{ port: 1 }], { lazyConnect: true })],
+  ['redis', () => createCluster({ rootNodes: [{ url: 'redis://127.0.0.1:1' }] })],
+] as [string, () => unknown][]) {
+  test(`a cluster of ${kind} is refused, with the cure`, () => {
+    assert.throws(
+      () => redisBackplane(make() as Redis),
+      /^TypeError: expected the client to be one of a single node.*: pass `new Redis\({ host, port }\)`/,
+    )
+  })
+}
+
+test('a pool of clients is no client', () => {
+  const pool = createClientPool({ url: 'redis://127.0.0.1:1' })
+  assert.throws(() => redisBackplane(pool as unknown as Redis), /^TypeError: expected the client/)
+})
 
 for (const [options, message] of [
   [{ prefx: 'a' }, /^TypeError: .*`prefx`.*`prefix`/],
@@ -32,7 +49,7 @@ suite('clients of Redis', { skip: without('redis'), timeout: 30_000 }, () => {
     const backplane = redisBackplane(client)
     await is(backplane, 'up')
     assert.equal(client.isReady, true)
-    await backplane.close()
+    backplane.close()
     assert.equal(client.isOpen, false)
   })
 
@@ -42,7 +59,7 @@ suite('clients of Redis', { skip: without('redis'), timeout: 30_000 }, () => {
     await client.connect()
     const backplane = redisBackplane(client)
     await is(backplane, 'up')
-    await backplane.close()
+    backplane.close()
     assert.equal(await client.ping(), 'PONG')
     client.destroy()
   })
@@ -52,7 +69,7 @@ suite('clients of Redis', { skip: without('redis'), timeout: 30_000 }, () => {
     const client = new Redis(url, { lazyConnect: true })
     const backplane = redisBackplane(client)
     await is(backplane, 'up')
-    await backplane.close()
+    backplane.close()
     assert.equal(await client.ping(), 'PONG')
     client.disconnect()
   })
@@ -69,6 +86,51 @@ suite('clients of Redis', { skip: without('redis'), timeout: 30_000 }, () => {
     await one.subscribe('others', () => {}) // by then the first one stands
     await one.publish('news', Uint8Array.of(1))
     assert.deepEqual([...((await heard) as Uint8Array)], [1])
-    await Promise.all([one.close(), other.close()])
+    for (const backplane of [one, other]) backplane.close()
+  })
+
+  for (const [kind, make] of [
+    ['redis', async (url: string) => createClient({ url }).connect()],
+    ['ioredis', (url: string) => Promise.resolve(new Redis(url))],
+  ] as [string, (url: string) => Promise<Redis>][]) {
+    test(`one of ${kind} has the listeners of before when its backplanes are closed`, async (t) => {
+      const { url } = await RunningEngine.start(t, 'redis')
+      const client = await make(url)
+      client.on('error', () => {}) // the test ends after its broker
+      const count = (): number[] => client.eventNames().map((event) => client.listenerCount(event))
+      const before = count()
+      for (let times = 0; times < 3; times++) {
+        const backplane = redisBackplane(client)
+        await is(backplane, 'up')
+        assert.notDeepEqual(count(), before)
+        backplane.close()
+      }
+      assert.deepEqual(count(), before)
+      client.disconnect()
+    })
+  }
+
+  test('a message longer than the broker takes at once arrives, and disturbs no other', async (t) => {
+    const options = ['--proto-max-bulk-len', '1mb']
+    const { url } = await RunningEngine.start(t, 'redis', { options })
+    const [one, other] = [
+      redisBackplane(createClient({ url })),
+      redisBackplane(createClient({ url })),
+    ]
+    await Promise.all([is(one, 'up'), is(other, 'up')])
+    const heard: number[] = []
+    const ended = new Promise<void>((resolve) => {
+      void other.subscribe('news', ({ length }) => {
+        heard.push(length)
+        if (length === 3) resolve()
+      })
+    })
+    await other.subscribe('others', () => {}) // by then the first one stands
+    for (const length of [1, 5_000_000, 2, 1024 * 1024, 3]) {
+      await one.publish('news', new Uint8Array(length))
+    }
+    await ended
+    assert.deepEqual(heard, [1, 5_000_000, 2, 1024 * 1024, 3])
+    for (const backplane of [one, other]) backplane.close()
   })
 })

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { mock, test } from 'node:test'
 import { memoryBackplane, type Backplane } from '../lib/backplane.ts'
 import type { WebsocketError } from '../lib/errors.ts'
 import { HEAD_LENGTH, Relay } from '../lib/relay.ts'
@@ -113,7 +113,7 @@ test('senders are remembered, but not without end', async () => {
   assert.equal(own.dropped, 1)
 })
 
-test('what a backplane does not take is counted, and what it refuses is told', async () => {
+test('what a backplane does not take is counted, and what it refuses is told and counted', async () => {
   const backplane = memoryBackplane()
   const full = end({ ...backplane, publish: () => false })
   full.relay.publish('news', 0, payload(1))
@@ -122,4 +122,78 @@ test('what a backplane does not take is counted, and what it refuses is told', a
   broken.relay.publish('news', 0, payload(1))
   await turn()
   assert.equal(broken.errors[0]?.message, 'the backplane failed')
+  assert.equal(broken.dropped, 1)
+})
+
+/** A backplane that fails to subscribe so many times. */
+function failing(times: number, fail: () => never | Promise<never>): Backplane & { tried: number } {
+  const memory = memoryBackplane()
+  const backplane = {
+    ...memory,
+    tried: 0,
+    subscribe(...given: Parameters<Backplane['subscribe']>) {
+      backplane.tried++
+      return backplane.tried > times ? memory.subscribe(...given) : fail()
+    },
+  }
+  return backplane
+}
+
+for (const [manner, fail] of [
+  ['rejects', () => Promise.reject(new Error('boom'))],
+  [
+    'throws',
+    () => {
+      throw new Error('boom')
+    },
+  ],
+] as [string, () => never | Promise<never>][]) {
+  test(`a subscription that ${manner} is tried again, told once, and hears then`, async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    const backplane = failing(3, fail)
+    const own = end(backplane)
+    for (let tries = 1; tries < 4; tries++) {
+      await turn()
+      assert.equal(backplane.tried, tries)
+      t.mock.timers.tick(30_000) // the longest wait
+    }
+    await turn()
+    assert.equal(backplane.tried, 4)
+    assert.deepEqual(
+      own.errors.map(({ cause }) => (cause as Error).message),
+      ['boom'],
+    )
+    void backplane.publish('news', messageOf(5, 1))
+    await turn()
+    assert.equal(own.heard.length, 1)
+  })
+
+  test(`a subscription that ${manner} is tried no more once it has ended`, async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    const backplane = failing(1, fail)
+    const relay = new Relay(backplane, { failed: () => {}, dropped: () => {} })
+    const close = relay.subscribe('news', () => assert.fail('it has ended'))
+    await turn()
+    close()
+    t.mock.timers.tick(30_000)
+    await turn()
+    assert.equal(backplane.tried, 1)
+  })
+}
+
+test('a handler that throws is told and counted, and hears the next message', async () => {
+  const backplane = memoryBackplane()
+  const errors: WebsocketError[] = []
+  const [dropped, handled] = [mock.fn(), mock.fn()]
+  const relay = new Relay(backplane, { failed: (error) => void errors.push(error), dropped })
+  relay.subscribe('news', (kind) => {
+    if (kind === 1) throw new Error('boom')
+    handled()
+  })
+  void backplane.publish('news', messageOf(5, 1))
+  void backplane.publish('news', messageOf(5, 2, 2))
+  await turn()
+  assert.equal(errors[0]?.message, 'a message from another node on `news` could not be handled')
+  assert.equal((errors[0].cause as Error).message, 'boom')
+  assert.deepEqual([errors.length, dropped.mock.callCount(), handled.mock.callCount()], [1, 1, 1])
 })

@@ -15,6 +15,7 @@ import {
   type FrameError,
   type PeerConnectError,
   type Reconnection,
+  type RefusedChannel,
   type Retry,
   type ReadonlyRoom,
   type Target,
@@ -37,7 +38,10 @@ test('the argument of a callback is inferred, for every event of a server', () =
   listen(server, 'connectError', (value) => exactly<ConnectError>()(value))
   listen(server, 'peerError', (value) => exactly<PeerConnectError>()(value))
   listen(server, 'error', (value) => exactly<WebsocketError>()(value))
-  listen(server, 'backplane', ({ state }) => exactly<'up' | 'down'>()(state))
+  listen(server, 'backplane', ({ state, refused }) => {
+    exactly<'up' | 'down'>()(state)
+    exactly<readonly RefusedChannel[]>()(refused)
+  })
   listen(server, 'closed', (value) => exactly<Address>()(value))
 })
 

@@ -1,5 +1,6 @@
 import type { Relay } from '../relay.ts'
 import { changesIn, diffIn, Roster, written, type Change } from './roster.ts'
+import { readJson } from './text.ts'
 
 /** Is what a presence shows to other nodes, and is told of them. */
 export interface View {
@@ -204,7 +205,7 @@ function newNode(): Node {
 function wordIn(payload: Uint8Array): Word | undefined {
   let value: unknown
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(payload))
+    value = readJson(new TextDecoder('utf-8', { fatal: true }).decode(payload))
   } catch {
     return undefined
   }

@@ -45,8 +45,8 @@ export interface Join<
 }
 
 /**
- * Why a membership ended: the peer left; its connection closed; a listener failed; this side sent
- * it out; the peer joined the topic anew.
+ * Why a membership ended: the peer left; its connection closed; a listener failed; its listeners
+ * were too slow; this side sent it out; the peer joined the topic anew.
  */
 export type LeaveReason = 'left' | 'closed' | 'crashed' | 'tooSlow' | 'ended' | 'replaced'
 

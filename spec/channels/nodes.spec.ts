@@ -131,9 +131,18 @@ test('whoever has missed a change asks for all', async () => {
 })
 
 const sound = { id: 'x', version: 1, beat: 1_000, topic: 'room:1', joins: {}, leaves: {} }
+
+/** A word with a list of so many levels in it. */
+const deep = (levels: number): string =>
+  JSON.stringify(sound).replace(
+    '"joins":{',
+    `"joins":{"x":${'['.repeat(levels)}${']'.repeat(levels)}`,
+  )
 for (const [what, kind, value] of [
   ['is no JSON', 1, '{'],
   ['is not UTF-8', 1, '\xff'],
+  ['nests deeper than a peer may', 1, deep(600)],
+  ['nests deeper than any stack', 2, deep(100_000)],
   ['is a list', 1, []],
   ['has no id', 1, { ...sound, id: 5 }],
   ['has a long id', 1, { ...sound, id: 'x'.repeat(65) }],

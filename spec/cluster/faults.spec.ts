@@ -4,13 +4,14 @@ import { once as onceOf } from 'node:events'
 import { suite, test, type TestContext } from 'node:test'
 import { listen, once, WebsocketClient, WebsocketServer } from 'simplewebsockets'
 import { link } from 'simplewebsockets/testing'
-import type { EngineBackplane, EngineOptions } from '../../lib/engine.ts'
+import type { BrokerBackplane } from '../../lib/engine.ts'
+import type { BrokerOptions } from '../../lib/options/broker.ts'
 import { engineOf, is, open, RunningEngine, ways, without, type Way } from '../engines.ts'
 
 /** A node: a server with one client in a room, and a backplane of its own. */
 interface Node {
   readonly server: WebsocketServer
-  readonly backplane: EngineBackplane
+  readonly backplane: BrokerBackplane
   readonly states: string[]
   /** What the client has heard so far. */
   readonly heard: string[]
@@ -22,7 +23,7 @@ async function startNode(
   t: TestContext,
   way: Way,
   url: string,
-  options?: EngineOptions,
+  options?: BrokerOptions,
 ): Promise<Node> {
   const { backplane, close } = open(way, url, { heartbeat: 300, ...options })
   const server = new WebsocketServer({ backplane })
@@ -143,6 +144,7 @@ for (const way of ways) {
       const began = performance.now()
       await untilHeard(one, other, 'together')
       const took = Math.round(performance.now() - began)
+      await is(one.backplane, 'up')
       assert.deepEqual(one.states, ['down', 'up'])
       t.diagnostic(`heard elsewhere after ${took} ms`)
     })
