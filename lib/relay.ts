@@ -145,7 +145,9 @@ export class Relay {
   }
 
   #failed(cause: unknown): void {
-    this.#reports.failed(new WebsocketError('the backplane failed', { cause: withoutCommand(cause) }))
+    this.#reports.failed(
+      new WebsocketError('the backplane failed', { cause: withoutCommand(cause) }),
+    )
   }
 }
 
