@@ -264,7 +264,7 @@ for (const status of [400, 401, 403, 404, 410, 426]) {
 
 test('what answers nothing is tried again after connectTimeout', async () => {
   const raw = await RawServer.listen()
-  const { client, story } = told({ reconnect: SNAPPY, connectTimeout: 20 })
+  const { client, story } = told({ reconnect: SNAPPY, connectTimeout: 300 })
   const opening = failure(client.open(raw.url))
   await (await raw.peer()).gone()
   const second = await raw.peer()
