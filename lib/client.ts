@@ -10,7 +10,7 @@ import { ConnectError, type WebsocketError } from './errors.ts'
 import { Keepalive } from './keepalive.ts'
 import { once } from './listen.ts'
 import type { ClientOptions, ClientSettings } from './options/client.ts'
-import { checkNames } from './options/rules.ts'
+import { checkNames, checkSignal } from './options/rules.ts'
 import { deferred, handled, type Deferred } from './promises.ts'
 import { dialledHeaders, RequestDetails } from './request.ts'
 import { Retries, type Retry } from './retries.ts'
@@ -141,6 +141,8 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
    * It rejects with a `ConnectError` when it can't; with `reconnect`, when it gives up to try. Don't
    * leave that unseen: await it, or listen to `connectError`. An aborted signal gives up at once; a
    * connection that there is then goes on, and is the last one.
+   *
+   * @throws TypeError for an option that is unknown or can't be; nothing is changed then.
    */
   open(url: Url, options: { signal?: AbortSignal | undefined } = {}): Promise<WebsocketConnection> {
     checkNames(options, ['signal'])
@@ -156,9 +158,9 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
   close(code = 1000, description = ''): Promise<void> {
     const reason = sendableReason(code, description)
     const life = this.#life
+    const connection = this.#connection
     life?.stop.abort(new Stopped(reason))
-    const closing = this.#connection?.close(code, description) ?? life?.over
-    return Promise.resolve(closing).then(() => {})
+    return this.#waitForEnd(life, connection, connection?.close(code, description))
   }
 
   /** Closes with 1000 at the end of an `await using` block. */
@@ -173,6 +175,7 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
 
   /** @hidden */
   [OPEN_BY](network: Network, url: Url, signal?: AbortSignal): Promise<WebsocketConnection> {
+    checkSignal(signal)
     const opening = deferred<WebsocketConnection>()
     if (this.#life?.mayFollow === false) {
       const state = this.#connection ? 'open' : 'opening'
@@ -206,6 +209,16 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
       this.#end(life, cause)
     })
     return opening.promise
+  }
+
+  async #waitForEnd(
+    life: Life | undefined,
+    connection: WebsocketConnection | undefined,
+    closing: Promise<unknown> | undefined,
+  ): Promise<void> {
+    await closing
+    // Where a listener still takes messages it may be the one that waits for this.
+    if (!connection || connection[SIGNALS].over) await life?.over
   }
 
   /** Connects, and again, until that is of no use or is stopped; resolves with what it ended with. */

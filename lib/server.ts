@@ -404,8 +404,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     this.#count(knock.request, 1)
     try {
       // What `authorize` returned is the context, which its type says and this code can't see.
-      const asked = authorized(authorize, knock)
-      const context = (await Promise.race([asked, handled(turnedAway)])) as Context
+      const context = (await authorized(authorize, knock, handled(turnedAway))) as Context
       unwatch()
       return this.#enter(visit, knock, guest, context)
     } finally {

@@ -622,6 +622,16 @@ suite('a channel client', () => {
     await assert.rejects(new ChannelClient().open('nonsense'), ConnectError)
   })
 
+  test('a channel client that was opened with a signal that is none may be opened again', async (t) => {
+    const { client, open } = scene(t)
+    assert.throws(() => void client.open(URL_, { signal: {} as AbortSignal }), {
+      name: 'TypeError',
+      message: 'expected `signal` to be an AbortSignal, got an object',
+    })
+    await open()
+    assert.ok(client.isOpen)
+  })
+
   test('an unknown option is refused, with the nearest', () => {
     assert.throws(() => new ChannelClient({ timeOut: 1 } as object), /did you mean `timeout`/)
     assert.throws(
