@@ -345,6 +345,22 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     return (closing.ended ??= deferred()).promise
   }
 
+  /**
+   * Ends the connection at once, without a closing handshake: both ends get a `close` event with
+   * 1006, the peer when it sees that TCP has ended. What the kernel has not taken yet is lost.
+   *
+   * On a connection that is closing already it ends the wait for the peer, and the reason stays. A
+   * browser can't end TCP: there this end gets its `close` event at once, and the browser says
+   * goodbye to the server with 1005.
+   */
+  terminate(): void {
+    if (this.#state >= CLOSED) return
+    this.#state = CLOSING
+    this.#close(named(1006)).here = true
+    this.#flow()
+    this.#transport.cut()
+  }
+
   /** Closes with 1000 at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()

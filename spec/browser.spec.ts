@@ -123,6 +123,20 @@ suite('a client in a browser', () => {
     })
   }
 
+  test('terminating ends with 1006 here at once, and with 1005 for the server', async (t) => {
+    const { page, server, url } = (await open(t)) ?? {}
+    if (!page || !server) return
+    const there = once(server, 'client').then((client) => once(client, 'close'))
+    const here = await page.evaluate(async (address) => {
+      const client = new spec.WebsocketClient()
+      const connection = await client.open(address)
+      connection.terminate()
+      return { isOpen: connection.isOpen, code: (await spec.once(connection, 'close')).code }
+    }, String(url))
+    assert.deepEqual(here, { isOpen: false, code: 1006 })
+    assert.equal((await there).code, 1005)
+  })
+
   test('a server that closes is heard with its code and text', async (t) => {
     const { page, server, url } = (await open(t)) ?? {}
     if (!page || !server) return
