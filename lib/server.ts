@@ -92,7 +92,10 @@ export interface ServerStats {
   readonly sent: number
   /** Bytes received, as they came: handshakes, frame headers and all, compressed where it was. */
   readonly bytesReceived: number
-  /** Bytes sent, or waiting to be read, as they go: frame headers and all, compressed where it is. */
+  /**
+   * Bytes sent, or waiting to be read, as they go: frame headers and all, compressed where it is. Of
+   * a stream that doesn't count its bytes those of the messages, at least.
+   */
   readonly bytesSent: number
   /** Messages, and events in loops that are too slow, dropped in all. */
   readonly dropped: number
