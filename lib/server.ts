@@ -29,7 +29,7 @@ import {
 import { BUILD, type Floor, type Ground, type Guest } from './floor.ts'
 import { boundTo, hangUp, listening, makeHttp, stop, type AnyHttpServer } from './http.ts'
 import { Keepalive } from './keepalive.ts'
-import { Message, toBytes, type Data } from './message.ts'
+import { Message, toBytes, type SendData } from './message.ts'
 import { resolveClose, type CloseOptions } from './options/close.ts'
 import { resolveServer, type ServerOptions, type ServerSettings } from './options/server.ts'
 import { below, type Place } from './path.ts'
@@ -282,9 +282,9 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   /**
    * Sends a message to every valid client, on every node.
    *
-   * @throws TypeError for anything but a string, a Uint8Array or a finite number.
+   * @throws TypeError for anything but a string, bytes or a finite number.
    */
-  emit(data: Data | number): void {
+  emit(data: SendData): void {
     this.clients.emit(data)
   }
 

@@ -63,6 +63,26 @@ suite('a client in a browser', () => {
     assert.deepEqual(complaints, [])
   })
 
+  test('sends the bytes of any buffer and view, which may be changed at once', async (t) => {
+    const { page, server, url } = (await open(t)) ?? {}
+    if (!page || !server) return
+    const entered = once(server, 'client')
+    const sent = page.evaluate(async (address) => {
+      const connection = await new spec.WebsocketClient().open(address)
+      const bytes = Uint8Array.of(1, 2, 3, 4)
+      const shared = new Uint8Array(new SharedArrayBuffer(4))
+      shared.set(bytes)
+      const views = [bytes, bytes.buffer, new DataView(bytes.buffer), shared, shared.buffer]
+      for (const view of views) connection.send(view)
+      for (const each of [bytes, shared]) each.fill(9)
+    }, String(url))
+    const there = await entered
+    for (let count = 0; count < 5; count++) {
+      assert.deepEqual(await once(there, 'message'), Uint8Array.of(1, 2, 3, 4))
+    }
+    await sent
+  })
+
   test('holds messages for a late listener, gives them one at a time, in order', async (t) => {
     const { page, server, url } = (await open(t)) ?? {}
     if (!page || !server) return

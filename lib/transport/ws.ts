@@ -305,7 +305,7 @@ export class WsTransport implements Transport {
   #pong(payload: Uint8Array): void {
     if (this.#sentClose) return
     this.#outbox.yield()
-    this.#socket.pong(payload)
+    this.#socket.pong(new Uint8Array(payload)) // a listener of `ping` gets the same bytes
   }
 
   /** Ends TCP behind all that was sent. */
@@ -389,9 +389,10 @@ function sizeOf(message: Data | Message): number {
   return typeof message === 'string' ? Buffer.byteLength(message) : toBytes(message).length
 }
 
-/** Is bytes that nobody else changes before they are written. */
+/** Returns bytes that the caller can't change before they are written. */
 function own(message: Data | Message): Uint8Array {
-  return message instanceof Uint8Array ? Uint8Array.from(message) : toBytes(message)
+  if (message instanceof Message) return message.ownBytes
+  return typeof message === 'string' ? toBytes(message) : new Uint8Array(message)
 }
 
 function isText(message: Data | Message): boolean {
