@@ -1,7 +1,7 @@
 import { resolveClient } from '#options'
 import * as network from '#transport'
 import debug from '#debug'
-import { Impossible, reach, Stopped, stoppedBy, type Url } from './attempt.ts'
+import { Impossible, Postponed, reach, Stopped, stoppedBy, type Url } from './attempt.ts'
 import { closeReason, sendableReason, type CloseReason } from './close.ts'
 import { FAIL, WebsocketConnection, type Maker } from './connection.ts'
 import { newCounts } from './counts.ts'
@@ -229,9 +229,7 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
       const isLast = signal.aborted || cause instanceof Impossible
       const retry = isLast ? undefined : life.retries.next(cause)
       if (!retry) return cause
-      log('tries again in %d ms, attempt %d', retry.delay, retry.attempt)
-      if (!signal.aborted) this.#signals.emit('retry', retry)
-      await life.retries.wait(retry, signal)
+      await this.#wait(life, retry)
       const stopped = stoppedBy(signal)
       if (stopped) return stopped
     }
@@ -239,21 +237,39 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
 
   /** Makes one attempt, and waits for the end of what it came to. */
   async #attempt(life: Life): Promise<ConnectError | CloseReason> {
-    const { network, url, stop, retries } = life
-    retries.begin()
-    const reached = await reach({
-      dial: network.dial,
-      url,
-      settings: this.#settings,
-      signal: stop.signal,
-      opened: (transport, call) => this.#connected(life, transport, call),
-    })
+    const { stop } = life
+    const reached = await this.#reach(life)
     if (!(reached instanceof ConnectError)) return once(reached, 'close')
     life.mayFollow = this.#isLast(life)
     if (reached instanceof Stopped) return reached
     log('could not connect: %s', logTextOf(reached))
     life.heard = this.#signals.emit('connectError', reached)
     return stoppedBy(stop.signal) ?? reached
+  }
+
+  /** Reaches a server, as soon as the one that the url names may be dialled. */
+  async #reach(life: Life): Promise<WebsocketConnection | ConnectError> {
+    const { network, url, stop, retries } = life
+    for (;;) {
+      retries.begin()
+      const reached = await reach({
+        dial: network.dial,
+        url,
+        settings: this.#settings,
+        signal: stop.signal,
+        remaining: (server) => retries.remaining(server),
+        opened: (transport, call) => this.#connected(life, transport, call),
+      })
+      if (!(reached instanceof Postponed)) return reached
+      await this.#wait(life, retries.postpone(reached.milliseconds))
+    }
+  }
+
+  /** Waits for the next attempt, and tells of it. */
+  async #wait({ stop: { signal }, retries }: Life, retry: Retry): Promise<void> {
+    log('tries again in %d ms, attempt %d', retry.delay, retry.attempt)
+    if (!signal.aborted) this.#signals.emit('retry', retry)
+    await retries.wait(retry, signal)
   }
 
   #connected(

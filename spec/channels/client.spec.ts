@@ -404,6 +404,18 @@ suite('a channel client', () => {
     assert.throws(() => client.channel('room:2').push('early', {}), /join first/)
   })
 
+  test('its `reconnect.when` is told what Phoenix does: after any close code it tries again', async (t) => {
+    let resolve: (given: unknown[]) => void = () => {}
+    const asked = new Promise<unknown[]>((settle) => (resolve = settle))
+    const when = (cause: unknown, usual: boolean): boolean => {
+      resolve([cause, usual])
+      return false
+    }
+    const there = await scene(t, { reconnect: { when } }).open()
+    void there.close(1000, 'enough')
+    assert.deepEqual(await asked, [{ code: 1000, description: 'enough' }, true])
+  })
+
   test('in Amber it joins again after a reconnection, and pushes are done when sent', async (t) => {
     const { channels, client, open } = scene(t, {
       serializer: amber,
