@@ -93,14 +93,17 @@ export function judge(knock: Knock): void {
 export class AuthorizeError extends PeerConnectError {}
 
 /**
- * Asks `authorize` for a context; rejects with a `PeerConnectError` that carries the status of the
- * answer.
+ * Asks `authorize` for a context, until `turnedAway` rejects: then the answer is of no use any more.
+ *
+ * It rejects with a `PeerConnectError` that carries the status of the answer.
  */
 export async function authorized(
   authorize: NonNullable<ServerSettings['authorize']>,
   { request, denial, settings: { handshakeTimeout } }: Knock,
+  turnedAway: Promise<never>,
 ): Promise<{}> {
-  const verdict = await within(handshakeTimeout, judged(authorize, request))
+  const asked = Promise.race([judged(authorize, request), turnedAway])
+  const verdict = await within(handshakeTimeout, asked)
   if (verdict === true) return {}
   if (typeof verdict === 'object' && verdict !== null) return verdict
   if (verdict === false || verdict === null || verdict === undefined) {

@@ -28,6 +28,16 @@ export function stoppedBy({ reason }: AbortSignal): Stopped | undefined {
 /** Tells of what would fail in the same way for ever. */
 export class Impossible extends ConnectError {}
 
+/** An attempt that was not made: the server that it is with wants to be left alone. */
+export class Postponed {
+  /** For how much longer. */
+  readonly milliseconds: number
+
+  constructor(milliseconds: number) {
+    this.milliseconds = milliseconds
+  }
+}
+
 /** What an attempt is made with. */
 export interface Attempt<Result> {
   readonly dial: Dial
@@ -35,6 +45,8 @@ export interface Attempt<Result> {
   readonly settings: ClientSettings
   /** Gives the attempt up, with the signal's reason. */
   readonly signal: AbortSignal
+  /** Returns for how many milliseconds a server that a function has named wants to be left alone. */
+  readonly remaining?: (server: URL) => number
   /** Makes its result, in the turn in which the transport opened: nothing it brings is lost. */
   readonly opened: (transport: Transport, call: Call) => Result
 }
@@ -42,10 +54,12 @@ export interface Attempt<Result> {
 // Those of the handshake itself are made anew for each.
 const OWN_HEADERS = /^(?:connection|upgrade|sec-websocket-.*)$/i
 
-/** Makes one attempt to reach a server; resolves with its result, or with why it failed. */
-export function reach<Result>(attempt: Attempt<Result>): Promise<Result | ConnectError> {
-  const { settings, signal, opened } = attempt
-  const { promise, resolve } = deferred<Result | ConnectError>()
+/** Makes one attempt to reach a server; resolves with its result, or with why there is none. */
+export function reach<Result>(
+  attempt: Attempt<Result>,
+): Promise<Result | ConnectError | Postponed> {
+  const { settings, signal, opened, remaining } = attempt
+  const { promise, resolve } = deferred<Result | ConnectError | Postponed>()
   let over = false
   let giveUp = (): void => {}
   const settle = (): void => {
@@ -67,6 +81,12 @@ export function reach<Result>(attempt: Attempt<Result>): Promise<Result | Connec
   const timer = setTimeout(late, settings.connectTimeout)
   const prepared = (call: Call): void => {
     if (over) return
+    const milliseconds = isFunction(attempt.url) ? (remaining?.(call.url) ?? 0) : 0
+    if (milliseconds > 0) {
+      settle()
+      resolve(new Postponed(milliseconds))
+      return
+    }
     giveUp = dialled(attempt, call, {
       failed: fail,
       opened: (transport) => {

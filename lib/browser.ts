@@ -13,7 +13,7 @@ export {
   type Refusal,
 } from './errors.ts'
 export { listen, once, type ListenOptions, type Unlisten } from './listen.ts'
-export type { Data } from './message.ts'
+export type { Data, SendData } from './message.ts'
 export type { Asked } from './options/asked.ts'
 export type { ClientOptions, Reconnection } from './options/client.ts'
 export type { ConnectionOptions } from './options/connection.ts'

@@ -1,7 +1,7 @@
 import { resolveClient } from '#options'
 import * as network from '#transport'
 import debug from '#debug'
-import { Impossible, reach, Stopped, stoppedBy, type Url } from './attempt.ts'
+import { Impossible, Postponed, reach, Stopped, stoppedBy, type Url } from './attempt.ts'
 import { closeReason, sendableReason, type CloseReason } from './close.ts'
 import { FAIL, WebsocketConnection, type Maker } from './connection.ts'
 import { newCounts } from './counts.ts'
@@ -10,7 +10,7 @@ import { ConnectError, type WebsocketError } from './errors.ts'
 import { Keepalive } from './keepalive.ts'
 import { once } from './listen.ts'
 import type { ClientOptions, ClientSettings } from './options/client.ts'
-import { checkNames } from './options/rules.ts'
+import { checkNames, checkSignal } from './options/rules.ts'
 import { deferred, handled, type Deferred } from './promises.ts'
 import { dialledHeaders, RequestDetails } from './request.ts'
 import { Retries, type Retry } from './retries.ts'
@@ -141,6 +141,8 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
    * It rejects with a `ConnectError` when it can't; with `reconnect`, when it gives up to try. Don't
    * leave that unseen: await it, or listen to `connectError`. An aborted signal gives up at once; a
    * connection that there is then goes on, and is the last one.
+   *
+   * @throws TypeError for an option that is unknown or can't be; nothing is changed then.
    */
   open(url: Url, options: { signal?: AbortSignal | undefined } = {}): Promise<WebsocketConnection> {
     checkNames(options, ['signal'])
@@ -156,9 +158,9 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
   close(code = 1000, description = ''): Promise<void> {
     const reason = sendableReason(code, description)
     const life = this.#life
+    const connection = this.#connection
     life?.stop.abort(new Stopped(reason))
-    const closing = this.#connection?.close(code, description) ?? life?.over
-    return Promise.resolve(closing).then(() => {})
+    return this.#waitForEnd(life, connection, connection?.close(code, description))
   }
 
   /** Closes with 1000 at the end of an `await using` block. */
@@ -173,6 +175,7 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
 
   /** @hidden */
   [OPEN_BY](network: Network, url: Url, signal?: AbortSignal): Promise<WebsocketConnection> {
+    checkSignal(signal)
     const opening = deferred<WebsocketConnection>()
     if (this.#life?.mayFollow === false) {
       const state = this.#connection ? 'open' : 'opening'
@@ -208,6 +211,16 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
     return opening.promise
   }
 
+  async #waitForEnd(
+    life: Life | undefined,
+    connection: WebsocketConnection | undefined,
+    closing: Promise<unknown> | undefined,
+  ): Promise<void> {
+    await closing
+    // Where a listener still takes messages it may be the one that waits for this.
+    if (!connection || connection[SIGNALS].over) await life?.over
+  }
+
   /** Connects, and again, until that is of no use or is stopped; resolves with what it ended with. */
   async #live(life: Life): Promise<ConnectError | CloseReason> {
     const { signal } = life.stop
@@ -216,9 +229,7 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
       const isLast = signal.aborted || cause instanceof Impossible
       const retry = isLast ? undefined : life.retries.next(cause)
       if (!retry) return cause
-      log('tries again in %d ms, attempt %d', retry.delay, retry.attempt)
-      if (!signal.aborted) this.#signals.emit('retry', retry)
-      await life.retries.wait(retry, signal)
+      await this.#wait(life, retry)
       const stopped = stoppedBy(signal)
       if (stopped) return stopped
     }
@@ -226,21 +237,39 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
 
   /** Makes one attempt, and waits for the end of what it came to. */
   async #attempt(life: Life): Promise<ConnectError | CloseReason> {
-    const { network, url, stop, retries } = life
-    retries.begin()
-    const reached = await reach({
-      dial: network.dial,
-      url,
-      settings: this.#settings,
-      signal: stop.signal,
-      opened: (transport, call) => this.#connected(life, transport, call),
-    })
+    const { stop } = life
+    const reached = await this.#reach(life)
     if (!(reached instanceof ConnectError)) return once(reached, 'close')
     life.mayFollow = this.#isLast(life)
     if (reached instanceof Stopped) return reached
     log('could not connect: %s', logTextOf(reached))
     life.heard = this.#signals.emit('connectError', reached)
     return stoppedBy(stop.signal) ?? reached
+  }
+
+  /** Reaches a server, as soon as the one that the url names may be dialled. */
+  async #reach(life: Life): Promise<WebsocketConnection | ConnectError> {
+    const { network, url, stop, retries } = life
+    for (;;) {
+      retries.begin()
+      const reached = await reach({
+        dial: network.dial,
+        url,
+        settings: this.#settings,
+        signal: stop.signal,
+        remaining: (server) => retries.remaining(server),
+        opened: (transport, call) => this.#connected(life, transport, call),
+      })
+      if (!(reached instanceof Postponed)) return reached
+      await this.#wait(life, retries.postpone(reached.milliseconds))
+    }
+  }
+
+  /** Waits for the next attempt, and tells of it. */
+  async #wait({ stop: { signal }, retries }: Life, retry: Retry): Promise<void> {
+    log('tries again in %d ms, attempt %d', retry.delay, retry.attempt)
+    if (!signal.aborted) this.#signals.emit('retry', retry)
+    await retries.wait(retry, signal)
   }
 
   #connected(

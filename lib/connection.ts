@@ -4,7 +4,16 @@ import { closeTexts, messageTooBig, sendableReason, type CloseReason } from './c
 import type { Counts, DropReason } from './counts.ts'
 import { ClosedError, FrameError, WebsocketError, type CallbackError } from './errors.ts'
 import type { Keepalive, Watched } from './keepalive.ts'
-import { DELIVER, mostBytes, toBytes, toData, toText, type Data, type Message } from './message.ts'
+import {
+  DELIVER,
+  mostBytes,
+  toBytes,
+  toData,
+  toText,
+  type Data,
+  type Message,
+  type SendData,
+} from './message.ts'
 import type { ConnectionSettings } from './options/connection.ts'
 import { pingPayload, Pings } from './pings.ts'
 import { deferred, handled, type Deferred } from './promises.ts'
@@ -279,14 +288,15 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   }
 
   /**
-   * Sends a message: text as a text frame, bytes as a binary one, a number as its decimal text.
+   * Sends a message: text as a text frame, bytes as a binary one, a number as its decimal text. Bytes
+   * stay yours: change them as soon as this has returned.
    *
    * false means: wait for `drain`, more than `highWaterMark` bytes wait for the peer; or it has
    * closed, and nothing is sent. It never throws for the state of the connection.
    *
-   * @throws TypeError for anything but a string, a Uint8Array or a finite number.
+   * @throws TypeError for anything but a string, bytes or a finite number.
    */
-  send(data: Data | number): boolean {
+  send(data: SendData): boolean {
     const sent = toData(data)
     return this.#send(this.#maker.settings.binary ? toBytes(sent) : sent)
   }
@@ -295,9 +305,9 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
    * Sends a message to every other valid connection of this server, on every node; from a client's
    * connection it reaches nobody.
    *
-   * @throws TypeError for anything but a string, a Uint8Array or a finite number.
+   * @throws TypeError for anything but a string, bytes or a finite number.
    */
-  broadcast(data: Data | number): void {
+  broadcast(data: SendData): void {
     this.#maker.broadcast(this, toData(data))
   }
 
@@ -307,7 +317,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
    *
    * It rejects with a `ClosedError` when the connection closes first.
    */
-  ping(data: Data | number = ''): Promise<number> {
+  ping(data: SendData = ''): Promise<number> {
     const payload = pingPayload(toData(data))
     const asked = deferred<number>()
     handled(asked.promise)
@@ -343,6 +353,22 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     const closing = this.#close(reason)
     if (this.#state >= CLOSED) return Promise.resolve(closing.reason)
     return (closing.ended ??= deferred()).promise
+  }
+
+  /**
+   * Ends the connection at once, without a closing handshake: both ends get a `close` event with
+   * 1006, the peer when it sees that TCP has ended. What the kernel has not taken yet is lost.
+   *
+   * On a connection that is closing already it ends the wait for the peer, and the reason stays. A
+   * browser can't end TCP: there this end gets its `close` event at once, and the browser says
+   * goodbye to the server with 1005.
+   */
+  terminate(): void {
+    if (this.#state >= CLOSED) return
+    this.#state = CLOSING
+    this.#close(named(1006)).here = true
+    this.#flow()
+    this.#transport.cut()
   }
 
   /** Closes with 1000 at the end of an `await using` block. */

@@ -27,7 +27,7 @@ export {
 } from './errors.ts'
 export type { AnyHttpServer } from './http.ts'
 export { listen, once, type ListenOptions, type Unlisten } from './listen.ts'
-export type { Data } from './message.ts'
+export type { Data, SendData } from './message.ts'
 export type { Asked } from './options/asked.ts'
 export type { ClientOptions, Reconnection } from './options/client.ts'
 export type { CloseOptions } from './options/close.ts'

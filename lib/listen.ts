@@ -1,5 +1,5 @@
 import { unexpected } from './errors.ts'
-import { checkNames } from './options/rules.ts'
+import { checkNames, checkSignal } from './options/rules.ts'
 import { deferred, handled, isPromise, type Deferred } from './promises.ts'
 import type { Taker } from './inbox.ts'
 import { SIGNALS, type Callback, type Signals, type Target } from './signals.ts'
@@ -172,9 +172,7 @@ function checkOptions(
   known: readonly string[],
 ): void {
   checkNames(options, known)
-  const { signal } = options
-  if (signal === undefined || typeof signal?.addEventListener === 'function') return
-  throw unexpected('`signal`', 'an AbortSignal', signal)
+  checkSignal(options.signal)
 }
 
 function callEach<Events extends object, Name extends keyof Events>(

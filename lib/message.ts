@@ -6,6 +6,12 @@ export const DELIVER: unique symbol = Symbol('deliver')
 /** What a message carries: text is a string, binary is bytes. */
 export type Data = string | Uint8Array
 
+/**
+ * What may be sent: text, a number as its decimal text, or bytes: a buffer, or any view of one. Bytes
+ * stay the caller's, who may change them as soon as the call has returned.
+ */
+export type SendData = string | number | ArrayBufferView | ArrayBufferLike
+
 const FRAME_HEADER = 14 // bytes at most, RFC 6455 §5.2
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -14,6 +20,7 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 export class Message {
   readonly data: Data
   #bytes: Uint8Array | undefined
+  #ownBytes: Uint8Array | undefined
   readonly #variants: (Uint8Array | undefined)[] = []
 
   constructor(data: Data) {
@@ -40,21 +47,37 @@ export class Message {
   get bytes(): Uint8Array {
     return (this.#bytes ??= toBytes(this.data))
   }
+
+  /** The payload as bytes that the caller can't change afterwards: copied once for all. */
+  get ownBytes(): Uint8Array {
+    if (this.isText) return this.bytes
+    return (this.#ownBytes ??= new Uint8Array(this.bytes))
+  }
 }
 
 /**
- * Is what may be sent as what is sent: a number goes out as its decimal text.
+ * Returns what may be sent as what is sent: a number as its decimal text, bytes as a view of those of
+ * the caller.
  *
  * @throws TypeError when it is none of a string, bytes or a finite number.
  */
 export function toData(value: unknown): Data {
   if (typeof value === 'string' || value instanceof Uint8Array) return value
   if (typeof value === 'number' && Number.isFinite(value)) return String(value)
+  if (ArrayBuffer.isView(value)) {
+    return new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
+  }
+  if (value instanceof ArrayBuffer || isShared(value)) return new Uint8Array(value)
   throw unexpected(
     'what is sent',
-    'a string, a Uint8Array or a finite number (JSON.stringify what is none)',
+    'a string, bytes (a buffer or a view of one) or a finite number (JSON.stringify what is none)',
     value,
   )
+}
+
+/** Tells whether a buffer is shared between threads; a page may be without any. */
+export function isShared(buffer: unknown): buffer is SharedArrayBuffer {
+  return typeof SharedArrayBuffer === 'function' && buffer instanceof SharedArrayBuffer
 }
 
 /** Is the payload as it goes on the wire: text encoded as UTF-8, bytes as they are. */

@@ -12,10 +12,10 @@ interface Ping {
 
 const MOST_PAYLOAD = 125 // bytes in a control frame, RFC 6455 §5.5
 
-/** Cuts what a ping carries to the 125 bytes it may; text on a character boundary. */
+/** Copies what a ping carries, cut to the 125 bytes it may; text on a character boundary. */
 export function pingPayload(data: Data): Uint8Array {
   if (typeof data === 'string') return toBytes(cutText(data, MOST_PAYLOAD))
-  return data.slice(0, MOST_PAYLOAD)
+  return new Uint8Array(data.subarray(0, MOST_PAYLOAD)) // `slice` of a Buffer is none
 }
 
 /** The pings of one connection that wait for their pong, in the order they went out. */

@@ -1,5 +1,5 @@
 import { askedDelay, backoff, isWorthRetry } from './backoff.ts'
-import type { CloseReason } from './close.ts'
+import { closeReason, type CloseReason } from './close.ts'
 import { unexpected, type ConnectError } from './errors.ts'
 import type { Reconnection } from './options/client.ts'
 import { LONGEST_TIMER } from './options/rules.ts'
@@ -37,12 +37,15 @@ const DELAY: Question = {
   accepts: (answer) => Number.isFinite(answer) && Number(answer) >= 0,
 }
 
-/** Is the pauses between one client's attempts: whether there is a next one, and when. */
+/** Decides whether one client makes another attempt, and when. */
 export class Retries {
   readonly #policy: Reconnection | false
   readonly #failed: (cause: unknown) => void
   #count = 0
   #asked = 0
+  #cause: Retry['cause'] = closeReason(1006)
+  #server: string | undefined // the origin that a function has named for this attempt
+  readonly #until = new Map<string, number>() // when a server may be dialled that wants to be left alone
   #begunAt = 0
   #connectedAt = 0
   #woken: (() => void) | undefined
@@ -56,6 +59,16 @@ export class Retries {
   /** Notes that an attempt begins. */
   begin(): void {
     this.#begunAt = performance.now()
+    this.#server = undefined
+  }
+
+  /**
+   * Notes the server that a function has named for this attempt, and returns for how many
+   * milliseconds it still wants to be left alone.
+   */
+  remaining({ origin }: URL): number {
+    this.#server = origin
+    return Math.max(0, Math.floor((this.#until.get(origin) ?? 0) - performance.now()))
   }
 
   /** Notes that it came to a connection. */
@@ -72,14 +85,21 @@ export class Retries {
   next(cause: ConnectError | CloseReason): Retry | undefined {
     const policy = this.#policy
     if (policy === false) return undefined
-    const { attempts = false, delay, when } = policy
+    const { attempts = false, when } = policy
     if (attempts !== false && this.#count >= attempts) return undefined
-    const isWorth = this.#ask(WHEN, when && (() => when(cause)), () => isWorthRetry(cause))
-    if (!isWorth) return undefined
-    const attempt = ++this.#count
-    this.#asked = askedDelay(cause)
-    const drawn = this.#ask(DELAY, delay && (() => delay(attempt)), () => backoff(attempt))
-    return { attempt, delay: Math.min(LONGEST_TIMER, this.#asked + drawn), cause }
+    const usual = isWorthRetry(cause)
+    if (!this.#ask(WHEN, when && (() => when(cause, usual)), () => usual)) return undefined
+    const asked = askedDelay(cause)
+    this.#count++
+    this.#cause = cause
+    if (this.#server === undefined) return this.#after(asked)
+    this.#leaveAlone(this.#server, asked) // the next attempt may be with another one
+    return this.#after(0)
+  }
+
+  /** Puts an attempt off that is counted already: the server that it is with wants to be left alone. */
+  postpone(milliseconds: number): Retry {
+    return this.#after(milliseconds)
   }
 
   /** Waits until the attempt is due, a wake brings it on, or it is called off by the signal. */
@@ -110,6 +130,20 @@ export class Retries {
    */
   wake(): void {
     this.#woken?.()
+  }
+
+  #after(asked: number): Retry {
+    const { delay } = this.#policy || {}
+    const attempt = this.#count
+    const drawn = this.#ask(DELAY, delay && (() => delay(attempt)), () => backoff(attempt))
+    this.#asked = asked
+    return { attempt, delay: Math.min(LONGEST_TIMER, asked + drawn), cause: this.#cause }
+  }
+
+  #leaveAlone(server: string, milliseconds: number): void {
+    const now = performance.now()
+    for (const [each, until] of this.#until) if (until <= now) this.#until.delete(each)
+    if (milliseconds > 0) this.#until.set(server, now + milliseconds)
   }
 
   /** Asks a function of the policy; where it fails somebody hears of it, and the usual holds. */

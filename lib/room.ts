@@ -1,7 +1,15 @@
 import type { Backplane } from './backplane.ts'
 import { maySend, sendableReason } from './close.ts'
 import { unexpected, type WebsocketError } from './errors.ts'
-import { DELIVER, toBytes, toData, toText, type Data, type Message } from './message.ts'
+import {
+  DELIVER,
+  toBytes,
+  toData,
+  toText,
+  type Data,
+  type Message,
+  type SendData,
+} from './message.ts'
 import { checkNames } from './options/rules.ts'
 import { Relay, type Subscription } from './relay.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
@@ -150,9 +158,9 @@ export class ReadonlyRoom<Member extends RoomMember>
   /**
    * Sends a message to every valid member, on every node; on this node `except` one.
    *
-   * @throws TypeError for anything but a string, a Uint8Array or a finite number.
+   * @throws TypeError for anything but a string, bytes or a finite number.
    */
-  emit(data: Data | number, options: { except?: RoomMember | undefined } = {}): void {
+  emit(data: SendData, options: { except?: RoomMember | undefined } = {}): void {
     checkNames(options, ['except'])
     this.#rooms.emit(this.#topic, this.#rooms.house.prepared(toData(data)), options.except)
   }

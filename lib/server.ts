@@ -29,7 +29,7 @@ import {
 import { BUILD, type Floor, type Ground, type Guest } from './floor.ts'
 import { boundTo, hangUp, listening, makeHttp, stop, type AnyHttpServer } from './http.ts'
 import { Keepalive } from './keepalive.ts'
-import { Message, toBytes, type Data } from './message.ts'
+import { Message, toBytes, type SendData } from './message.ts'
 import { resolveClose, type CloseOptions } from './options/close.ts'
 import { resolveServer, type ServerOptions, type ServerSettings } from './options/server.ts'
 import { below, type Place } from './path.ts'
@@ -92,7 +92,10 @@ export interface ServerStats {
   readonly sent: number
   /** Bytes received, as they came: handshakes, frame headers and all, compressed where it was. */
   readonly bytesReceived: number
-  /** Bytes sent, or waiting to be read, as they go: frame headers and all, compressed where it is. */
+  /**
+   * Bytes sent, or waiting to be read, as they go: frame headers and all, compressed where it is. Of
+   * a stream that doesn't count its bytes those of the messages, at least.
+   */
   readonly bytesSent: number
   /** Messages, and events in loops that are too slow, dropped in all. */
   readonly dropped: number
@@ -279,9 +282,9 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   /**
    * Sends a message to every valid client, on every node.
    *
-   * @throws TypeError for anything but a string, a Uint8Array or a finite number.
+   * @throws TypeError for anything but a string, bytes or a finite number.
    */
-  emit(data: Data | number): void {
+  emit(data: SendData): void {
     this.clients.emit(data)
   }
 
@@ -404,8 +407,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     this.#count(knock.request, 1)
     try {
       // What `authorize` returned is the context, which its type says and this code can't see.
-      const asked = authorized(authorize, knock)
-      const context = (await Promise.race([asked, handled(turnedAway)])) as Context
+      const context = (await authorized(authorize, knock, handled(turnedAway))) as Context
       unwatch()
       return this.#enter(visit, knock, guest, context)
     } finally {

@@ -179,7 +179,8 @@ export class Signals<Events extends object> implements Hearer {
     }
     const takers = (this.#takers ??= new Map())
     const end = this.#end // of this life: it may begin again before the taker is told
-    if (this.over || (end && !taker.stays)) {
+    // Where it may begin again only its end is there to be waited for: all else is of the next life.
+    if (this.over || (end && event === this.#plan.end && !taker.stays)) {
       takers.set(taker, ignore)
       queueMicrotask(() => this.#tellEnded(event, taker, end?.value))
       return

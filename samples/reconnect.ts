@@ -17,7 +17,8 @@ const freshToken = (): Promise<string> => Promise.resolve(`token-${Date.now()}`)
 const reconnect: Reconnection = {
   attempts: 20,
   delay: (attempt) => Math.random() * Math.min(5_000, 100 * 2 ** attempt),
-  when: (cause) => cause instanceof ConnectError || cause.code !== 4001, // signed out
+  // What is usual, but not after a close with 4001: signed out.
+  when: (cause, usual) => usual && (cause instanceof ConnectError || cause.code !== 4001),
 }
 const client = new WebsocketClient({
   reconnect,

@@ -35,7 +35,7 @@ function knock(
 async function admit(somebody: Knock): Promise<{}> {
   judge(somebody)
   const { authorize } = somebody.settings
-  return authorize ? authorized(authorize, somebody) : {}
+  return authorize ? authorized(authorize, somebody, new Promise<never>(() => {})) : {}
 }
 
 /** Is the request that a server gets to see. */

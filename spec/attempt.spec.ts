@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Impossible, reach, Stopped, stoppedBy, type Attempt } from '../lib/attempt.ts'
+import { Impossible, Postponed, reach, Stopped, stoppedBy, type Attempt } from '../lib/attempt.ts'
 import { ConnectError } from '../lib/errors.ts'
 import { resolveClient } from '../lib/options/node.ts'
 import { joinInMemory } from '../lib/transport/memory.ts'
@@ -128,4 +128,27 @@ test('what stopped is known by its reason', () => {
   assert.equal(stoppedBy(AbortSignal.abort(stopped)), stopped)
   assert.equal(stoppedBy(AbortSignal.abort()), undefined)
   assert.equal(stoppedBy(new AbortController().signal), undefined)
+})
+
+test('an attempt with a server that a function names is postponed while that wants to be left alone', async () => {
+  const url = new URL('ws://localhost/')
+  for (const [given, remaining] of [
+    [() => url, 5],
+    [() => Promise.resolve('ws://localhost'), 5],
+    [() => url, 0],
+    ['ws://localhost', 5],
+  ] as const) {
+    const asked: URL[] = []
+    const { attempt } = made(opens, {
+      url: given,
+      remaining: (server) => {
+        asked.push(server)
+        return remaining
+      },
+    })
+    const isPostponed = typeof given === 'function' && remaining > 0
+    const expected = isPostponed ? new Postponed(5) : 'reached ws://localhost/'
+    assert.deepEqual(await reach(attempt), expected)
+    assert.deepEqual(asked, typeof given === 'function' ? [url] : [])
+  }
 })

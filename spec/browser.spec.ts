@@ -63,6 +63,26 @@ suite('a client in a browser', () => {
     assert.deepEqual(complaints, [])
   })
 
+  test('sends the bytes of any buffer and view, which may be changed at once', async (t) => {
+    const { page, server, url } = (await open(t)) ?? {}
+    if (!page || !server) return
+    const entered = once(server, 'client')
+    const sent = page.evaluate(async (address) => {
+      const connection = await new spec.WebsocketClient().open(address)
+      const bytes = Uint8Array.of(1, 2, 3, 4)
+      const shared = new Uint8Array(new SharedArrayBuffer(4))
+      shared.set(bytes)
+      const views = [bytes, bytes.buffer, new DataView(bytes.buffer), shared, shared.buffer]
+      for (const view of views) connection.send(view)
+      for (const each of [bytes, shared]) each.fill(9)
+    }, String(url))
+    const there = await entered
+    for (let count = 0; count < 5; count++) {
+      assert.deepEqual(await once(there, 'message'), Uint8Array.of(1, 2, 3, 4))
+    }
+    await sent
+  })
+
   test('holds messages for a late listener, gives them one at a time, in order', async (t) => {
     const { page, server, url } = (await open(t)) ?? {}
     if (!page || !server) return
@@ -122,6 +142,20 @@ suite('a client in a browser', () => {
       if (wired !== 1005) assert.equal(description, 'enough of this')
     })
   }
+
+  test('terminating ends with 1006 here at once, and with 1005 for the server', async (t) => {
+    const { page, server, url } = (await open(t)) ?? {}
+    if (!page || !server) return
+    const there = once(server, 'client').then((client) => once(client, 'close'))
+    const here = await page.evaluate(async (address) => {
+      const client = new spec.WebsocketClient()
+      const connection = await client.open(address)
+      connection.terminate()
+      return { isOpen: connection.isOpen, code: (await spec.once(connection, 'close')).code }
+    }, String(url))
+    assert.deepEqual(here, { isOpen: false, code: 1006 })
+    assert.equal((await there).code, 1005)
+  })
 
   test('a server that closes is heard with its code and text', async (t) => {
     const { page, server, url } = (await open(t)) ?? {}

@@ -49,6 +49,8 @@ const losses: readonly End[] = [
   { code: 4000, again: true, asked: 0 },
 ]
 
+const servers = ['ws://one.test', 'ws://two.test'] as const
+
 const events = ['asked', 'connect', 'connectError', 'retry', 'close', 'closed'] as const
 type Event = (typeof events)[number]
 
@@ -91,6 +93,10 @@ class Model {
   #begun = 0
   #connected = 0
   #soonest = 0
+  /** What the url has named, for this attempt. */
+  #server: string | undefined
+  /** When a server may be dialled that asked to be left alone. */
+  readonly #until = new Map<string, number>()
 
   /** `drawn` is the delay that the client told: only its bounds are known here. */
   constructor(policy: Policy, drawn: (least: number, most: number) => number) {
@@ -105,8 +111,11 @@ class Model {
     else this.refused({ again: true, asked: 0 })
   }
 
-  urlGiven(): void {
-    this.state = 'dialling'
+  urlGiven(server: string): void {
+    const remaining = (this.#until.get(server) ?? 0) - this.now
+    this.#server = server
+    if (remaining > 0) this.#wait(remaining)
+    else this.state = 'dialling'
   }
 
   answered(): void {
@@ -176,11 +185,13 @@ class Model {
     this.#life = this.outcomes.push('pending') - 1
     this.#stopped = undefined
     this.#count = 0
+    this.#until.clear()
     this.#attempt()
   }
 
   #attempt(): void {
     this.state = 'asking'
+    this.#server = undefined
     this.#begun = this.now
     this.due = this.now + TIMEOUT
     this.#tell('asked')
@@ -199,6 +210,15 @@ class Model {
       return
     }
     this.#count++
+    if (this.#server === undefined) {
+      this.#wait(asked)
+    } else {
+      this.#until.set(this.#server, this.now + asked)
+      this.#wait(0)
+    }
+  }
+
+  #wait(asked: number): void {
     this.state = 'waiting'
     this.due = this.now + this.#drawn(asked, asked + Math.min(30_000, 500 * 2 ** this.#count))
     this.#soonest = Math.max(this.#begun + 1_000, this.now + asked)
@@ -289,8 +309,8 @@ class World {
     caller?.failed(new ConnectError('refused', { status, headers: { 'retry-after': text } }))
   }
 
-  giveUrl(): void {
-    this.#giveUrl?.('ws://localhost')
+  giveUrl(url: string): void {
+    this.#giveUrl?.(url)
   }
 
   failUrl(): void {
@@ -434,10 +454,11 @@ async function live(roll: () => number): Promise<void> {
   }
   const respond = async (): Promise<void> => {
     if (model.state === 'asking' && roll() < 0.8) {
+      const server = pick(servers)
       await happen(
-        'url',
-        () => world.giveUrl(),
-        () => model.urlGiven(),
+        server,
+        () => world.giveUrl(server),
+        () => model.urlGiven(server),
       )
     } else if (model.state === 'asking') {
       await happen(
@@ -471,7 +492,7 @@ async function live(roll: () => number): Promise<void> {
   const late = (): Promise<void> =>
     happen(
       'a url too late',
-      () => world.giveUrl(),
+      () => world.giveUrl(servers[0]),
       () => {},
     )
 

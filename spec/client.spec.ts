@@ -15,6 +15,7 @@ import {
   type Data,
   type Url,
 } from 'simplewebsockets'
+import { link } from 'simplewebsockets/testing'
 import { certificate, frame, RawPeer, RawServer } from './rawpeer.ts'
 
 const NORMAL = { code: 1000, description: 'Normal connection closure' }
@@ -161,6 +162,19 @@ test('a slip in the options of open throws a TypeError', () => {
     () => void new WebsocketClient().open('ws://x', slip as {}),
     /did you mean `signal`/,
   )
+})
+
+test('a client that was opened with a signal that is none may be opened again', async () => {
+  await using server = new WebsocketServer()
+  const { port } = await server.serve(0)
+  await using client = new WebsocketClient()
+  for (const signal of [null, 5, 'stop', {}, new AbortController()]) {
+    assert.throws(() => void client.open(`ws://localhost:${port}`, { signal: signal as never }), {
+      name: 'TypeError',
+      message: /^expected `signal` to be an AbortSignal, got /,
+    })
+  }
+  assert.ok((await client.open(`ws://localhost:${port}`)).isOpen)
 })
 
 test('a refused connection says so', async () => {
@@ -575,6 +589,28 @@ for (const stage of ['resolving', 'connecting'] as const) {
   })
 }
 
+test('`closed` has been told when closing is done', async () => {
+  const { client, story } = told()
+  await link(new WebsocketServer(), client)
+  await client.close(4000)
+  assert.deepEqual(story, ['connect', 'closed 4000'])
+})
+
+test('a listener of messages that closes the client waits for nothing that waits for it', async () => {
+  const client = new WebsocketClient({ closeTimeout: 60_000 })
+  const [there, here] = await link(new WebsocketServer(), client)
+  const handled = new Promise<void>((resolve) => {
+    listen(here, 'message', async () => {
+      await client.close()
+      resolve()
+    })
+  })
+  there.send('one')
+  there.send('two')
+  await handled
+  await client.close()
+})
+
 test('closing what was never opened, or has closed, does nothing', async () => {
   const { client, story } = told()
   await client.close()
@@ -817,6 +853,18 @@ test('a client whose connection has closed keeps no process running', async () =
     await new Promise(setImmediate)
     console.log(process.getActiveResourcesInfo().filter((name) => /TCPSocket|Timeout/.test(name)).length)`)
   assert.deepEqual([code, said], [0, '0\n'])
+})
+
+test('a wait for `connect` made before `open` gets it in every life of a client', async () => {
+  await using server = new WebsocketServer()
+  const { port } = await server.serve(0)
+  const client = new WebsocketClient()
+  for (let life = 0; life < 3; life++) {
+    const connected = once(client, 'connect')
+    await turn()
+    assert.equal(await client.open(`ws://localhost:${port}`), await connected)
+    await client.close()
+  }
 })
 
 test('a client is closed at the end of an `await using` block', async () => {

@@ -29,12 +29,12 @@ for (const [what, wrong] of [
   ['NaN', Number.NaN],
   ['Infinity', Infinity],
   ['a symbol', Symbol('x')],
-  ['an ArrayBuffer', new ArrayBuffer(4)],
-  ['a Float32Array', new Float32Array(4)],
+  ['an array', [1, 2]],
+  ['a Blob', new Blob(['text'])],
 ] as [string, never][]) {
   test(`sending ${what} is a TypeError that says what may be sent`, () => {
     const [server] = pair()
-    const told = /^TypeError: expected what is sent to be a string, a Uint8Array or a finite number/
+    const told = /^TypeError: expected what is sent to be a string, bytes \(a buffer or a view of one\) or a finite/
     assert.throws(() => server.send(wrong), told)
     assert.throws(() => server.broadcast(wrong), told)
     if (wrong !== undefined) assert.throws(() => void server.ping(wrong), told)
@@ -254,6 +254,69 @@ test('closing again later resolves with the reason it closed for', async () => {
   await once(server, 'close')
   assert.deepEqual(await server.close(4001), { code: 4000, description: 'first' })
 })
+
+test('a connection that is terminated ends at once, without a closing handshake, with 1006', async () => {
+  const [server, client] = pair()
+  const ends = Promise.all([once(server, 'close'), once(client, 'close')])
+  client.terminate()
+  assert.equal(client.isOpen, false)
+  assert.equal(client.send('late'), false)
+  const abnormal = { code: 1006, description: 'Abnormal closure, no further detail available' }
+  assert.deepEqual(await ends, [abnormal, abnormal])
+  await assert.rejects(client.ping(), ClosedError)
+  client.terminate() // twice is harmless
+  assert.deepEqual(await client.close(4000), abnormal)
+})
+
+test('terminating a connection that is closing ends the wait for the peer; the reason stays', async () => {
+  const [server, client] = pair({ client: { closeTimeout: 60_000 } })
+  const { listener, release } = busy()
+  listen(server, 'message', listener)
+  for (let count = 0; count < 100; count++) client.send('x') // so that the server reads no more
+  await settled()
+  const closing = client.close(4000, 'enough')
+  client.terminate()
+  assert.deepEqual(await closing, { code: 4000, description: 'enough' })
+  release()
+  assert.equal((await once(server, 'close')).code, 1006)
+})
+
+test('what came before a connection is terminated is delivered before its close', async () => {
+  const [server, client] = pair()
+  const story: unknown[] = []
+  listen(server, 'message', (message) => {
+    story.push(message)
+    return settled()
+  })
+  listen(server, 'close', ({ code }) => void story.push(code))
+  for (const text of ['one', 'two']) client.send(text)
+  await client.ping() // so that both are there
+  server.terminate()
+  await once(server, 'close')
+  assert.deepEqual(story, ['one', 'two', 1006])
+})
+
+for (const compression of [false, true]) {
+  for (const side of ['server', 'client'] as const) {
+    const how = compression ? 'compressed' : 'plain'
+    test(`a ${side} ends TCP at once with terminate, whatever the peer does: ${how}`, async () => {
+      await using server = new WebsocketServer({ compression, closeTimeout: 60_000 })
+      const entered = once(server, 'client')
+      const { port } = await server.serve(0)
+      await using client = new WebsocketClient({ compression, closeTimeout: 60_000 })
+      const here = await client.open(`ws://localhost:${port}`)
+      const there = await entered
+      const ends = Promise.all([once(there, 'close'), once(here, 'close')])
+      if (side === 'server') there.terminate()
+      else here.terminate()
+      assert.deepEqual(
+        (await ends).map(({ code }) => code),
+        [1006, 1006],
+      )
+      assert.equal(server.clients.size, 0)
+    })
+  }
+}
 
 test('a connection closes at the end of an `await using` block', async () => {
   const [server, client] = pair()

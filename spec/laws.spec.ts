@@ -549,11 +549,14 @@ test('law 5: a maker ends at closed, and its callbacks stay for the next serve',
   assert.equal((await closed).port, port)
   assert.equal((await once(server, 'closed')).port, port)
   assert.deepEqual(await loop.next(), { done: true, value: undefined })
-  await assert.rejects(once(server, 'client'), ClosedError)
+  const next = once(server, 'client')
   const again = await server.serve(0)
   await new WebsocketClient().open(`ws://localhost:${again.port}`)
+  assert.ok((await next).isOpen)
   assert.equal(clients, 1)
+  const waiting = once(server, 'client')
   await server.close()
+  await assert.rejects(waiting, ClosedError)
 })
 
 test('law 6: an unknown option or event throws a TypeError with the nearest name', () => {

@@ -653,7 +653,7 @@ test('a loop on an ended connection takes its end, and then ends', async () => {
   assert.deepEqual(seen, [4000])
 })
 
-test('a loop on a maker ends at closed, and one made then has the end alone', async () => {
+test('a loop on a maker ends at closed, and one made then is for its next life', async () => {
   const [server, client] = [new WebsocketServer(), new WebsocketClient()]
   const [clients, connections] = [listen(server, 'client'), listen(client, 'connect')]
   const closes = listen(client, 'closed')
@@ -664,9 +664,13 @@ test('a loop on a maker ends at closed, and one made then has the end alone', as
   assert.equal((await connections.next()).value, here)
   assert.deepEqual((await closes.next()).value, { code: 4000, description: 'enough' })
   const late: unknown[] = []
-  for await (const connection of listen(client, 'connect')) late.push(connection)
   for await (const { code } of listen(client, 'closed')) late.push(code)
   assert.deepEqual(late, [4000])
+  const next = listen(client, 'connect')
+  const [, again] = await link(server, client)
+  assert.equal((await next.next()).value, again)
+  await client.close()
+  assert.deepEqual(await next.next(), { done: true, value: undefined })
   for (const loop of [clients, connections, closes]) {
     assert.deepEqual(await loop.next(), { done: true, value: undefined })
   }
@@ -766,18 +770,19 @@ test('once on an ended connection may be given up in the same turn', async () =>
   await assert.rejects(wait, reason)
 })
 
-test('once on a closed maker rejects with a ClosedError, but for its end', async () => {
+test('once on a maker rejects when that closes, and afterwards it is for the next life', async () => {
   const [server, client] = [new WebsocketServer(), new WebsocketClient()]
   await link(server, client)
-  const waits = [once(server, 'client'), once(server, 'listening')]
+  const waits = [once(server, 'client'), once(server, 'listening'), once(client, 'connect')]
   await server.close()
-  await once(client, 'closed')
-  for (const wait of [...waits, once(server, 'client'), once(client, 'connect')]) {
-    await assert.rejects(wait, ClosedError)
-  }
-  await assert.rejects(once(server, 'client'), { message: 'the server has closed' })
+  for (const wait of waits) await assert.rejects(wait, ClosedError)
   assert.equal((await once(client, 'closed')).code, 1001)
   assert.equal((await once(server, 'closed')).port, 0)
+  const next = [once(server, 'client'), once(client, 'connect')]
+  assert.deepEqual(await link(server, client), await Promise.all(next))
+  const waiting = once(server, 'client')
+  await server.close()
+  await assert.rejects(waiting, { message: 'the server has closed' })
 })
 
 test('once and listen read a connection that was cut off the same way', async () => {

@@ -30,6 +30,34 @@ test('bytes are sent as they are, a Buffer too', () => {
   }
 })
 
+for (const [what, value] of [
+  ['an ArrayBuffer', Uint8Array.of(1, 2, 3, 4).buffer],
+  ['a SharedArrayBuffer', shared(1, 2, 3, 4).buffer],
+  ['a view of a SharedArrayBuffer', shared(0, 1, 2, 3, 4).subarray(1)],
+  ['a DataView', new DataView(Uint8Array.of(0, 1, 2, 3, 4, 5).buffer, 1, 4)],
+  ['an Int8Array', Int8Array.of(1, 2, 3, 4)],
+  ['a Uint8ClampedArray', Uint8ClampedArray.of(1, 2, 3, 4)],
+  ['part of a Uint16Array', new Uint16Array(Uint8Array.of(0, 0, 1, 2, 3, 4).buffer, 2, 2)],
+  ['a Float32Array', new Float32Array(Uint8Array.of(1, 2, 3, 4).buffer)],
+] as const) {
+  test(`of ${what} the bytes are sent`, () => {
+    assert.deepEqual([...toBytes(toData(value))], [1, 2, 3, 4])
+  })
+}
+
+/** Makes bytes that threads share. */
+function shared(...values: number[]): Uint8Array<SharedArrayBuffer> {
+  const bytes = new Uint8Array(new SharedArrayBuffer(values.length))
+  bytes.set(values)
+  return bytes
+}
+
+test('what is detached can not be sent', () => {
+  const buffer = new ArrayBuffer(4)
+  structuredClone(buffer, { transfer: [buffer] })
+  assert.throws(() => toData(buffer), TypeError)
+})
+
 const refused: [value: unknown, shown: string][] = [
   [undefined, 'undefined'],
   [null, 'null'],
@@ -42,9 +70,6 @@ const refused: [value: unknown, shown: string][] = [
   [-Infinity, '-Infinity'],
   [() => 'text', 'a function'],
   [Symbol('text'), 'Symbol(text)'],
-  [new ArrayBuffer(4), 'an instance of ArrayBuffer'],
-  [new Float32Array(4), 'an instance of Float32Array'],
-  [new DataView(new ArrayBuffer(4)), 'an instance of DataView'],
   [new Blob(['text']), 'an instance of Blob'],
   [Object('text'), 'an instance of String'],
 ]
@@ -53,7 +78,7 @@ for (const [value, shown] of refused) {
   test(`${shown} can't be sent`, () => {
     assert.throws(() => toData(value), {
       name: 'TypeError',
-      message: `expected what is sent to be a string, a Uint8Array or a finite number (JSON.stringify what is none), got ${shown}`,
+      message: `expected what is sent to be a string, bytes (a buffer or a view of one) or a finite number (JSON.stringify what is none), got ${shown}`,
     })
   })
 }
@@ -84,6 +109,17 @@ test('a message of bytes shares the bytes that it was made of', () => {
   const message = new Message(bytes)
   assert.equal(message.data, bytes)
   assert.equal(message.bytes, bytes)
+})
+
+test('a message copies the bytes that it was made of once, for all who keep them', () => {
+  const bytes = utf8('text')
+  const message = new Message(bytes)
+  const { ownBytes } = message
+  bytes.fill(0)
+  assert.deepEqual(ownBytes, utf8('text'))
+  assert.equal(message.ownBytes, ownBytes)
+  const text = new Message('text')
+  assert.equal(text.ownBytes, text.bytes) // which are its own already
 })
 
 for (const text of ['', 'plain', 'é'.repeat(50), '€'.repeat(50), '😀'.repeat(50), '\ud83d']) {

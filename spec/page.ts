@@ -39,6 +39,9 @@ export async function serveScript(
   const http = createServer((request, response) => {
     const isScript = request.url === '/script.js'
     response.setHeader('Content-Type', isScript ? 'text/javascript' : 'text/html')
+    // A page of no other origin may have memory that threads share.
+    response.setHeader('Cross-Origin-Opener-Policy', 'same-origin')
+    response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp')
     response.end(isScript ? script : PAGE)
   }).listen(0, 'localhost')
   await once(http, 'listening')

@@ -14,6 +14,14 @@ test('the text of a ping is cut on a character boundary', () => {
   assert.equal(toText(pingPayload('€'.repeat(100))), '€'.repeat(41))
 })
 
+test('what a ping carries is a copy, also of a Buffer', () => {
+  for (const bytes of [Uint8Array.of(1, 2), Buffer.from([1, 2])]) {
+    const payload = pingPayload(bytes)
+    bytes.fill(0)
+    assert.deepEqual(payload, Uint8Array.of(1, 2))
+  }
+})
+
 test('a short ping is left as it is', () => {
   assert.deepEqual(pingPayload('testping'), toBytes('testping'))
   assert.deepEqual(pingPayload(''), new Uint8Array())

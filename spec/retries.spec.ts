@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { mock, test, type TestContext } from 'node:test'
 import type { CloseReason, Reconnection } from 'simplewebsockets'
+import { ConnectError } from '../lib/errors.ts'
 import { Retries } from '../lib/retries.ts'
 
 const LOST: CloseReason = { code: 1006, description: '' }
@@ -66,6 +67,61 @@ test('`when` decides alone, and is not asked once the attempts are used up', (t)
   assert.equal(retries.next(normal)?.attempt, 1)
   assert.equal(retries.next(normal), undefined)
   assert.deepEqual(asked, [normal])
+})
+
+for (const [cause, usual] of [
+  [LOST, true],
+  [{ code: 1000, description: '' }, false],
+  [{ code: 4001, description: '' }, true],
+  [new ConnectError('no'), true],
+  [new ConnectError('no', { status: 403 }), false],
+  [new ConnectError('no', { status: 503 }), true],
+] as const) {
+  const what = cause instanceof ConnectError ? `status ${cause.status}` : `code ${cause.code}`
+  test(`\`when\` is told what is usual after ${what}: ${usual}`, (t) => {
+    const asked: unknown[] = []
+    const when = (...given: unknown[]): boolean => {
+      asked.push(...given)
+      return false
+    }
+    assert.equal(made(t, { when }).retries.next(cause), undefined)
+    assert.deepEqual(asked, [cause, usual])
+  })
+}
+
+test('a server that wants to be left alone delays no other one that a function names', (t) => {
+  const { retries } = made(t, { delay: () => 10 })
+  const [one, other] = [new URL('ws://one.test/a'), new URL('ws://other.test/a')]
+  const asking: CloseReason = { code: 1012, description: 'retry=5000' }
+  retries.begin()
+  assert.equal(retries.remaining(one), 0)
+  assert.deepEqual(retries.next(asking), { attempt: 1, delay: 10, cause: asking })
+  t.mock.timers.tick(10)
+  retries.begin()
+  assert.equal(retries.remaining(other), 0)
+  assert.equal(retries.next(LOST)?.delay, 10)
+  t.mock.timers.tick(10)
+  retries.begin()
+  assert.equal(retries.remaining(new URL('ws://one.test/b')), 4_980)
+  assert.deepEqual(retries.postpone(4_980), { attempt: 2, delay: 4_990, cause: LOST })
+  t.mock.timers.tick(4_980)
+  retries.begin()
+  assert.equal(retries.remaining(one), 0)
+})
+
+test('a wake brings no attempt on with a server that wants to be left alone', async (t) => {
+  const { retries } = made(t, { delay: () => 10 })
+  retries.begin()
+  retries.remaining(new URL('ws://one.test'))
+  retries.next({ code: 1012, description: 'retry=5000' })
+  const state = follow(retries.wait(retries.postpone(5_000), new AbortController().signal))
+  retries.wake()
+  t.mock.timers.tick(4_999)
+  await turn()
+  assert.equal(state.over, false)
+  t.mock.timers.tick(11)
+  await turn()
+  assert.equal(state.over, true)
 })
 
 test('`when` may refuse what is tried again by default', (t) => {

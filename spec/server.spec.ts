@@ -313,6 +313,16 @@ test('a server may be served again inside its `closed` listener', async () => {
   assert.ok(server.isOpen)
 })
 
+test('a wait for `listening` made before `serve` gets it in every life of a server', async () => {
+  const server = new WebsocketServer()
+  for (let life = 0; life < 3; life++) {
+    const listening = once(server, 'listening')
+    await turn()
+    assert.equal(await server.serve(0), await listening)
+    await server.close()
+  }
+})
+
 test('a wait begun with `serve` inside a `closed` listener is one of the next life', async () => {
   await using server = new WebsocketServer()
   const next = new Promise<Promise<unknown>[]>((resolve) => {
@@ -1438,6 +1448,28 @@ test('closing leaves nothing behind of peers that never began with TLS', async (
   await turn()
   assert.deepEqual(sockets(), before)
 })
+
+for (const [what, end] of [
+  ['the server closes', 'await server.close()'],
+  ['the peer leaves', "client.close(); await once(server, 'peerError'); await server.close()"],
+] as const) {
+  test(`once ${what} an authorize that never answers holds no timer`, async () => {
+    const { code, said } = await run(`
+      import { once, WebsocketClient, WebsocketServer } from 'simplewebsockets'
+      let asked
+      const asking = new Promise((resolve) => (asked = resolve))
+      const server = new WebsocketServer({ authorize: () => new Promise(asked) })
+      const { port } = await server.serve(0)
+      const client = new WebsocketClient()
+      client.open('ws://localhost:' + port).catch(() => {})
+      await asking
+      ${end}
+      await client.close()
+      await new Promise(setImmediate)
+      console.log(process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length)`)
+    assert.deepEqual([code, said], [0, '0\n'])
+  })
+}
 
 test('closing ends the loops and waits on the server and its rooms', async () => {
   const server = new WebsocketServer()

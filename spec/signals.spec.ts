@@ -202,12 +202,25 @@ test('a target that begins again has its callbacks, and its end sticks no longer
   assert.deepEqual(heard, ['ding'])
 })
 
-test('a wait that has failed on an ended target does not come back with it', async () => {
-  const shop = new Shop()
+test('a wait made on an ended target that may begin again is one of its next life', async () => {
+  const shop = new Shop({ ...PLAN, revives: true })
+  for (const reason of ['night', 'fire']) {
+    shop.end(reason)
+    const [wait, loop] = [once(shop, 'bell'), listen(shop, 'bell')]
+    await turn()
+    shop.revive()
+    shop.emit('bell', 'ding')
+    assert.equal(await wait, 'ding')
+    assert.deepEqual(await loop.next(), { done: false, value: 'ding' })
+  }
+})
+
+test('a wait made on an ended target that begins again and ends without it fails', async () => {
+  const shop = new Shop({ ...PLAN, revives: true })
   shop.end('night')
   const wait = once(shop, 'bell')
   shop.revive()
-  shop.emit('bell', 'ding')
+  shop.end('fire')
   await assert.rejects(wait, ClosedError)
 })
 

@@ -18,6 +18,7 @@ import {
   type RefusedChannel,
   type Retry,
   type ReadonlyRoom,
+  type SendData,
   type Target,
   type Unlisten,
   type WebsocketConnection,
@@ -285,8 +286,8 @@ test('what may be sent is text, bytes or a number', () => {
   const refused = [
     // @ts-expect-error: JSON is yours to make
     () => end.send({ hello: 'world' }),
-    // @ts-expect-error: a view says how many bytes it means
-    () => end.send(new ArrayBuffer(1)),
+    // @ts-expect-error: numbers are no bytes
+    () => end.send([1, 2]),
     // @ts-expect-error: nothing is nothing to send
     () => end.broadcast(undefined),
     // @ts-expect-error: true is no text
@@ -296,6 +297,17 @@ test('what may be sent is text, bytes or a number', () => {
   ]
   for (const slip of refused) assert.throws(slip, TypeError)
   exactly<boolean>()(end.send('x'))
+  const sent: SendData[] = [
+    ...['x', 7, Buffer.from('x'), new Uint8Array(1), new Float32Array(1)],
+    ...[new DataView(new ArrayBuffer(1)), new ArrayBuffer(1), new SharedArrayBuffer(1)],
+  ]
+  for (const data of sent) {
+    end.send(data)
+    end.broadcast(data)
+    void end.ping(data)
+    server.emit(data)
+    server.room('x').emit(data)
+  }
 })
 
 test('what is only to be read cannot be written', () => {

@@ -86,14 +86,18 @@ export interface Credentials {
   mayChange: boolean
 }
 
+/** What a channel client does where nothing else is chosen. */
+interface UsualReconnection {
+  readonly delay: (attempt: number) => number
+  readonly when: (cause: ConnectError | CloseReason) => boolean
+}
+
 function isUnauthorized(cause: ConnectError | CloseReason): boolean {
   return cause instanceof ConnectError && (cause.status === 401 || cause.status === 403)
 }
 
 /** Phoenix's pace; of close codes none is final, as it says nothing by them. */
-function reconnectionWith(
-  credentials: Credentials,
-): Required<Pick<Reconnection, 'delay' | 'when'>> {
+function reconnectionWith(credentials: Credentials): UsualReconnection {
   let isSlow = false
   return {
     delay: (attempt) => jittered(RECONNECT, isSlow ? RECONNECT.length : attempt),
@@ -189,15 +193,17 @@ export function resolveChannelClient(given: ChannelClientOptions = {}): {
   return { settings, dialling, credentials }
 }
 
-/** What is chosen of a policy is asked; for the rest the usual holds. */
+/** What is chosen of a policy is asked, and told what is usual; for the rest the usual holds. */
 function policyOf(
   given: NonNullable<ClientOptions['reconnect']>,
-  usual: ReturnType<typeof reconnectionWith>,
+  usual: UsualReconnection,
 ): boolean | Reconnection {
   if (typeof given === 'boolean') return given && usual
   if (!isObject(given)) return given // the client says what is wrong with it
   const chosen = Object.entries(given).filter(([, value]) => value !== undefined)
-  return { ...usual, ...Object.fromEntries(chosen) }
+  const policy = { ...usual, ...Object.fromEntries(chosen) }
+  const { when } = given
+  return isFunction(when) ? { ...policy, when: (cause) => when(cause, usual.when(cause)) } : policy
 }
 
 function offered({

@@ -43,15 +43,16 @@ export interface Reconnection {
   /**
    * Is asked for the milliseconds before an attempt, 1 for the first one in a row.
    *
-   * What a server asks for (Retry-After, `retry=MS`) comes on top. Default: a random part of 1 s,
+   * What the server that is dialled has asked for (Retry-After, `retry=MS`) comes on top. Default: a random part of 1 s,
    * 2 s, 4 s … up to 30 s.
    */
   delay?: ((attempt: number) => number) | undefined
   /**
-   * Decides alone whether there is another attempt. Default: there is, but not after the close codes
-   * 1000, 1002 and 1008, nor an HTTP status from 400 to 499 other than 408, 425 and 429.
+   * Decides whether there is another attempt; `usual` is what the default says. Default: there is, but
+   * not after the close codes 1000, 1002 and 1008, nor an HTTP status from 400 to 499 other than 408,
+   * 425 and 429.
    */
-  when?: ((cause: ConnectError | CloseReason) => boolean) | undefined
+  when?: ((cause: ConnectError | CloseReason, usual: boolean) => boolean) | undefined
 }
 
 function isReconnection(value: unknown): boolean {

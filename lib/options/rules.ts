@@ -91,6 +91,18 @@ export function checkNames(given: object, known: readonly string[], inside = '')
 }
 
 /**
+ * Checks an option that may be an `AbortSignal`.
+ *
+ * @throws TypeError for anything else.
+ */
+export function checkSignal(signal: unknown): void {
+  if (signal === undefined) return
+  if (isObject(signal) && 'addEventListener' in signal && isFunction(signal.addEventListener))
+    return
+  throw unexpected('`signal`', 'an AbortSignal', signal)
+}
+
+/**
  * Settles options by their rules: `undefined` means the default.
  *
  * @throws TypeError for an unknown name, with the nearest one, and for a value that can't be.

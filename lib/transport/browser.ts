@@ -1,6 +1,6 @@
 import { closeTexts, type CloseReason } from '../close.ts'
 import { ConnectError, WebsocketError } from '../errors.ts'
-import { Message, toBytes, type Data } from '../message.ts'
+import { isShared, Message, toBytes, type Data } from '../message.ts'
 import type { Dial, OnWake, Receiver, Transport } from './transport.ts'
 
 const OPEN = 1 // a WebSocket's readyState
@@ -42,7 +42,9 @@ export class BrowserTransport implements Transport {
     const socket = this.#socket
     if (socket.readyState !== OPEN) return // it would only grow what waits
     const waiting = socket.bufferedAmount
-    socket.send(message instanceof Message ? message.data : message)
+    const data = message instanceof Message ? message.data : message
+    // A browser sends nothing of a shared buffer.
+    socket.send(typeof data !== 'string' && isShared(data.buffer) ? new Uint8Array(data) : data)
     this.#accepted += socket.bufferedAmount - waiting
   }
 

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import type { Socket as TcpSocket } from 'node:net'
 import debug from 'debug'
 import * as ws from 'ws'
 import { messageTooBig, type CloseReason } from '../close.ts'
@@ -9,7 +8,7 @@ import { plain, toBytes, type Data, type Message } from '../message.ts'
 import type { ConnectionSettings } from '../options/connection.ts'
 import type { ServerSettings } from '../options/server.ts'
 import { PING, PONG, type Stream } from './frame.ts'
-import { Outbox } from './outbox.ts'
+import { Outbox, type Tcp } from './outbox.ts'
 import { adoptByWs, dialBy } from './dialler.ts'
 import { hasParts } from './parts.ts'
 import { Pieces } from './pieces.ts'
@@ -52,7 +51,7 @@ interface Others {
  */
 export class LaneTransport implements Transport, Reading {
   readonly protocol: string
-  readonly #tcp: TcpSocket
+  readonly #tcp: Tcp
   readonly #terms: Terms
   readonly #reader = new Reader(this)
   #receiver: Receiver | undefined
@@ -63,11 +62,12 @@ export class LaneTransport implements Transport, Reading {
   #paused = false
   #reading = false
   #peerEnded = false
+  #bytesRead = 0 // for a stream that doesn't count them
   #deaf = false // a close frame came, or a bad one: nothing more is read
   #ends = false // TCP ends behind our close frame
   #reason: CloseReason | undefined // what the peer's close frame said
 
-  constructor(tcp: TcpSocket, protocol: string, terms: Terms) {
+  constructor(tcp: Tcp, protocol: string, terms: Terms) {
     this.protocol = protocol
     this.#tcp = tcp
     this.#terms = terms
@@ -78,11 +78,11 @@ export class LaneTransport implements Transport, Reading {
   }
 
   get bytesReceived(): number {
-    return this.#tcp.bytesRead
+    return this.#tcp.bytesRead ?? this.#bytesRead
   }
 
   get bytesSent(): number {
-    return this.#tcp.bytesWritten ?? 0
+    return this.#tcp.bytesWritten ?? this.#lazyOutbox?.bytesWritten ?? 0
   }
 
   get heldBytes(): number {
@@ -103,8 +103,9 @@ export class LaneTransport implements Transport, Reading {
   start(receiver: Receiver): void {
     const { settings } = this.#terms
     this.#receiver = receiver
-    const tcp: TcpSocket & Laned = Object.assign(this.#tcp, { [LANE]: this })
-    if ('setNoDelay' in tcp) tcp.setTimeout(0).setNoDelay(!settings.useNagleAlgorithm) // any stream may be
+    const tcp: Tcp & Laned = Object.assign(this.#tcp, { [LANE]: this })
+    tcp.setTimeout?.(0)
+    tcp.setNoDelay?.(!settings.useNagleAlgorithm)
     tcp.on('data', tcpData).on('end', tcpEnd).on('close', tcpClose).on('error', tcpError)
   }
 
@@ -167,6 +168,7 @@ export class LaneTransport implements Transport, Reading {
 
   /** @see tcpData */
   read(chunk: Buffer): void {
+    this.#bytesRead += chunk.length
     if (this.#deaf) return
     this.#reading = true
     this.#reader.read(chunk)
@@ -297,7 +299,7 @@ function tcpClose(this: Laned): void {
   this[LANE].closed()
 }
 
-function tcpError(this: TcpSocket): void {
+function tcpError(this: Tcp): void {
   this.destroy()
 }
 

@@ -20,13 +20,14 @@ let latest: Outbox | undefined // whose frames are the last ones in the slab
 
 let gathering: Outbox[] = [] // those who have something to send when this turn ends
 
-/** What is needed of a TCP socket. */
+/** What is needed of a TCP socket; any other stream may take its place, and has only some of it. */
 export interface Tcp extends Duplex {
-  /** Bytes received; 0 for ever where the runtime doesn't count them. */
-  readonly bytesRead: number
-  /** Bytes sent, or about to be, where the runtime counts them. */
+  /** Bytes received; 0 for ever where the runtime keeps them to itself. */
+  readonly bytesRead?: number
+  /** Bytes sent, or about to be. */
   readonly bytesWritten?: number
-  setNoDelay(noDelay?: boolean): unknown
+  setNoDelay?(noDelay?: boolean): unknown
+  setTimeout?(milliseconds: number): unknown
 }
 
 /**
@@ -37,6 +38,8 @@ export interface Tcp extends Duplex {
 export class Outbox {
   /** Bytes gathered and not yet given to the TCP socket. */
   size = 0
+  /** Bytes given to the TCP socket. */
+  bytesWritten = 0
 
   readonly #tcp: Tcp
   readonly #masked: boolean
@@ -179,6 +182,7 @@ export class Outbox {
     const written = this.#written
     if (size === 0 && !written) return
     this.size = 0
+    this.bytesWritten += size
     this.#written = undefined
     const pieces = size === 0 ? [NOTHING] : this.#take()
     if (!this.#tcp.writable) return

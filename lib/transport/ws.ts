@@ -89,6 +89,8 @@ export class WsTransport implements Transport {
   #behind: (() => void)[] = [] // what is to be done when it has
   #notifying = false
   #heard = 0 // bytes of messages, pings and pongs, for a runtime that doesn't count those of TCP
+  #bytesRead = 0 // for a stream that doesn't count them,
+  #sentByWs = 0 // nor those that it was given: the bytes of messages, as they were before `ws` framed them
   #sentClose = false
   #paused = false
   #deaf = false // a close frame came, or a bad one: nothing more is read
@@ -102,7 +104,7 @@ export class WsTransport implements Transport {
       masked: terms.side === 'server',
       compressed: socket.extensions !== '',
     })
-    if (terms.settings.useNagleAlgorithm) tcp.setNoDelay(false)
+    if (terms.settings.useNagleAlgorithm) tcp.setNoDelay?.(false)
   }
 
   get protocol(): string {
@@ -114,11 +116,11 @@ export class WsTransport implements Transport {
   }
 
   get bytesReceived(): number {
-    return this.#tcp.bytesRead || this.#heard
+    return (this.#tcp.bytesRead ?? this.#bytesRead) || this.#heard
   }
 
   get bytesSent(): number {
-    return this.#tcp.bytesWritten ?? 0
+    return this.#tcp.bytesWritten ?? this.#sentByWs + (this.#lazyOutbox?.bytesWritten ?? 0)
   }
 
   start(receiver: Receiver): void {
@@ -225,6 +227,7 @@ export class WsTransport implements Transport {
 
   /** Lets `ws` read what is sound. */
   #read(chunk: Buffer, deliver: (sound: Buffer) => void): void {
+    this.#bytesRead += chunk.length
     if (this.#deaf) return
     const sound = this.#scanner.scan(chunk)
     if (sound > 0) deliver(chunk.subarray(0, sound))
@@ -302,7 +305,7 @@ export class WsTransport implements Transport {
   #pong(payload: Uint8Array): void {
     if (this.#sentClose) return
     this.#outbox.yield()
-    this.#socket.pong(payload)
+    this.#socket.pong(new Uint8Array(payload)) // a listener of `ping` gets the same bytes
   }
 
   /** Ends TCP behind all that was sent. */
@@ -355,6 +358,7 @@ export class WsTransport implements Transport {
   #sendByWs(message: Data | Message): void {
     const { fragmentationThreshold: most } = this.#terms.settings
     const text = isText(message)
+    if (this.#tcp.bytesWritten === undefined) this.#sentByWs += sizeOf(message)
     const sent = this.#socket.extensions === '' ? undefined : this.#compressed()
     if (most === false || mostBytes(message) <= most) {
       const whole = typeof message === 'string' ? message : own(message)
@@ -381,9 +385,14 @@ export class WsTransport implements Transport {
   }
 }
 
-/** Is bytes that nobody else changes before they are written. */
+function sizeOf(message: Data | Message): number {
+  return typeof message === 'string' ? Buffer.byteLength(message) : toBytes(message).length
+}
+
+/** Returns bytes that the caller can't change before they are written. */
 function own(message: Data | Message): Uint8Array {
-  return message instanceof Uint8Array ? Uint8Array.from(message) : toBytes(message)
+  if (message instanceof Message) return message.ownBytes
+  return typeof message === 'string' ? toBytes(message) : new Uint8Array(message)
 }
 
 function isText(message: Data | Message): boolean {

@@ -404,6 +404,18 @@ suite('a channel client', () => {
     assert.throws(() => client.channel('room:2').push('early', {}), /join first/)
   })
 
+  test('its `reconnect.when` is told what Phoenix does: after any close code it tries again', async (t) => {
+    let resolve: (given: unknown[]) => void = () => {}
+    const asked = new Promise<unknown[]>((settle) => (resolve = settle))
+    const when = (cause: unknown, usual: boolean): boolean => {
+      resolve([cause, usual])
+      return false
+    }
+    const there = await scene(t, { reconnect: { when } }).open()
+    void there.close(1000, 'enough')
+    assert.deepEqual(await asked, [{ code: 1000, description: 'enough' }, true])
+  })
+
   test('in Amber it joins again after a reconnection, and pushes are done when sent', async (t) => {
     const { channels, client, open } = scene(t, {
       serializer: amber,
@@ -620,6 +632,16 @@ suite('a channel client', () => {
     await assert.rejects(link(server, client, URL_), ConnectError)
     assert.ok((await heard) instanceof ConnectError)
     await assert.rejects(new ChannelClient().open('nonsense'), ConnectError)
+  })
+
+  test('a channel client that was opened with a signal that is none may be opened again', async (t) => {
+    const { client, open } = scene(t)
+    assert.throws(() => void client.open(URL_, { signal: {} as AbortSignal }), {
+      name: 'TypeError',
+      message: 'expected `signal` to be an AbortSignal, got an object',
+    })
+    await open()
+    assert.ok(client.isOpen)
   })
 
   test('an unknown option is refused, with the nearest', () => {
