@@ -78,6 +78,8 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   /** Whether it was told that messages are dropped for want of a listener: once is enough. */
   #isOverflowTold = false
   #why: CloseReason | undefined
+  /** Whether it has ended while what came before is still being checked. */
+  #isDraining = false
   #over: Timer | 'over' | undefined
 
   constructor(line: Line, topic: string, payload: unknown, contract: Contract | undefined) {
@@ -198,7 +200,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
 
   /** Keeps a message for its listeners. */
   take(frame: PushFrame, payload: unknown, size: number): void {
-    if (this.#why) return
+    if (this.#why && !this.#isDraining) return
     const { waiting = 0, bytes = 0 } = this.#mail.unheard(frame.event) ?? {}
     const isFull = waiting >= MOST_UNHEARD || (waiting > 0 && bytes + size > MOST_UNHEARD_BYTES)
     if (isFull) {
@@ -227,7 +229,15 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
 
   tally(waiting: number, bytes: number): void {
     this.#line.tally(waiting, bytes)
-    if (this.#why && this.#mail.waiting === 0) this.#isOver()
+    if (this.#why && !this.#isDraining && this.#mail.waiting === 0) this.#isOver()
+  }
+
+  /** Ends the messages of a membership that is over, once all of them are checked. */
+  judged(): void {
+    if (!this.#isDraining || this.#sieve?.isJudging === true) return
+    this.#isDraining = false
+    this.#mail.end()
+    if (this.#mail.waiting === 0) this.#isOver()
   }
 
   attach<Value>(heard: Mailed, taker: Taker<Value>): void {
@@ -418,8 +428,9 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     this.#pushes.failWaiting(this.closedError())
     this.#joining?.reject(this.closedError())
     this.#joining = undefined
-    this.#mail.end()
-    if (this.#mail.waiting === 0) this.#isOver()
+    this.#isDraining = this.#sieve?.isJudging === true
+    if (!this.#isDraining) this.#mail.end()
+    if (!this.#isDraining && this.#mail.waiting === 0) this.#isOver()
     else this.#over ??= setTimeout(() => this.#isOver(), this.#line.closeTimeout)
     this.#leaving?.left.resolve()
   }
@@ -429,6 +440,8 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     if (this.#over === 'over') return
     clearTimeout(this.#over)
     this.#over = 'over'
+    if (this.#isDraining) this.#mail.end()
+    this.#isDraining = false
     this.#signals.end(this.#why)
   }
 

@@ -110,6 +110,8 @@ export class ServerChannel<Context extends {} = {}>
   #messages: Messages | undefined
   #mail: Mail<Received> | undefined
   #judge: Gate | undefined
+  /** Whether the peer has gone while what it sent before is still being checked. */
+  #isDraining = false
   #count = 0
   /** Listeners of `join` that have not done their work yet. */
   #preparing = 0
@@ -328,7 +330,10 @@ export class ServerChannel<Context extends {} = {}>
     this.#gate.judge(Object.hasOwn(known, event) ? known[event] : undefined, payload, {
       settled: (verdict) => this.#judged(frame, size, verdict),
       failed: (cause) => this[SIGNALS].failed('message', cause, undefined),
-      waits: (step) => this.#host.tally(step, step * size),
+      waits: (step) => {
+        this.#host.tally(step, step * size)
+        this.#drained()
+      },
     })
   }
 
@@ -339,12 +344,12 @@ export class ServerChannel<Context extends {} = {}>
 
   tally(waiting: number, bytes: number): void {
     this.#host.tally(waiting, bytes)
-    if (this.#why && this.#mail?.waiting === 0) this.#isOver()
+    if (this.#why && !this.#isDraining && this.#mail?.waiting === 0) this.#isOver()
   }
 
   attach<Value>(heard: Mailed, taker: Taker<Value>): void {
     this.#mail ??= new Mail(this)
-    if (this.#why) this.#mail.end()
+    if (this.#why && !this.#isDraining) this.#mail.end()
     // Whoever listens to this takes messages, as the events of a channel say.
     this.#mail.add(heard, taker as unknown as Taker<Received>)
   }
@@ -453,7 +458,8 @@ export class ServerChannel<Context extends {} = {}>
 
   #refuseUnhandled(ref: Ref): void {
     this.#host.dropped()
-    if (ref !== null) this.#reply(this.#joinRef, ref, 'error', UNHANDLED)
+    if (ref === null || this.#state !== 'joined') return // it has left meanwhile
+    this.#reply(this.#joinRef, ref, 'error', UNHANDLED)
   }
 
   #judged(frame: PushFrame, size: number, verdict: Verdict): void {
@@ -462,7 +468,7 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   #take(frame: PushFrame, payload: unknown, size: number): void {
-    if (this.#state !== 'joined') {
+    if (this.#state !== 'joined' && !this.#isDraining) {
       this.#host.dropped()
       return
     }
@@ -498,6 +504,9 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   #end(reason: LeaveReason, why: CloseReason): void {
+    // What the peer sent before it went is heard; a member that was sent out is heard no more.
+    const isOver = reason === 'ended' || reason === 'crashed'
+    this.#isDraining = !isOver && this.#judge?.isJudging === true
     this.#finish(why)
     this.#of[SIGNALS].emit('leave', { channel: this, reason })
   }
@@ -506,9 +515,17 @@ export class ServerChannel<Context extends {} = {}>
     this.#state = 'closed'
     this.#why = why
     this.#host.gone(this)
-    this.#mail?.end()
-    if (!this.#mail || this.#mail.waiting === 0) this.#isOver()
+    if (!this.#isDraining) this.#mail?.end()
+    if (!this.#isDraining && (this.#mail?.waiting ?? 0) === 0) this.#isOver()
     else this.#over ??= setTimeout(() => this.#isOver(), this.#host.closeTimeout)
+  }
+
+  /** Ends the messages of a peer that has gone, once all of them are checked. */
+  #drained(): void {
+    if (!this.#isDraining || this.#judge?.isJudging === true) return
+    this.#isDraining = false
+    this.#mail?.end()
+    if ((this.#mail?.waiting ?? 0) === 0) this.#isOver()
   }
 
   /** Emits `close`, after the messages before it. */
@@ -516,6 +533,8 @@ export class ServerChannel<Context extends {} = {}>
     if (this.#over === 'over') return
     clearTimeout(this.#over)
     this.#over = 'over'
+    if (this.#isDraining) this.#mail?.end()
+    this.#isDraining = false
     this.#signals?.end(this.#why)
   }
 }
