@@ -1,5 +1,5 @@
 import type { ClientFrame, Serializer, ServerFrame } from './frame.ts'
-import { AROUND_PUSH, checkName, malformed, readJson, writeJson } from './text.ts'
+import { AROUND_PUSH, checkName, malformed, readJson, withJsonText, writeJson } from './text.ts'
 
 const PING = 'ping'
 
@@ -10,7 +10,7 @@ const PING = 'ping'
 export const amber: Serializer = {
   name: 'Amber',
   server: { decode: clientFrame, encode: serverText },
-  client: { decode: serverFrame, encode: clientText },
+  client: /* @__PURE__ */ withJsonText({ decode: serverFrame, encode: clientText }),
   path: '',
   query: {},
   matches: () => true,

@@ -29,8 +29,11 @@ export interface Line extends Tally {
   ref(): string
   /** Sends a frame; throws for a payload that can't be said. */
   say(frame: ClientFrame): void
-  /** Throws what `say` would. */
-  check(frame: ClientFrame): void
+  /**
+   * Returns the payload of a push that is sent later, as it is now, and encoded where the dialect allows
+   * that; throws what `say` would.
+   */
+  prepared(frame: PushFrame): unknown
   /** Tells whether a channel joins again after this, and when: in how many milliseconds. */
   again(error: ChannelError | CloseReason, attempt: number): number | undefined
   /** Says what happens. */
@@ -125,15 +128,17 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
 
   push(event: string, payload: unknown, options?: PushOptions): Promise<unknown> {
     const { timeout, ...how } = checkedPush(options)
-    const push = { event, payload: payload === undefined ? {} : payload }
+    const push: Push = { event, payload: payload === undefined ? {} : payload }
     const isOver = this.#why !== undefined || this.#state === 'leaving'
     if (this.#state === 'closed' && !isOver) {
       throw new TypeError(`\`${event}\` was pushed before \`${this.topic}\` was joined: join first`)
     }
-    this.#line.check(this.#pushFrame(push, '0', '0'))
     if (isOver) return rejected(this.closedError())
-    const isJoined = this.#state === 'joined'
-    return this.#pushes.add(push, { ...how, timeout: timeout || this.#line.timeout, now: isJoined })
+    const now = this.#state === 'joined'
+    const terms = { ...how, timeout: timeout || this.#line.timeout, now }
+    if (now) return this.#pushes.add(push, terms)
+    const prepared = this.#line.prepared(this.#pushFrame(push, '0', '0'))
+    return this.#pushes.add({ event, payload: prepared }, terms)
   }
 
   broadcast(): never {

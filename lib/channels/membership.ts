@@ -242,17 +242,13 @@ export class ServerChannel<Context extends {} = {}>
   accept(reply: unknown): boolean {
     const pending = this.#pending
     if (!pending || pending.accepted) return this.#isMember
-    const { topic } = this
     const { replay } = this.#of
     if (replay) {
-      const { ref, seen } = pending
-      const joinRef = this.#joinRef
-      // Throws here what could only be thrown where nobody hears it.
-      this.#host.written({ kind: 'reply', topic, joinRef, ref, status: 'ok', payload: reply })
-      replay.admit(topic, seen, reply, {
+      replay.admit(this.topic, pending.seen, reply, {
         enter: (answer, missed) => this.#enter(pending, answer, missed),
         failed: (cause) => this[SIGNALS].failed('join', cause, undefined),
       })
+      if (this.#pending !== pending) return this.#isMember // it is in, or out again, already
       pending.accepted = true
       this.#maySpeak = true
       clearTimeout(pending.timer)

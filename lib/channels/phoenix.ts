@@ -16,6 +16,7 @@ import {
   endOfString,
   malformed,
   readJson,
+  withJsonText,
   writeJson,
 } from './text.ts'
 
@@ -138,6 +139,7 @@ function dialect(
   versions: RegExp,
   codecs: Pick<Serializer, 'server' | 'client'>,
 ): Serializer {
+  withJsonText(codecs.client)
   return {
     name: `Phoenix ${version}`,
     ...codecs,

@@ -12,6 +12,28 @@ export const AROUND_PUSH = 1
 /** and around that of a reply. */
 export const AROUND_REPLY = 2
 
+/** A payload that is JSON already. Stands for its value where a codec takes it. */
+export class JsonText {
+  readonly text: string
+
+  constructor(text: string) {
+    this.text = text
+  }
+}
+
+const jsonCodecs = new WeakSet<object>()
+
+/** Notes that a codec encodes a `JsonText` as a payload; a codec of your own that is made of it may not. */
+export function withJsonText<Kind extends object>(codec: Kind): Kind {
+  jsonCodecs.add(codec)
+  return codec
+}
+
+/** Tells whether a codec encodes a `JsonText` as a payload. */
+export function takesJsonText(codec: object): boolean {
+  return jsonCodecs.has(codec)
+}
+
 /** Makes the error of a message that breaks the rules of its dialect. */
 export function malformed(text: string): FrameError {
   return new FrameError(text, { code: 1008 })
@@ -40,6 +62,7 @@ export function readJson(text: string, around: number): unknown {
  * levels than a peer, or another node, would read.
  */
 export function writeJson(value: unknown, what: string, most: number = MOST_DEPTH): string {
+  if (value instanceof JsonText) return value.text
   if (value instanceof ArrayBuffer || ArrayBuffer.isView(value)) {
     throw unexpected(what, 'a JSON value or a Uint8Array', value)
   }
