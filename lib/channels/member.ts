@@ -5,12 +5,13 @@ import type { Taker } from '../inbox.ts'
 import { isFunction } from '../options/rules.ts'
 import { deferred, handled, isPromise, rejected, type Deferred } from '../promises.ts'
 import { SIGNALS, type Hearer, type Signals, type Target } from '../signals.ts'
-import { Channel, type ChannelEvents, type ChannelState } from './channel.ts'
+import { Channel, REPLICA, type ChannelEvents, type ChannelState } from './channel.ts'
 import type { Contract } from './contract.ts'
 import type { ClientFrame, PushFrame, ReplyFrame, TopicFrame } from './frame.ts'
 import { ChannelSignals, Messages, type Heard } from './hearing.ts'
 import { Mail, type Mailed, type Tally } from './mail.ts'
 import { Trail } from './position.ts'
+import { PresenceReplica } from './presence-replica.ts'
 import { checkedPush, Pushes, refusal, type Push, type Pusher, type PushOptions } from './push.ts'
 import { Received, type Answerer, type Message } from './received.ts'
 import { Sieve } from './sieve.ts'
@@ -63,6 +64,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   readonly #pushes: Pushes
   readonly #sieve: Sieve | undefined
   readonly #trail = new Trail()
+  readonly #replica = new PresenceReplica(this)
   #state: ChannelState = 'closed'
   /** What the membership is called: only while it is asked for, or there. */
   #joinRef: string | undefined
@@ -99,6 +101,10 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
 
   get [SIGNALS](): Signals<ChannelEvents> {
     return this.#signals
+  }
+
+  override get [REPLICA](): PresenceReplica {
+    return this.#replica
   }
 
   get hearer(): Hearer {
@@ -273,6 +279,9 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
 
   #pushed(frame: PushFrame, size: number): void {
     const payload = this.#trail.passed(frame.payload)
+    if (this.#joinRef !== undefined) {
+      this.#replica.hear(this.#joinRef, frame.event, payload, size)
+    }
     if (this.#sieve) this.#sieve.put(frame, payload, size)
     else this.take(frame, payload, size)
   }

@@ -7,7 +7,7 @@ import { rejected } from '../promises.ts'
 import type { RoomMember } from '../room.ts'
 import { SIGNALS, type Hearer, type Signals, type Target } from '../signals.ts'
 import { Broadcast } from './broadcast.ts'
-import { Channel, type ChannelEvents, type ChannelState, type Loose } from './channel.ts'
+import { Channel, TOPIC, type ChannelEvents, type ChannelState, type Loose } from './channel.ts'
 import type { StandardSchema, Verdict } from './contract.ts'
 import type { JoinFrame, PushFrame, Ref, ServerFrame } from './frame.ts'
 import { Gate } from './gate.ts'
@@ -142,6 +142,10 @@ export class ServerChannel<Context extends {} = {}>
       if (this.#over === 'over') this.#signals.end(this.#why)
     }
     return this.#signals
+  }
+
+  override get [TOPIC](): object {
+    return this.#of
   }
 
   get hearer(): Hearer {
