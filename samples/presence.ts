@@ -14,7 +14,7 @@ const { port } = await server.serve(Number(process.env.PORT ?? 8080))
 
 const ann = new ChannelClient()
 const room = ann.channel('room:1', { name: 'ann' })
-const who = new Presence(room) // before it joins
+const who = new Presence(room) // now, or once it has joined
 listen(who, 'join', ({ key, before }) => before.length > 0 || console.log(`${key} came in`))
 listen(who, 'leave', ({ key, after }) => after.length > 0 || console.log(`${key} went`))
 listen(who, 'sync', () => console.log(`here: ${[...who].map(([name]) => name).join(', ')}`))

@@ -1,5 +1,5 @@
 import type { ClientFrame, Serializer, ServerFrame } from './frame.ts'
-import { checkName, malformed, readJson, writeJson } from './text.ts'
+import { AROUND_PUSH, checkName, malformed, readJson, withJsonText, writeJson } from './text.ts'
 
 const PING = 'ping'
 
@@ -10,7 +10,7 @@ const PING = 'ping'
 export const amber: Serializer = {
   name: 'Amber',
   server: { decode: clientFrame, encode: serverText },
-  client: { decode: serverFrame, encode: clientText },
+  client: /* @__PURE__ */ withJsonText({ decode: serverFrame, encode: clientText }),
   path: '',
   query: {},
   matches: () => true,
@@ -42,7 +42,7 @@ function serverFrame(data: string | Uint8Array): ServerFrame {
 
 function wordsOf(data: string | Uint8Array): Readonly<Record<string, unknown>> {
   if (typeof data !== 'string') throw malformed('Amber has no binary frames')
-  const words = readJson(data)
+  const words = readJson(data, AROUND_PUSH)
   if (typeof words !== 'object' || words === null) throw malformed('expected an object')
   // JSON gave it: what it hasn't is undefined.
   return words as Record<string, unknown>

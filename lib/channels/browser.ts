@@ -40,13 +40,8 @@ export type {
   TopicFrame,
 } from './frame.ts'
 export { phoenix, phoenixV1 } from './phoenix.ts'
-export {
-  Presence,
-  type PresenceEvents,
-  type PresenceJoin,
-  type PresenceLeave,
-  type PresenceOptions,
-} from './presence.ts'
+export { Presence, type PresenceOptions } from './presence.ts'
+export type { PresenceEvents, PresenceJoin, PresenceLeave } from './presence-signals.ts'
 export type { PushOptions } from './push.ts'
 export type { Message } from './received.ts'
 export type { Join, JoinRequest, Leave, LeaveReason, Topic, TopicEvents } from './topic.ts'

@@ -2,8 +2,14 @@ import type { CloseReason } from '../close.ts'
 import type { WebsocketConnection } from '../connection.ts'
 import type { CallbackError, ChannelError } from '../errors.ts'
 import { SIGNALS, type Plan, type Signals, type Target } from '../signals.ts'
+import type { PresenceReplica } from './presence-replica.ts'
 import type { PushOptions } from './push.ts'
 import type { Message } from './received.ts'
+
+/** Names what a channel of a server is a member of, */
+export const TOPIC: unique symbol = Symbol('topic')
+/** and where a channel of a client keeps the presence that its server tells. */
+export const REPLICA: unique symbol = Symbol('replica')
 
 /** Payloads of which nothing is known, by their events. */
 export type Loose = Record<string, any>
@@ -44,6 +50,16 @@ export abstract class Channel<
 > implements Target<ChannelEvents> {
   /** @hidden */
   abstract get [SIGNALS](): Signals<ChannelEvents>
+
+  /** @internal */
+  get [TOPIC](): object | undefined {
+    return undefined
+  }
+
+  /** @internal */
+  get [REPLICA](): PresenceReplica | undefined {
+    return undefined
+  }
 
   /** What it is a membership of. */
   abstract readonly topic: string

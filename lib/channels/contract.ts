@@ -1,5 +1,5 @@
 import { unexpected } from '../errors.ts'
-import { checkNames } from '../options/rules.ts'
+import { checkNames, isList, isObject } from '../options/rules.ts'
 import { isPromise } from '../promises.ts'
 
 /** Is any schema that follows Standard Schema, version 1 (https://standardschema.dev): zod, valibot, arktype. */
@@ -109,13 +109,20 @@ const MOST_ISSUES = 20 // a peer chooses how many there are
  */
 export function checkContract(contract: Contract): void {
   checkNames(contract, ['in', 'out', 'join', 'history', 'open'])
-  const { in: received = {}, out: sent = {}, join } = contract
-  const schemas = Object.entries({ ...received, ...sent })
-  if (join !== undefined) schemas.push(['join', join])
-  for (const [name, schema] of schemas) {
-    if (typeof schema?.['~standard']?.validate === 'function') continue
-    throw unexpected(`the schema of \`${name}\``, 'one that follows Standard Schema', schema)
+  if (contract.join !== undefined) checkSchema('join', contract.join)
+  for (const side of ['in', 'out'] as const) {
+    const schemas = contract[side]
+    if (schemas === undefined) continue
+    if (!isObject(schemas) || isList(schemas)) {
+      throw unexpected(`\`${side}\``, 'an object of schemas, by their events', schemas)
+    }
+    for (const [event, schema] of Object.entries(schemas)) checkSchema(`${side}.${event}`, schema)
   }
+}
+
+function checkSchema(name: string, schema: StandardSchema): void {
+  if (typeof schema?.['~standard']?.validate === 'function') return
+  throw unexpected(`the schema of \`${name}\``, 'one that follows Standard Schema', schema)
 }
 
 /** Judges a payload; throws, or rejects, with whatever the schema throws. */

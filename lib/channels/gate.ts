@@ -1,4 +1,4 @@
-import { handled, isPromise } from '../promises.ts'
+import { deferred, handled, isPromise } from '../promises.ts'
 import { judged, type StandardSchema, type Verdict } from './contract.ts'
 
 /** What becomes of what is judged. */
@@ -18,27 +18,34 @@ export class Gate {
   /** What is judged still; whatever comes behind it waits. */
   #judging: Promise<void> | undefined
 
+  /** Whether something is being judged still. */
+  get isJudging(): boolean {
+    return this.#judging !== undefined
+  }
+
   /** Judges a payload, which may be anything or, without a schema, is one of an unknown event. */
   judge(schema: StandardSchema | 'anything' | undefined, payload: unknown, outcome: Outcome): void {
     try {
       const verdict = verdictOn(payload, schema)
-      if (this.#judging || isPromise(verdict)) this.#wait(verdict, outcome)
+      if (this.#judging || isPromise(verdict)) this.#wait(Promise.resolve(verdict), outcome)
       else outcome.settled(verdict)
     } catch (cause) {
-      outcome.failed(cause)
+      // What throws at once waits for its turn, too: what came before it is told before it.
+      if (this.#judging) this.#wait(rejected(cause), outcome)
+      else outcome.failed(cause)
     }
   }
 
-  #wait(verdict: Verdict | PromiseLike<Verdict>, outcome: Outcome): void {
+  #wait(verdict: Promise<Verdict>, outcome: Outcome): void {
     outcome.waits?.(1)
-    const coming = handled(Promise.resolve(verdict))
+    handled(verdict)
     const judging: Promise<void> = (this.#judging ?? Promise.resolve())
-      .then(() => coming)
+      .then(() => verdict)
       .then((settled) => outcome.settled(settled))
       .catch((cause: unknown) => outcome.failed(cause))
       .then(() => {
-        outcome.waits?.(-1)
         if (this.#judging === judging) this.#judging = undefined
+        outcome.waits?.(-1)
       })
     this.#judging = judging
   }
@@ -50,4 +57,10 @@ function verdictOn(
 ): Verdict | PromiseLike<Verdict> {
   if (schema === 'anything') return { value: payload }
   return schema ? judged(schema, payload) : UNKNOWN
+}
+
+function rejected(cause: unknown): Promise<never> {
+  const { promise, reject } = deferred<never>()
+  reject(cause)
+  return promise
 }

@@ -49,13 +49,8 @@ export type {
 } from './history.ts'
 export type { ChannelServerOptions } from './options.ts'
 export { phoenix, phoenixV1 } from './phoenix.ts'
-export {
-  Presence,
-  type PresenceEvents,
-  type PresenceJoin,
-  type PresenceLeave,
-  type PresenceOptions,
-} from './presence.ts'
+export { Presence, type PresenceOptions } from './presence.ts'
+export type { PresenceEvents, PresenceJoin, PresenceLeave } from './presence-signals.ts'
 export type { PushOptions } from './push.ts'
 export type { Message } from './received.ts'
 export { ChannelServer, type ChannelServerEvents, type TopicOptions } from './server.ts'

@@ -5,12 +5,13 @@ import type { Taker } from '../inbox.ts'
 import { isFunction } from '../options/rules.ts'
 import { deferred, handled, isPromise, rejected, type Deferred } from '../promises.ts'
 import { SIGNALS, type Hearer, type Signals, type Target } from '../signals.ts'
-import { Channel, type ChannelEvents, type ChannelState } from './channel.ts'
+import { Channel, REPLICA, type ChannelEvents, type ChannelState } from './channel.ts'
 import type { Contract } from './contract.ts'
 import type { ClientFrame, PushFrame, ReplyFrame, TopicFrame } from './frame.ts'
 import { ChannelSignals, Messages, type Heard } from './hearing.ts'
 import { Mail, type Mailed, type Tally } from './mail.ts'
 import { Trail } from './position.ts'
+import { PresenceReplica } from './presence-replica.ts'
 import { checkedPush, Pushes, refusal, type Push, type Pusher, type PushOptions } from './push.ts'
 import { Received, type Answerer, type Message } from './received.ts'
 import { Sieve } from './sieve.ts'
@@ -29,8 +30,11 @@ export interface Line extends Tally {
   ref(): string
   /** Sends a frame; throws for a payload that can't be said. */
   say(frame: ClientFrame): void
-  /** Throws what `say` would. */
-  check(frame: ClientFrame): void
+  /**
+   * Returns the payload of a push that is sent later, as it is now, and encoded where the dialect allows
+   * that; throws what `say` would.
+   */
+  prepared(frame: PushFrame): unknown
   /** Tells whether a channel joins again after this, and when: in how many milliseconds. */
   again(error: ChannelError | CloseReason, attempt: number): number | undefined
   /** Says what happens. */
@@ -61,6 +65,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   readonly #pushes: Pushes
   readonly #sieve: Sieve | undefined
   readonly #trail = new Trail()
+  readonly #replica = new PresenceReplica(this)
   #state: ChannelState = 'closed'
   /** What the membership is called: only while it is asked for, or there. */
   #joinRef: string | undefined
@@ -79,6 +84,8 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   /** Whether it was told that messages are dropped for want of a listener: once is enough. */
   #isOverflowTold = false
   #why: CloseReason | undefined
+  /** Whether it has ended while what came before is still being checked. */
+  #isDraining = false
   #over: Timer | 'over' | undefined
 
   constructor(line: Line, topic: string, payload: unknown, contract: Contract | undefined) {
@@ -95,6 +102,10 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
 
   get [SIGNALS](): Signals<ChannelEvents> {
     return this.#signals
+  }
+
+  override get [REPLICA](): PresenceReplica {
+    return this.#replica
   }
 
   get hearer(): Hearer {
@@ -124,15 +135,17 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
 
   push(event: string, payload: unknown, options?: PushOptions): Promise<unknown> {
     const { timeout, ...how } = checkedPush(options)
-    const push = { event, payload: payload === undefined ? {} : payload }
+    const push: Push = { event, payload: payload === undefined ? {} : payload }
     const isOver = this.#why !== undefined || this.#state === 'leaving'
     if (this.#state === 'closed' && !isOver) {
       throw new TypeError(`\`${event}\` was pushed before \`${this.topic}\` was joined: join first`)
     }
-    this.#line.check(this.#pushFrame(push, '0', '0'))
     if (isOver) return rejected(this.closedError())
-    const isJoined = this.#state === 'joined'
-    return this.#pushes.add(push, { ...how, timeout: timeout || this.#line.timeout, now: isJoined })
+    const now = this.#state === 'joined'
+    const terms = { ...how, timeout: timeout || this.#line.timeout, now }
+    if (now) return this.#pushes.add(push, terms)
+    const prepared = this.#line.prepared(this.#pushFrame(push, '0', '0'))
+    return this.#pushes.add({ event, payload: prepared }, terms)
   }
 
   broadcast(): never {
@@ -199,7 +212,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
 
   /** Keeps a message for its listeners. */
   take(frame: PushFrame, payload: unknown, size: number): void {
-    if (this.#why) return
+    if (this.#why && !this.#isDraining) return
     const { waiting = 0, bytes = 0 } = this.#mail.unheard(frame.event) ?? {}
     const isFull = waiting >= MOST_UNHEARD || (waiting > 0 && bytes + size > MOST_UNHEARD_BYTES)
     if (isFull) {
@@ -248,7 +261,15 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
 
   tally(messages: number, bytes: number): void {
     this.#line.tally(messages, bytes)
-    if (this.#why && this.#mail.waiting === 0) this.#isOver()
+    if (this.#why && !this.#isDraining && this.#mail.waiting === 0) this.#isOver()
+  }
+
+  /** Ends the messages of a membership that is over, once all of them are checked. */
+  judged(): void {
+    if (!this.#isDraining || this.#sieve?.isJudging === true) return
+    this.#isDraining = false
+    this.#mail.end()
+    if (this.#mail.waiting === 0) this.#isOver()
   }
 
   attach<Value>(heard: Mailed, taker: Taker<Value>): void {
@@ -279,6 +300,9 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
 
   #pushed(frame: PushFrame, size: number): void {
     const payload = this.#trail.passed(frame.payload)
+    if (this.#joinRef !== undefined) {
+      this.#replica.hear(this.#joinRef, frame.event, payload, size)
+    }
     if (this.#sieve) this.#sieve.put(frame, payload, size)
     else this.take(frame, payload, size)
   }
@@ -439,8 +463,9 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     this.#pushes.failWaiting(this.closedError())
     this.#joining?.reject(this.closedError())
     this.#joining = undefined
-    this.#mail.end()
-    if (this.#mail.waiting === 0) this.#isOver()
+    this.#isDraining = this.#sieve?.isJudging === true
+    if (!this.#isDraining) this.#mail.end()
+    if (!this.#isDraining && this.#mail.waiting === 0) this.#isOver()
     else this.#over ??= setTimeout(() => this.#isOver(), this.#line.closeTimeout)
     this.#leaving?.left.resolve()
   }
@@ -450,6 +475,8 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     if (this.#over === 'over') return
     clearTimeout(this.#over)
     this.#over = 'over'
+    if (this.#isDraining) this.#mail.end()
+    this.#isDraining = false
     this.#signals.end(this.#why)
   }
 

@@ -7,7 +7,7 @@ import { rejected } from '../promises.ts'
 import type { RoomMember } from '../room.ts'
 import { SIGNALS, type Hearer, type Signals, type Target } from '../signals.ts'
 import { Broadcast } from './broadcast.ts'
-import { Channel, type ChannelEvents, type ChannelState, type Loose } from './channel.ts'
+import { Channel, TOPIC, type ChannelEvents, type ChannelState, type Loose } from './channel.ts'
 import type { StandardSchema, Verdict } from './contract.ts'
 import type { JoinFrame, PushFrame, Ref, ServerFrame } from './frame.ts'
 import { Gate } from './gate.ts'
@@ -111,6 +111,8 @@ export class ServerChannel<Context extends {} = {}>
   #messages: Messages | undefined
   #mail: Mail<Received> | undefined
   #judge: Gate | undefined
+  /** Whether the peer has gone while what it sent before is still being checked. */
+  #isDraining = false
   #count = 0
   #waitingBytes = 0
   /** Listeners of `join` that have not done their work yet. */
@@ -142,6 +144,10 @@ export class ServerChannel<Context extends {} = {}>
       if (this.#over === 'over') this.#signals.end(this.#why)
     }
     return this.#signals
+  }
+
+  override get [TOPIC](): object {
+    return this.#of
   }
 
   get hearer(): Hearer {
@@ -242,17 +248,13 @@ export class ServerChannel<Context extends {} = {}>
   accept(reply: unknown): boolean {
     const pending = this.#pending
     if (!pending || pending.accepted) return this.#isMember
-    const { topic } = this
     const { replay } = this.#of
     if (replay) {
-      const { ref, seen } = pending
-      const joinRef = this.#joinRef
-      // Throws here what could only be thrown where nobody hears it.
-      this.#host.written({ kind: 'reply', topic, joinRef, ref, status: 'ok', payload: reply })
-      replay.admit(topic, seen, reply, {
+      replay.admit(this.topic, pending.seen, reply, {
         enter: (answer, missed) => this.#enter(pending, answer, missed),
         failed: (cause) => this[SIGNALS].failed('join', cause, undefined),
       })
+      if (this.#pending !== pending) return this.#isMember // it is in, or out again, already
       pending.accepted = true
       this.#maySpeak = true
       clearTimeout(pending.timer)
@@ -328,7 +330,10 @@ export class ServerChannel<Context extends {} = {}>
     this.#gate.judge(Object.hasOwn(known, event) ? known[event] : undefined, payload, {
       settled: (verdict) => this.#judged(frame, size, verdict),
       failed: (cause) => this[SIGNALS].failed('message', cause, undefined),
-      waits: (step) => this.#tally(step, step * size),
+      waits: (step) => {
+        this.#tally(step, step * size)
+        this.#drained()
+      },
     })
   }
 
@@ -344,12 +349,12 @@ export class ServerChannel<Context extends {} = {}>
 
   tally(messages: number, bytes: number): void {
     this.#tally(messages, bytes)
-    if (this.#why && this.#mail?.waiting === 0) this.#isOver()
+    if (this.#why && !this.#isDraining && this.#mail?.waiting === 0) this.#isOver()
   }
 
   attach<Value>(heard: Mailed, taker: Taker<Value>): void {
     this.#mail ??= new Mail(this)
-    if (this.#why) this.#mail.end()
+    if (this.#why && !this.#isDraining) this.#mail.end()
     // Whoever listens to this takes messages, as the events of a channel say.
     this.#mail.add(heard, taker as unknown as Taker<Received>)
   }
@@ -473,7 +478,8 @@ export class ServerChannel<Context extends {} = {}>
 
   #refuseUnhandled(ref: Ref): void {
     this.#host.dropped()
-    if (ref !== null) this.#reply(this.#joinRef, ref, 'error', UNHANDLED)
+    if (ref === null || this.#state !== 'joined') return // it has left meanwhile
+    this.#reply(this.#joinRef, ref, 'error', UNHANDLED)
   }
 
   #judged(frame: PushFrame, size: number, verdict: Verdict): void {
@@ -482,7 +488,7 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   #take(frame: PushFrame, payload: unknown, size: number): void {
-    if (this.#state !== 'joined') {
+    if (this.#state !== 'joined' && !this.#isDraining) {
       this.#host.dropped()
       return
     }
@@ -518,6 +524,9 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   #end(reason: LeaveReason, why: CloseReason): void {
+    // What the peer sent before it went is heard; a member that was sent out is heard no more.
+    const isOver = reason === 'ended' || reason === 'crashed'
+    this.#isDraining = !isOver && this.#judge?.isJudging === true
     this.#finish(why)
     this.#of[SIGNALS].emit('leave', { channel: this, reason })
   }
@@ -526,9 +535,17 @@ export class ServerChannel<Context extends {} = {}>
     this.#state = 'closed'
     this.#why = why
     this.#host.gone(this)
-    this.#mail?.end()
-    if (!this.#mail || this.#mail.waiting === 0) this.#isOver()
+    if (!this.#isDraining) this.#mail?.end()
+    if (!this.#isDraining && (this.#mail?.waiting ?? 0) === 0) this.#isOver()
     else this.#over ??= setTimeout(() => this.#isOver(), this.#host.closeTimeout)
+  }
+
+  /** Ends the messages of a peer that has gone, once all of them are checked. */
+  #drained(): void {
+    if (!this.#isDraining || this.#judge?.isJudging === true) return
+    this.#isDraining = false
+    this.#mail?.end()
+    if ((this.#mail?.waiting ?? 0) === 0) this.#isOver()
   }
 
   /** Emits `close`, after the messages before it. */
@@ -536,6 +553,8 @@ export class ServerChannel<Context extends {} = {}>
     if (this.#over === 'over') return
     clearTimeout(this.#over)
     this.#over = 'over'
+    if (this.#isDraining) this.#mail?.end()
+    this.#isDraining = false
     this.#signals?.end(this.#why)
   }
 }

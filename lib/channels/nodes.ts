@@ -1,6 +1,19 @@
+import { toBytes, toText } from '../message.ts'
+import { isPromise } from '../promises.ts'
 import type { Relay } from '../relay.ts'
-import { changesIn, diffIn, Roster, written, type Change } from './roster.ts'
-import { readJson } from './text.ts'
+import type { Broadcast } from './broadcast.ts'
+import { PRESENCE_DIFF } from './phoenix.ts'
+import {
+  changesIn,
+  diffIn,
+  isBag,
+  Roster,
+  written,
+  type Applied,
+  type Change,
+  type Diff,
+} from './roster.ts'
+import { AROUND_REPLY, readJson } from './text.ts'
 
 /** Is what a presence shows to other nodes, and is told of them. */
 export interface View {
@@ -10,8 +23,12 @@ export interface View {
   readonly heartbeat: number
   /** Is who is here on this node, by the names of topics. */
   own(): ReadonlyMap<string, Roster>
-  /** Somebody has come, or gone, elsewhere. */
-  changed(topic: string, joins: readonly Change[], leaves: readonly Change[]): void
+  /** Tells whether a topic is one of these. */
+  fits(topic: string): boolean
+  /** Prepares what another node told its members; throws where it makes no sense. */
+  read(data: string): Broadcast
+  /** Takes what has changed elsewhere, and how that node has told it to its members, where that is known. */
+  changed(topic: string, diff: Diff, said?: Broadcast): void
   /** Something came that makes no sense. */
   dropped(): void
 }
@@ -41,7 +58,9 @@ interface Word {
   readonly id: string
   readonly version: number
   readonly beat: number
-  readonly value: Readonly<Record<string, unknown>>
+  readonly topics: unknown
+  /** What stands behind it: the diff, as that node has told it to its members. */
+  readonly rest: string
 }
 
 /**
@@ -55,32 +74,42 @@ export class Nodes {
   readonly #others = new Map<string, Node>()
   #version = 0
   #stop: (() => void) | undefined
+  /** Whether answers would be heard. */
+  #stands = false
 
   constructor(relay: Relay, pattern: string, view: View) {
     this.#relay = relay
     this.#view = view
     this.#topic = `presence:${pattern}`
     relay.listen((state) => {
-      if (state === 'up' && this.#stop) this.#say(this.#topic, ASK) // much may have been missed
+      if (state === 'up' && this.#stop) this.#ask(this.#topic) // much may have been missed
     })
     this.start()
   }
 
-  /** Begins to listen, and says so. */
+  /** Begins to listen, and asks all others once their answers would be heard. */
   start(): void {
     if (this.#stop) return
     const hear = (kind: number, payload: Uint8Array): void => this.#hear(kind, payload)
-    const stops = [
+    const subscriptions = [
       this.#relay.subscribe(this.#topic, hear),
       this.#relay.subscribe(this.#inbox(this.#view.id), hear),
     ]
     const timer = setInterval(() => this.#say(this.#topic, BEAT), this.#view.heartbeat)
     timer.unref?.()
-    this.#stop = () => {
+    const stop = (): void => {
       clearInterval(timer)
-      for (const stop of stops) stop()
+      for (const end of subscriptions) end()
     }
-    this.#say(this.#topic, ASK)
+    this.#stop = stop
+    const stands = (): void => {
+      if (this.#stop !== stop) return // it was stopped meanwhile
+      this.#stands = true
+      this.#ask(this.#topic)
+    }
+    const standing = subscriptions.map((subscription) => subscription.standing)
+    if (!standing.some(isPromise)) stands()
+    else Promise.all(standing).then(stands, () => {}) // the relay tells of what failed
   }
 
   /** Says goodbye, and forgets the others. */
@@ -89,23 +118,38 @@ export class Nodes {
     this.#say(this.#topic, BYE)
     this.#stop()
     this.#stop = undefined
+    this.#stands = false
     for (const id of [...this.#others.keys()]) this.#forget(id)
   }
 
-  /** Tells the others who has come, or gone, on this node. */
-  tell(topic: string, joins: readonly Change[], leaves: readonly Change[]): void {
+  /** Tells the others who has come, or gone, on this node: in the words that its members were told. */
+  tell(said: Broadcast): void {
     this.#version++
-    this.#say(this.#topic, DIFF, { topic, joins: written(joins), leaves: written(leaves) })
+    this.#say(this.#topic, DIFF, {}, said.bytes)
   }
 
   #inbox(id: string): string {
     return `${this.#topic}@${id}`
   }
 
-  #say(topic: string, kind: number, more: object = {}): void {
+  /** Asks who is there: one node by its inbox, or all. */
+  #ask(whom: string): void {
+    if (this.#stands) this.#say(whom, ASK)
+  }
+
+  /** Says something about this node on the first line, and something else behind it. */
+  #say(topic: string, kind: number, more: object = {}, rest?: Uint8Array): void {
     const { id, heartbeat: beat } = this.#view
-    const text = JSON.stringify({ id, version: this.#version, beat, ...more })
-    this.#relay.publish(topic, kind, new TextEncoder().encode(text))
+    const line = JSON.stringify({ id, version: this.#version, beat, ...more })
+    if (!rest) {
+      this.#relay.publish(topic, kind, toBytes(line))
+      return
+    }
+    const head = toBytes(`${line}\n`)
+    const word = new Uint8Array(head.length + rest.length)
+    word.set(head)
+    word.set(rest, head.length)
+    this.#relay.publish(topic, kind, word)
   }
 
   #hear(kind: number, payload: Uint8Array): void {
@@ -132,55 +176,61 @@ export class Nodes {
   /** Asks what was missed, and answers who asks. */
   #compare(node: Node, { id, version }: Word, kind: number): void {
     if (version !== node.version) {
-      node.asked = true
-      this.#say(this.#inbox(id), ASK)
+      node.asked = this.#stands
+      this.#ask(this.#inbox(id))
     }
     if (kind === ASK) this.#say(this.#inbox(id), STATE, { topics: this.#state() })
   }
 
-  #changed(node: Node, { id, version, value }: Word): void {
-    const diff = diffIn(value)
-    const { topic } = value
-    if (!diff || typeof topic !== 'string') {
+  #changed(node: Node, { id, version, rest }: Word): void {
+    const told = this.#diffIn(rest)
+    if (!told) {
       this.#view.dropped()
     } else if (version === node.version + 1) {
       node.version = version
-      this.#apply(node, topic, diff.joins, diff.leaves)
+      this.#apply(node, told.topic, told.diff, told.said)
     } else if (version > node.version && !node.asked) {
-      node.asked = true
-      this.#say(this.#inbox(id), ASK)
+      node.asked = this.#stands
+      this.#ask(this.#inbox(id))
     }
   }
 
-  #become(node: Node, { version, value }: Word): void {
-    const topics = topicsIn(value.topics)
-    if (!topics) {
+  #diffIn(text: string): { topic: string; diff: Diff; said: Broadcast } | undefined {
+    try {
+      const said = this.#view.read(text)
+      const frame = said.read()
+      const diff = frame?.event === PRESENCE_DIFF ? diffIn(frame.payload) : undefined
+      if (!frame || !diff || !this.#view.fits(frame.topic)) return undefined
+      return { topic: frame.topic, diff, said }
+    } catch {
+      return undefined
+    }
+  }
+
+  #become(node: Node, word: Word): void {
+    const topics = topicsIn(word.topics)
+    if (!topics || [...topics.keys()].some((name) => !this.#view.fits(name))) {
       this.#view.dropped()
       return
     }
     node.asked = false
-    if (version < node.version) return
-    node.version = version
+    if (word.version < node.version) return
+    node.version = word.version
     for (const name of new Set([...topics.keys(), ...node.rosters.keys()])) {
-      const joins: Change[] = []
-      const leaves: Change[] = []
       const roster = new Roster()
-      for (const [key, metas] of node.rosters.get(name) ?? []) roster.join(key, metas)
-      roster.become(topics.get(name) ?? [], {
-        joined: (key, metas) => void joins.push([key, metas]),
-        left: (key, metas) => void leaves.push([key, metas]),
-      })
-      if (joins.length + leaves.length > 0) this.#apply(node, name, joins, leaves)
+      for (const change of node.rosters.get(name) ?? []) roster.join(change)
+      const applied: Applied[] = []
+      roster.become(topics.get(name) ?? [], applied)
+      if (applied.length > 0) this.#apply(node, name, diffOf(applied))
     }
   }
 
-  #apply(node: Node, name: string, joins: readonly Change[], leaves: readonly Change[]): void {
+  #apply(node: Node, name: string, diff: Diff, said?: Broadcast): void {
     const roster = node.rosters.get(name) ?? new Roster()
     node.rosters.set(name, roster)
-    for (const [key, metas] of joins) roster.join(key, metas)
-    for (const [key, metas] of leaves) roster.leave(key, metas)
+    roster.apply(diff)
     if (roster.size === 0) node.rosters.delete(name)
-    this.#view.changed(name, joins, leaves)
+    this.#view.changed(name, diff, said)
   }
 
   /** It has gone, and so has everybody who was there. */
@@ -189,7 +239,9 @@ export class Nodes {
     if (!node) return
     clearTimeout(node.timer)
     this.#others.delete(id)
-    for (const [name, roster] of node.rosters) this.#view.changed(name, [], [...roster])
+    for (const [name, roster] of node.rosters) {
+      this.#view.changed(name, { joins: [], leaves: [...roster] })
+    }
   }
 
   #state(): Record<string, unknown> {
@@ -202,19 +254,33 @@ function newNode(): Node {
   return { version: -1, rosters: new Map(), asked: false, timer: undefined }
 }
 
+function diffOf(applied: readonly Applied[]): Diff {
+  const of = (wanted: Applied['how']): Change[] =>
+    applied.flatMap(({ how, key, metas }) => (how === wanted ? [[key, metas] as const] : []))
+  return { joins: of('join'), leaves: of('leave') }
+}
+
 function wordIn(payload: Uint8Array): Word | undefined {
-  let value: unknown
-  try {
-    value = readJson(new TextDecoder('utf-8', { fatal: true }).decode(payload))
-  } catch {
-    return undefined
-  }
-  if (!isBag(value)) return undefined
-  const { id, version, beat } = value
+  const text = toText(payload)
+  if (typeof text !== 'string') return undefined
+  const end = text.includes('\n') ? text.indexOf('\n') : text.length
+  const value = objectIn(text.slice(0, end))
+  if (!value) return undefined
+  const { id, version, beat, topics } = value
   if (typeof id !== 'string' || id.length > 64) return undefined
   if (typeof version !== 'number' || !Number.isSafeInteger(version) || version < 0) return undefined
   if (typeof beat !== 'number' || !(beat >= 1 && beat <= LONGEST_BEAT)) return undefined
-  return { id, version, beat, value }
+  return { id, version, beat, topics, rest: text.slice(end + 1) }
+}
+
+/** Reads an object of JSON, within the limits that hold for peers. */
+function objectIn(text: string): Record<string, unknown> | undefined {
+  try {
+    const value = readJson(text, AROUND_REPLY)
+    return isBag(value) ? value : undefined
+  } catch {
+    return undefined
+  }
 }
 
 function topicsIn(value: unknown): Map<string, readonly Change[]> | undefined {
@@ -226,8 +292,4 @@ function topicsIn(value: unknown): Map<string, readonly Change[]> | undefined {
     topics.set(name, changes)
   }
   return topics
-}
-
-function isBag(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -8,7 +8,17 @@ import type {
   Serializer,
   ServerFrame,
 } from './frame.ts'
-import { checkName, checkRef, malformed, readJson, writeJson } from './text.ts'
+import {
+  AROUND_PUSH,
+  AROUND_REPLY,
+  checkName,
+  checkRef,
+  endOfString,
+  malformed,
+  readJson,
+  withJsonText,
+  writeJson,
+} from './text.ts'
 
 /** What every frame says, as it came and before it is believed. */
 interface Words {
@@ -49,6 +59,7 @@ const presenceEvents: ReadonlySet<unknown> = new Set([PRESENCE_STATE, PRESENCE_D
 export const META_REF = 'phx_ref'
 /** and, where it takes the place of another, that one. */
 export const META_REF_BEFORE = 'phx_ref_prev'
+const BROADCAST_HEAD = '[null,null,"'
 const ALIVE = '{"status":"ok","response":{}}'
 const BEARER = 'base64url.bearer.phx.'
 
@@ -66,7 +77,9 @@ const BROADCAST_KIND = 2
 export const phoenix: Serializer = /* @__PURE__ */ dialect('2.0.0', /^2\.0\.\d+$/, {
   server: {
     decode(data) {
-      return clientFrame(typeof data === 'string' ? arrayWords(data) : clientWords(data))
+      return clientFrame(
+        typeof data === 'string' ? arrayWords(data, AROUND_PUSH) : clientWords(data),
+      )
     },
     encode(frame) {
       const bytes = bytesIn(frame)
@@ -75,7 +88,9 @@ export const phoenix: Serializer = /* @__PURE__ */ dialect('2.0.0', /^2\.0\.\d+$
   },
   client: {
     decode(data) {
-      return serverFrame(typeof data === 'string' ? arrayWords(data) : serverWords(data))
+      return serverFrame(
+        typeof data === 'string' ? arrayWords(data, AROUND_REPLY) : serverWords(data),
+      )
     },
     encode(frame) {
       const bytes = bytesIn(frame)
@@ -90,14 +105,33 @@ export const phoenix: Serializer = /* @__PURE__ */ dialect('2.0.0', /^2\.0\.\d+$
  */
 export const phoenixV1: Serializer = /* @__PURE__ */ dialect('1.0.0', /^1\.0\.\d+$/, {
   server: {
-    decode: (data) => clientFrame(objectWords(data)),
+    decode: (data) => clientFrame(objectWords(data, AROUND_PUSH)),
     encode: (frame) => (bytesIn(frame) ? undefined : answerText(serverSaying(frame))),
   },
   client: {
-    decode: (data) => serverFrame(objectWords(data)),
+    decode: (data) => serverFrame(objectWords(data, AROUND_REPLY)),
     encode: (frame) => (bytesIn(frame) ? undefined : requestText(clientSaying(frame))),
   },
 })
+
+/**
+ * Tells by its head alone whether a text of version 2 is a broadcast; false also where only reading all
+ * of it can tell.
+ */
+export function startsAsBroadcast(text: string): boolean {
+  if (!text.startsWith(BROADCAST_HEAD) || !text.endsWith(']')) return false
+  const topicEnd = endOfString(text, BROADCAST_HEAD.length - 1)
+  const eventStart = topicEnd + 2
+  if (!text.startsWith(',"', topicEnd + 1)) return false
+  const eventEnd = endOfString(text, eventStart)
+  if (text.charAt(eventEnd + 1) !== ',') return false
+  try {
+    JSON.parse(text.slice(BROADCAST_HEAD.length - 1, topicEnd + 1))
+    return !ownEvents.has(JSON.parse(text.slice(eventStart, eventEnd + 1)) as string)
+  } catch {
+    return false
+  }
+}
 
 // Pure, as the comments above tell bundlers: a page loads the version that it speaks.
 function dialect(
@@ -105,6 +139,7 @@ function dialect(
   versions: RegExp,
   codecs: Pick<Serializer, 'server' | 'client'>,
 ): Serializer {
+  withJsonText(codecs.client)
   return {
     name: `Phoenix ${version}`,
     ...codecs,
@@ -131,8 +166,8 @@ function base64(token: string): string {
   return btoa(bytes.join('')).replaceAll('=', '').replaceAll('/', '_')
 }
 
-function arrayWords(text: string): Words {
-  const parts = readJson(text)
+function arrayWords(text: string, around: number): Words {
+  const parts = readJson(text, around)
   if (!Array.isArray(parts) || parts.length < 5) {
     throw malformed('expected an array of join_ref, ref, topic, event and payload')
   }
@@ -140,9 +175,9 @@ function arrayWords(text: string): Words {
   return { joinRef, ref, topic, event, payload }
 }
 
-function objectWords(data: string | Uint8Array): Words {
+function objectWords(data: string | Uint8Array, around: number): Words {
   if (typeof data !== 'string') throw malformed('version 1.0.0 has no binary frames')
-  const object = readJson(data)
+  const object = readJson(data, around)
   if (typeof object !== 'object' || object === null) throw malformed('expected an object')
   // JSON gave it: what it hasn't is undefined.
   const { join_ref: joinRef = null, ref, topic, event, payload } = object as Record<string, unknown>

@@ -1,84 +1,46 @@
-import { ChannelError, unexpected } from '../errors.ts'
+import { unexpected } from '../errors.ts'
 import { listen } from '../listen.ts'
 import { isObject, milliseconds, settle } from '../options/rules.ts'
-import { SIGNALS, Signals, type Hearer, type Target } from '../signals.ts'
-import { Channel, type Loose } from './channel.ts'
+import { SIGNALS, type Signals, type Target } from '../signals.ts'
+import { Channel, REPLICA, TOPIC, type Loose } from './channel.ts'
 import { META_REF, META_REF_BEFORE, PRESENCE_DIFF, PRESENCE_STATE } from './phoenix.ts'
-import type { Message } from './received.ts'
+import { PresenceSignals, type PresenceEvents } from './presence-signals.ts'
 import type { Nodes } from './nodes.ts'
 import {
-  changesIn,
-  diffIn,
+  isBag,
   Roster,
   written,
+  type Applied,
   type Change,
+  type Diff,
   type Meta,
-  type Witness,
 } from './roster.ts'
-import { writeJson } from './text.ts'
+import { MOST_DEPTH, writeJson } from './text.ts'
 import type { Topic } from './topic.ts'
 
-/** Somebody has come: at one place more, maybe. */
-export interface PresenceJoin<Known extends object = Loose> {
-  /** What they are tracked by. */
-  readonly key: string
-  /** What is known of the places that are new. */
-  readonly metas: readonly Known[]
-  /** What was known of them before; empty: they were not here. */
-  readonly before: readonly Known[]
-}
-
-/** Somebody has gone: from one place, maybe. */
-export interface PresenceLeave<Known extends object = Loose> {
-  /** What they were tracked by. */
-  readonly key: string
-  /** What was known of the places that they have left. */
-  readonly metas: readonly Known[]
-  /** What is known of those where they still are; empty: they are gone. */
-  readonly after: readonly Known[]
-}
-
-/** The events of a presence. */
-export interface PresenceEvents<Known extends object = Loose> {
-  /** All that has changed is told. */
-  sync: void
-  /** Somebody has come. */
-  join: PresenceJoin<Known>
-  /** Somebody has gone. */
-  leave: PresenceLeave<Known>
-}
-
-/** Is what a presence lets you choose. */
+/** The options of a presence. */
 export interface PresenceOptions {
   /**
-   * Milliseconds between the signs of life that a server gives to other nodes. Who was tracked on a
-   * node that died is gone before its third. Default: 5_000.
+   * Milliseconds between the signs of life that a server gives to other nodes. Members of a node that
+   * died are gone before its third.
+   *
+   * @default 5_000
    */
   heartbeat?: number | undefined
 }
 
 const rules = { heartbeat: milliseconds(5_000, 1) }
-const MOST_WAITING = 10_000 // diffs that wait for a state
-
-class PresenceSignals<Known extends object> extends Signals<PresenceEvents<Known>> {
-  readonly #parent: Hearer
-
-  constructor(parent: Hearer) {
-    super({ kind: 'presence', events: ['sync', 'join', 'leave'] })
-    this.#parent = parent
-  }
-
-  override get parent(): Hearer {
-    return this.#parent
-  }
-}
+/** Levels of JSON around a meta: the payload, its half, a key, its metas. */
+const AROUND_META = 4
+/** The topics of servers that have a presence. */
+const withPresence = new WeakSet<object>()
 
 /**
- * Is who is here, by keys of yours, as Phoenix.Presence tells it.
+ * The keys that are tracked in a topic, as Phoenix.Presence tells them.
  *
- * On a client it follows a channel: make it before the channel joins. On a server it is of a topic:
- * members that are tracked are told to all members, and whoever joins is told who is here: on every
- * node that has a presence of this topic, over the server's backplane.
+ * On a client it follows a channel, from whenever it is made. On a server it belongs to a topic, which
+ * has one: members that are tracked are told to all members, and every new member is told which keys are
+ * here: on every node that has a presence of this topic, over the server's backplane.
  */
 export class Presence<Known extends object = Loose>
   implements Target<PresenceEvents<Known>>, Iterable<[key: string, metas: readonly Known[]]>
@@ -90,14 +52,14 @@ export class Presence<Known extends object = Loose>
   /** What each member of a topic is tracked by, */
   readonly #tracked = new Map<Channel<any, any, any>, Map<string, Meta>>()
   /** and will be, once it is let in. */
-  readonly #asked = new WeakMap<object, [key: string, meta: object][]>()
+  readonly #asked = new WeakMap<object, [key: string, meta: Meta][]>()
   readonly #prefix = newPrefix()
   readonly #nodes: Nodes | undefined
   #count = 0
 
   /**
-   * @throws TypeError for what is neither a client's channel nor a server's topic, and for an option
-   * that is unknown or can't be.
+   * @throws TypeError for what is neither a client's channel nor a server's topic, for a topic that has a
+   * presence already, and for an option that is unknown or can't be.
    */
   constructor(of: Channel<any, any, any> | Topic<any, any, any>, options?: PresenceOptions) {
     const { heartbeat } = settle(rules, options)
@@ -107,20 +69,25 @@ export class Presence<Known extends object = Loose>
     this.#signals = new PresenceSignals(of[SIGNALS])
     if (of instanceof Channel) {
       this.#follow(of)
-    } else {
-      this.#topic = of
-      of.welcome((channel) => this.#welcome(channel))
-      listen(of, 'leave', ({ channel }) => this.#forget(channel))
-      this.#nodes = of.meet({
-        id: this.#prefix,
-        heartbeat,
-        own: () => this.#own(),
-        changed: (name, joins, leaves) => {
-          this.#tell(of, name, joins, leaves)
-          this.#apply(name, joins, leaves)
-        },
-      })
+      return
     }
+    if (withPresence.has(of)) {
+      throw new TypeError(`the topic \`${of.pattern}\` has a presence already: use that one`)
+    }
+    withPresence.add(of)
+    this.#topic = of
+    of.welcome((channel) => this.#welcome(of, channel))
+    listen(of, 'leave', ({ channel }) => this.#forget(of, channel))
+    this.#nodes = of.meet({
+      id: this.#prefix,
+      heartbeat,
+      own: () => this.#own(),
+      changed: (name, diff, said) => {
+        if (said) of.deliver(name, said)
+        else of.tell(name, PRESENCE_DIFF, payloadOf(diff))
+        this.#apply(name, diff)
+      },
+    })
   }
 
   /** @hidden */
@@ -135,18 +102,27 @@ export class Presence<Known extends object = Loose>
     return size
   }
 
-  /** What is known of a key; empty: it is not here. */
+  /** Returns the metas of a key; empty: it is not here. */
   get(key: string): readonly Known[] {
     return this.#known([...this.#rosters.values()].flatMap((roster) => roster.get(key)))
   }
 
-  /** Is who is here in one topic of those that a pattern stands for. */
+  /**
+   * Returns what a Phoenix server tells of a key beside its metas, with `fetch/2`. Empty where it tells
+   * nothing, where the key is not here, and on a server.
+   */
+  dataOf(key: string): Readonly<Record<string, unknown>> {
+    const [roster] = this.#rosters.values() // a client has one, and a server has no such data
+    return roster?.dataOf(key) ?? {}
+  }
+
+  /** Returns the keys that are here in one topic of those that a pattern stands for, and their metas. */
   in(topic: string): Map<string, readonly Known[]> {
     const roster = this.#rosters.get(topic) ?? []
     return new Map([...roster].map(([key, metas]) => [key, this.#known(metas)]))
   }
 
-  /** Iterates over the keys, and what is known of each: a key once for each topic it is in. */
+  /** Iterates over the keys, and their metas: a key once for each topic it is in. */
   *[Symbol.iterator](): Generator<[key: string, metas: readonly Known[]]> {
     for (const roster of this.#rosters.values()) {
       for (const [key, metas] of roster) yield [key, this.#known(metas)]
@@ -154,21 +130,20 @@ export class Presence<Known extends object = Loose>
   }
 
   /**
-   * Tracks a member by a key until it leaves, however; again for the same member and key: what is
-   * known of them has changed. One that isn't let in yet is tracked once it is, one that has left
-   * is not. On a server only.
+   * Tracks a member by a key until it leaves, however; again for the same member and key: its meta has
+   * changed. The meta is taken as it is now, as JSON has it. A member that isn't let in yet is tracked
+   * once it is; one that has left is not. On a server only.
    *
-   * @throws TypeError for a channel of another topic, and for what can't be JSON.
+   * @throws TypeError for a channel of another topic, and for a meta that can't be JSON.
    */
   track(channel: Channel<any, any, any>, key: string, meta: Known): void {
     const topic = this.#topic
     if (!topic) throw new TypeError('a server tracks: make a presence of its topic there')
     if (typeof key !== 'string') throw unexpected('a key', 'a string', key)
-    if (!isObject(meta)) throw unexpected('what is known', 'an object', meta)
-    if (!topic.fits(channel.topic)) {
-      throw unexpected('the channel', `one of \`${topic.pattern}\``, channel.topic)
+    if (channel?.[TOPIC] !== topic) {
+      throw unexpected('the channel', `a member of the topic \`${topic.pattern}\``, channel)
     }
-    const known = asJson(meta)
+    const known = snapshotOf(meta)
     if (channel.state === 'joined') this.#track(topic, channel, key, known)
     if (channel.state !== 'joining') return
     const asked = this.#asked.get(channel) ?? []
@@ -180,144 +155,96 @@ export class Presence<Known extends object = Loose>
     topic: Topic<any, any, any>,
     channel: Channel<any, any, any>,
     key: string,
-    given: object,
+    known: Meta,
   ): void {
     const mine = this.#tracked.get(channel) ?? new Map<string, Meta>()
     const old = mine.get(key)
     const before = old && { [META_REF_BEFORE]: old[META_REF] as unknown }
     const meta: Meta = {
-      ...given,
+      ...known,
       [META_REF]: `${this.#prefix}${(this.#count++).toString(36)}`,
       ...before,
     }
-    const joins: Change[] = [[key, [meta]]]
-    const leaves: Change[] = old ? [[key, [old]]] : []
-    this.#tell(topic, channel.topic, joins, leaves) // throws for what can't be JSON
     this.#tracked.set(channel, mine.set(key, meta))
-    this.#nodes?.tell(channel.topic, joins, leaves) // before a listener here tracks anew
-    this.#apply(channel.topic, joins, leaves)
+    this.#change(topic, channel.topic, {
+      joins: [[key, [meta]]],
+      leaves: old ? [[key, [old]]] : [],
+    })
   }
 
-  /** Tells the members here who has come, or gone, on any node. */
-  #tell(
-    topic: Topic<any, any, any>,
-    name: string,
-    joins: readonly Change[],
-    leaves: readonly Change[],
-  ): void {
-    topic.tell(name, PRESENCE_DIFF, { joins: written(joins), leaves: written(leaves) })
+  /** Tells the members here, and the other nodes, what has changed on this node: encoded once for both. */
+  #change(topic: Topic<any, any, any>, name: string, diff: Diff): void {
+    const said = topic.tell(name, PRESENCE_DIFF, payloadOf(diff))
+    this.#nodes?.tell(said) // before a listener here tracks anew
+    this.#apply(name, diff)
   }
 
-  #apply(name: string, joins: readonly Change[], leaves: readonly Change[]): void {
-    const roster = this.#roster(name)
-    for (const [key, metas] of joins) roster.join(key, metas, this.#witness())
-    for (const [key, metas] of leaves) roster.leave(key, metas, this.#witness())
+  #apply(name: string, diff: Diff): void {
+    const roster = this.#rosters.get(name) ?? new Roster()
+    this.#rosters.set(name, roster)
+    const applied: Applied[] | undefined = this.#signals.wantsChanges ? [] : undefined
+    roster.apply(diff, applied)
     if (roster.size === 0) this.#rosters.delete(name)
-    this.#signals.emit('sync', undefined)
+    this.#signals.applied(applied)
   }
 
-  /** Is who is here on this node. */
+  /** Returns what is tracked on this node. */
   #own(): Map<string, Roster> {
     const rosters = new Map<string, Roster>()
     for (const [{ topic }, mine] of this.#tracked) {
       const roster = rosters.get(topic) ?? new Roster()
       rosters.set(topic, roster)
-      for (const [key, meta] of mine) roster.join(key, [meta])
+      for (const [key, meta] of mine) roster.join([key, [meta]])
     }
     return rosters
   }
 
-  /** Tells who was let in who is here, and then all who was let in. */
-  #welcome(channel: Channel<any, any, any>): void {
+  /** Tells a new member which keys are here, and then all members of its own. */
+  #welcome(topic: Topic<any, any, any>, channel: Channel<any, any, any>): void {
     void channel.push(PRESENCE_STATE, written(this.#rosters.get(channel.topic) ?? []))
     for (const [key, meta] of this.#asked.get(channel) ?? []) {
-      if (this.#topic) this.#track(this.#topic, channel, key, meta)
+      // A listener may have sent it out since the last one.
+      if (channel.state === 'joined') this.#track(topic, channel, key, meta)
     }
     this.#asked.delete(channel)
   }
 
-  #forget(channel: Channel<any, any, any>): void {
+  #forget(topic: Topic<any, any, any>, channel: Channel<any, any, any>): void {
     const mine = this.#tracked.get(channel)
-    if (!mine || !this.#topic) return
+    if (!mine) return
     this.#tracked.delete(channel)
     const leaves: Change[] = [...mine].map(([key, meta]) => [key, [meta]])
-    this.#tell(this.#topic, channel.topic, [], leaves)
-    this.#nodes?.tell(channel.topic, [], leaves)
-    this.#apply(channel.topic, [], leaves)
+    this.#change(topic, channel.topic, { joins: [], leaves })
   }
 
-  /** Hears of who is here from a server: diffs wait for the state of the same membership. */
+  /** Follows what a server tells to a channel. */
   #follow(channel: Channel<any, any, any>): void {
-    const roster = this.#roster(channel.topic)
-    let waiting: NonNullable<ReturnType<typeof diffIn>>[] | undefined = []
-    const refuse = (what: string): void => {
-      const text = `the server told ${what} on \`${channel.topic}\``
-      channel[SIGNALS].report(new ChannelError(text, { topic: channel.topic }))
+    const replica = channel[REPLICA]
+    if (!replica) {
+      throw new TypeError('a member has no presence of its own: make one of its topic')
     }
-    const apply = ({ joins, leaves }: NonNullable<ReturnType<typeof diffIn>>): void => {
-      for (const [key, metas] of joins) roster.join(key, metas, this.#witness())
-      for (const [key, metas] of leaves) roster.leave(key, metas, this.#witness())
-    }
-    listen(channel, 'join', () => {
-      waiting = []
-    })
-    listen(channel.messages, PRESENCE_STATE, ({ payload }: Message) => {
-      const state = changesIn(payload)
-      if (!state) {
-        refuse(`a \`${PRESENCE_STATE}\` that is none`)
-        return
-      }
-      roster.become(state, this.#witness())
-      for (const diff of waiting ?? []) apply(diff)
-      waiting = undefined
-      this.#signals.emit('sync', undefined)
-    })
-    listen(channel.messages, PRESENCE_DIFF, ({ payload }: Message) => {
-      const diff = diffIn(payload)
-      if (!diff) {
-        refuse(`a \`${PRESENCE_DIFF}\` that is none`)
-        return
-      }
-      if (waiting) {
-        if (waiting.length < MOST_WAITING) waiting.push(diff)
-        else refuse('too much before who is here')
-        return
-      }
-      apply(diff)
-      this.#signals.emit('sync', undefined)
-    })
-  }
-
-  #roster(topic: string): Roster {
-    const roster = this.#rosters.get(topic) ?? new Roster()
-    this.#rosters.set(topic, roster)
-    return roster
+    this.#rosters.set(channel.topic, replica.roster)
+    replica.follow(this.#signals)
+    // The replica has taken them: without a listener they would wait for one.
+    for (const event of [PRESENCE_STATE, PRESENCE_DIFF]) listen(channel.messages, event, () => {})
+    if (replica.isKnown) this.#signals.catchUp(replica.roster)
   }
 
   /** Peers are taken at their word, as with every payload whose type you give. */
   #known(metas: readonly Meta[]): readonly Known[] {
     return metas as unknown as readonly Known[]
   }
-
-  #witness(): Witness {
-    const signals = this.#signals
-    return {
-      joined:
-        signals.listens('join') &&
-        ((key, metas, before) =>
-          signals.emit('join', { key, metas: this.#known(metas), before: this.#known(before) })),
-      left:
-        signals.listens('leave') &&
-        ((key, metas, after) =>
-          signals.emit('leave', { key, metas: this.#known(metas), after: this.#known(after) })),
-    }
-  }
 }
 
-/** Returns what is known as it will be told, so that it can be told at any later time. */
-function asJson(meta: object): object {
-  const known: unknown = JSON.parse(writeJson(meta, 'what is known'))
-  if (!isObject(known)) throw unexpected('what is known', 'an object', known)
+function payloadOf({ joins, leaves }: Diff): object {
+  return { joins: written(joins), leaves: written(leaves) }
+}
+
+/** Copies a meta as JSON has it, so that it is the same here as for members and for other nodes. */
+function snapshotOf(meta: object): Meta {
+  if (!isObject(meta)) throw unexpected('what is known', 'an object', meta)
+  const known = JSON.parse(writeJson(meta, 'what is known', MOST_DEPTH - AROUND_META)) as unknown
+  if (!isBag(known)) throw unexpected('what is known', 'an object', meta)
   return known
 }
 

@@ -5,6 +5,7 @@ import type { RoomMember } from '../room.ts'
 import type { Archive, Archived } from './archive.ts'
 import { Log, recall, type HistorySettings, type Kept, type Known } from './history.ts'
 import { isPlain, POSITION, SEEN, written, type Seen } from './position.ts'
+import { writeJson } from './text.ts'
 
 /** Who is a member of a topic on this node. */
 export interface Members {
@@ -81,6 +82,7 @@ export class Replay {
     const enter: Admission['enter'] = (answer, missed) => admission.enter(answer, missed)
     const failed = (cause: unknown): void => admission.failed(cause)
     if (this.#archive && seen) {
+      const said = snapshotOf(reply)
       const { standing } = this.#membersOf(topic)
       this.#archive
         .read(topic, standing)
@@ -88,11 +90,12 @@ export class Replay {
           const { senders, kept } = merged(shelf, archived)
           const { recovered, ...found } = recall(seen, senders, kept)
           const isSure = recovered && archived !== undefined
-          enter({ ...reply, recovered: isSure, [SEEN]: asObject(found.seen) }, found.missed)
+          enter({ ...said, recovered: isSure, [SEEN]: asObject(found.seen) }, found.missed)
         })
         .catch(failed)
     } else if (shelf.learning) {
-      shelf.learning.then(() => enter({ ...reply, [SEEN]: present(shelf) }, [])).catch(failed)
+      const said = snapshotOf(reply)
+      shelf.learning.then(() => enter({ ...said, [SEEN]: present(shelf) }, [])).catch(failed)
     } else if (seen) {
       const found = recall(seen, shelf.log.senders, shelf.log.kept)
       const { recovered } = found
@@ -203,6 +206,11 @@ function inOrder(all: readonly Kept[]): readonly Kept[] {
 function present({ log, learned }: Shelf): Record<string, number> {
   const senders = [...learned, ...log.senders]
   return asObject(new Map(senders.map(([sender, { head }]) => [sender, head])))
+}
+
+/** Copies an answer that is sent later: what can't be JSON throws here, where the caller hears it. */
+function snapshotOf(reply: object): object {
+  return JSON.parse(writeJson(reply, 'the answer to a join')) as object
 }
 
 function asObject(seen: Seen): Record<string, number> {

@@ -1,74 +1,106 @@
 import { META_REF } from './phoenix.ts'
 
-/** What somebody is known by at one of the places where they are. */
+/** What is known of a key at one of the places where it is. */
 export type Meta = Readonly<Record<string, any>>
 
-/** Metas by their refs, in the order in which they came. */
-type Metas = Map<unknown, Meta>
+/** What is known of a key as a whole, beside its metas: a Phoenix server may tell that, with `fetch/2`. */
+export type Data = Readonly<Record<string, unknown>>
 
-/** Who has come, or gone, by their keys. */
-export type Change = readonly [key: string, metas: readonly Meta[]]
+/** Metas that come, or go, with their key; and what stands beside them. */
+export type Change = readonly [key: string, metas: readonly Meta[], data?: Data]
 
-/** Hears of each change as it is made. */
-export interface Witness {
-  /** Who was there before is told, too. */
-  readonly joined?: ((key: string, metas: readonly Meta[], before: readonly Meta[]) => void) | false
-  /** Who is still there is told, too. */
-  readonly left?: ((key: string, metas: readonly Meta[], after: readonly Meta[]) => void) | false
+/** Both halves of a diff. */
+export interface Diff {
+  readonly joins: readonly Change[]
+  readonly leaves: readonly Change[]
 }
 
-/** Who is here: keys are peers' own words, and each may be here more than once. */
+/** A change as it was made. */
+export interface Applied {
+  readonly how: 'join' | 'leave'
+  readonly key: string
+  /** The metas that have come, or gone. */
+  readonly metas: readonly Meta[]
+  /** The other metas of the key: those before a join, and those after a leave. */
+  readonly others: readonly Meta[]
+  readonly data: Data
+}
+
+/** A key: its metas by their refs, in the order in which they came, and what stands beside them. */
+interface Entry {
+  readonly metas: Map<unknown, Meta>
+  data: Data
+}
+
+const NO_DATA: Data = Object.freeze({})
+
+/** Metas by their keys, which are peers' own words. Each change is added to a list, where one is given. */
 export class Roster {
-  readonly #keys = new Map<string, Metas>()
+  readonly #entries = new Map<string, Entry>()
 
   get size(): number {
-    return this.#keys.size
+    return this.#entries.size
   }
 
   *[Symbol.iterator](): Generator<[string, readonly Meta[]]> {
-    for (const [key, metas] of this.#keys) yield [key, [...metas.values()]]
+    for (const [key, { metas }] of this.#entries) yield [key, [...metas.values()]]
   }
 
   get(key: string): readonly Meta[] {
-    return [...(this.#keys.get(key)?.values() ?? [])]
+    return [...(this.#entries.get(key)?.metas.values() ?? [])]
+  }
+
+  /** Returns what is known of a key beside its metas. */
+  dataOf(key: string): Data {
+    return this.#entries.get(key)?.data ?? NO_DATA
   }
 
   /** Adds metas behind those that are there; one of the same ref is replaced. */
-  join(key: string, metas: readonly Meta[], witness: Witness = {}): void {
-    const now: Metas = this.#keys.get(key) ?? new Map<unknown, Meta>()
-    const before = witness.joined ? [...now.values()] : []
+  join([key, metas, data = NO_DATA]: Change, applied?: Applied[]): void {
+    const entry = this.#entries.get(key) ?? { metas: new Map<unknown, Meta>(), data }
+    const others = applied ? [...entry.metas.values()] : []
     for (const meta of metas) {
-      now.delete(meta[META_REF])
-      now.set(meta[META_REF], meta)
+      entry.metas.delete(meta[META_REF])
+      entry.metas.set(meta[META_REF], meta)
     }
-    this.#keys.set(key, now)
-    if (witness.joined) witness.joined(key, metas, before)
+    entry.data = data
+    this.#entries.set(key, entry)
+    applied?.push({ how: 'join', key, metas, others, data })
   }
 
-  /** Removes metas by their refs; whoever isn't here is nobody's loss. */
-  leave(key: string, metas: readonly Meta[], witness: Witness = {}): void {
-    const there = this.#keys.get(key)
-    if (!there) return
-    const gone = metas.filter((meta) => there.delete(meta[META_REF]))
-    if (there.size === 0) this.#keys.delete(key)
-    if (gone.length > 0 && witness.left) witness.left(key, gone, [...there.values()])
+  /** Removes metas by their refs; unknown ones are skipped. */
+  leave([key, metas]: Change, applied?: Applied[]): void {
+    const entry = this.#entries.get(key)
+    if (!entry) return
+    const gone = metas.filter((meta) => entry.metas.delete(meta[META_REF]))
+    if (entry.metas.size === 0) this.#entries.delete(key)
+    if (!applied || gone.length === 0) return
+    const others = [...entry.metas.values()]
+    applied.push({ how: 'leave', key, metas: gone, others, data: entry.data })
+  }
+
+  /** Makes a diff's joins, and then its leaves. */
+  apply({ joins, leaves }: Diff, applied?: Applied[]): void {
+    for (const change of joins) this.join(change, applied)
+    for (const change of leaves) this.leave(change, applied)
   }
 
   /** Makes it what a server says that it is, by joins and leaves. */
-  become(state: readonly Change[], witness: Witness): void {
-    const keys = new Map(state)
-    const left: Change[] = []
-    for (const [key, metas] of this.#keys) {
-      const refs = new Set((keys.get(key) ?? []).map((meta) => meta[META_REF] as unknown))
+  become(state: readonly Change[], applied?: Applied[]): void {
+    const keys = new Map(state.map((change) => [change[0], change]))
+    const leaves: Change[] = []
+    for (const [key, { metas }] of this.#entries) {
+      const refs = new Set((keys.get(key)?.[1] ?? []).map((meta) => meta[META_REF] as unknown))
       const gone = [...metas.values()].filter((meta) => !refs.has(meta[META_REF]))
-      if (gone.length > 0) left.push([key, gone])
+      if (gone.length > 0) leaves.push([key, gone])
     }
-    for (const [key, metas] of keys) {
-      const there = this.#keys.get(key)
-      const fresh = there ? metas.filter((meta) => !there.has(meta[META_REF])) : metas
-      if (fresh.length > 0) this.join(key, fresh, witness)
+    const joins: Change[] = []
+    for (const [key, metas, data] of keys.values()) {
+      const there = this.#entries.get(key)
+      const fresh = there ? metas.filter((meta) => !there.metas.has(meta[META_REF])) : metas
+      if (fresh.length > 0) joins.push([key, fresh, data ?? NO_DATA])
     }
-    for (const [key, metas] of left) this.leave(key, metas, witness)
+    this.apply({ joins, leaves }, applied)
   }
 }
 
@@ -80,17 +112,16 @@ export function changesIn(value: unknown): readonly Change[] | undefined {
   if (!isBag(value)) return undefined
   const changes: Change[] = []
   for (const [key, presence] of Object.entries(value)) {
-    const metas: unknown = isBag(presence) ? presence.metas : undefined
+    if (!isBag(presence)) return undefined
+    const { metas, ...data } = presence
     if (!Array.isArray(metas) || !metas.every(isBag)) return undefined
-    changes.push([key, metas])
+    changes.push(Object.keys(data).length > 0 ? [key, metas, data] : [key, metas])
   }
   return changes
 }
 
 /** Reads both halves of a diff. */
-export function diffIn(
-  value: unknown,
-): { readonly joins: readonly Change[]; readonly leaves: readonly Change[] } | undefined {
+export function diffIn(value: unknown): Diff | undefined {
   if (!isBag(value)) return undefined
   const [joins, leaves] = [changesIn(value.joins), changesIn(value.leaves)]
   return joins && leaves && { joins, leaves }
@@ -101,6 +132,8 @@ export function written(changes: Iterable<Change>): Record<string, { metas: read
   return Object.fromEntries([...changes].map(([key, metas]) => [key, { metas }]))
 }
 
-function isBag(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+/** Tells whether a value is what JSON calls an object. */
+export function isBag(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) return false
+  return !Array.isArray(value) && !ArrayBuffer.isView(value)
 }

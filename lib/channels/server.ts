@@ -8,7 +8,7 @@ import { BUILD, type Floor, type Ground, type Guest } from '../floor.ts'
 import type { WebsocketServer } from '../server.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from '../signals.ts'
 import { Archive } from './archive.ts'
-import { arrived, broadcastOf } from './broadcast.ts'
+import { arrived, broadcastOf, type Broadcast } from './broadcast.ts'
 import type { Loose } from './channel.ts'
 import { checkContract, type Contract, type Inputs, type Joined, type Outputs } from './contract.ts'
 import { resolveHistory, type HistoryOptions } from './history.ts'
@@ -145,10 +145,16 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
   readonly ground: Ground
   readonly voice: Voice = {
     tell: (topic, event, payload) => {
-      this.rooms.deliver(roomOf(topic), broadcastOf(this.serializer, { topic, event, payload }))
+      const said = broadcastOf(this.serializer, { topic, event, payload })
+      this.rooms.deliver(roomOf(topic), said)
+      return said
     },
-    meet: (pattern, view) =>
-      this.rooms.relay.leads ? new Nodes(this.rooms.relay, pattern, view) : undefined,
+    deliver: (topic, said) => this.rooms.deliver(roomOf(topic), said),
+    meet: (pattern, view) => {
+      const { relay } = this.rooms
+      const read = (data: string): Broadcast => arrived(this.serializer, data)
+      return relay.leads ? new Nodes(relay, pattern, { ...view, read }) : undefined
+    },
     dropped: () => dropped(this.ground.counts, 'backplane'),
   }
   readonly #topics: Topic<Loose, Loose, Context>[] = []

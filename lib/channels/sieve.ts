@@ -11,6 +11,8 @@ interface Sifted {
   take(frame: PushFrame, payload: unknown, size: number): void
   /** Hears of what didn't. */
   refused(error: ChannelError): void
+  /** Is told when one that took its time was judged. */
+  judged(): void
 }
 
 /** Lets pass on a client what its contract says that a server sends; the order stays. */
@@ -26,6 +28,11 @@ export class Sieve {
     this.#of = of
   }
 
+  /** Whether something is being judged still. */
+  get isJudging(): boolean {
+    return this.#gate.isJudging
+  }
+
   put(frame: PushFrame, payload: unknown, size: number): void {
     this.#gate.judge(this.#schemaOf(frame.event), payload, {
       settled: (verdict) => {
@@ -33,6 +40,9 @@ export class Sieve {
         else this.#refuse(frame, verdict.refusal.reason, undefined, verdict.refusal)
       },
       failed: (cause) => this.#refuse(frame, messageOf(cause), cause),
+      waits: (step) => {
+        if (step === -1) this.#of.judged()
+      },
     })
   }
 

@@ -2,8 +2,37 @@ import { FrameError, messageOf, show, unexpected } from '../errors.ts'
 
 /** Bytes of UTF-8 that a name or ref may have: its length is one byte in a binary frame. */
 export const MOST_NAME = 255
-/** Levels that a peer's JSON may nest: far below where JSON.stringify runs out of stack. */
-const MOST_DEPTH = 512
+/**
+ * Levels of JSON that a payload may nest, said or heard, in every dialect: far below where
+ * JSON.stringify runs out of stack.
+ */
+export const MOST_DEPTH = 512
+/** Levels of a frame around the payload of a push, */
+export const AROUND_PUSH = 1
+/** and around that of a reply. */
+export const AROUND_REPLY = 2
+
+/** A payload that is JSON already. Stands for its value where a codec takes it. */
+export class JsonText {
+  readonly text: string
+
+  constructor(text: string) {
+    this.text = text
+  }
+}
+
+const jsonCodecs = new WeakSet<object>()
+
+/** Notes that a codec encodes a `JsonText` as a payload; a codec of your own that is made of it may not. */
+export function withJsonText<Kind extends object>(codec: Kind): Kind {
+  jsonCodecs.add(codec)
+  return codec
+}
+
+/** Tells whether a codec encodes a `JsonText` as a payload. */
+export function takesJsonText(codec: object): boolean {
+  return jsonCodecs.has(codec)
+}
 
 /** Makes the error of a message that breaks the rules of its dialect. */
 export function malformed(text: string): FrameError {
@@ -11,12 +40,14 @@ export function malformed(text: string): FrameError {
 }
 
 /**
- * Reads a text of JSON.
+ * Reads a text of JSON with a payload in it, which has so many levels around it.
  *
  * @throws FrameError with 1007 for what isn't JSON, with 1008 for what nests too deep.
  */
-export function readJson(text: string): unknown {
-  if (nestsTooDeep(text)) throw malformed(`JSON nested deeper than ${MOST_DEPTH} levels`)
+export function readJson(text: string, around: number): unknown {
+  if (nestsDeeper(text, MOST_DEPTH + around)) {
+    throw malformed(`JSON nested deeper than ${MOST_DEPTH} levels`)
+  }
   try {
     return JSON.parse(text)
   } catch (cause) {
@@ -27,13 +58,18 @@ export function readJson(text: string): unknown {
 /**
  * Writes a value as JSON.
  *
- * @throws TypeError with the cause for what can't be written: a BigInt, a cycle, `undefined`.
+ * @throws TypeError with the cause for what can't be written: a BigInt, a cycle, `undefined`, or more
+ * levels than a peer, or another node, would read.
  */
-export function writeJson(value: unknown, what: string): string {
+export function writeJson(value: unknown, what: string, most: number = MOST_DEPTH): string {
+  if (value instanceof JsonText) return value.text
   if (value instanceof ArrayBuffer || ArrayBuffer.isView(value)) {
     throw unexpected(what, 'a JSON value or a Uint8Array', value)
   }
   const text = stringified(value, what)
+  if (text !== undefined && nestsDeeper(text, most)) {
+    throw new TypeError(`${what} nests deeper than ${most} levels of JSON: make it flatter`)
+  }
   if (text !== undefined) return text
   const kind = typeof value === 'object' ? 'an object whose `toJSON` is undefined' : show(value)
   throw new TypeError(`${what} can't be JSON: it is ${kind}`)
@@ -98,16 +134,16 @@ function stringified(value: unknown, what: string): string | undefined {
 
 // Read from the text, so that nobody meets what is too deep: JSON.parse of some engines, or whoever
 // walks through its result, recurses. Few texts have to be read for it.
-function nestsTooDeep(text: string): boolean {
+function nestsDeeper(text: string, most: number): boolean {
   // A level takes two characters, and one of them is a bracket that opens.
-  if (text.length <= 2 * MOST_DEPTH || !opensMoreThan(text, MOST_DEPTH)) return false
+  if (text.length <= 2 * most || !opensMoreThan(text, most)) return false
   let depth = 0
   for (let index = 0; index < text.length; index++) {
     const unit = text.charCodeAt(index)
     if (unit === QUOTE) index = endOfString(text, index)
     else if (unit === OPEN_ARRAY || unit === OPEN_OBJECT) depth += 1
     else if (unit === CLOSE_ARRAY || unit === CLOSE_OBJECT) depth -= 1
-    if (depth > MOST_DEPTH) return true
+    if (depth > most) return true
   }
   return false
 }
@@ -125,7 +161,8 @@ function opensMoreThan(text: string, most: number): boolean {
   return count > most
 }
 
-function endOfString(text: string, start: number): number {
+/** Returns where the string of JSON that begins at a quote ends: at its other quote, or with the text. */
+export function endOfString(text: string, start: number): number {
   let end = text.indexOf('"', start + 1)
   while (end >= 0 && isEscaped(text, end)) end = text.indexOf('"', end + 1)
   return end < 0 ? text.length : end

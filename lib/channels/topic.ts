@@ -1,5 +1,6 @@
 import { unexpected } from '../errors.ts'
 import { SIGNALS, Signals, type Hearer, type Target } from '../signals.ts'
+import type { Broadcast } from './broadcast.ts'
 import type { Channel, Loose } from './channel.ts'
 import type { Contract } from './contract.ts'
 import type { Nodes, View } from './nodes.ts'
@@ -117,14 +118,16 @@ class TopicSignals<
 }
 
 /** Sends an event to members of a topic. */
-type Speak = (topic: string, event: string, payload: unknown) => void
+type Speak = (topic: string, event: string, payload: unknown) => Broadcast
 
 /** What the topics of a server speak with. */
 export interface Voice {
   /** Sends to members on this node. */
   readonly tell: Speak
+  /** Sends what is prepared to members on this node. */
+  readonly deliver: (topic: string, said: Broadcast) => void
   /** Is who is here on other nodes; undefined where there are none. */
-  readonly meet: (pattern: string, view: View) => Nodes | undefined
+  readonly meet: (pattern: string, view: Omit<View, 'read'>) => Nodes | undefined
   /** Counts what was dropped. */
   readonly dropped: () => void
 }
@@ -203,12 +206,21 @@ export class Topic<
   }
 
   /**
-   * Sends an event to every member of one of these, on this node.
+   * Sends an event to every member of one of these, on this node; returns it as it was sent.
    *
    * @internal
    */
-  tell(name: string, event: string, payload: unknown): void {
-    this.#voice.tell(name, event, payload)
+  tell(name: string, event: string, payload: unknown): Broadcast {
+    return this.#voice.tell(name, event, payload)
+  }
+
+  /**
+   * Sends what is prepared to every member of one of these, on this node.
+   *
+   * @internal
+   */
+  deliver(name: string, said: Broadcast): void {
+    this.#voice.deliver(name, said)
   }
 
   /**
@@ -216,9 +228,10 @@ export class Topic<
    *
    * @internal
    */
-  meet(view: Omit<View, 'dropped'>): Nodes | undefined {
+  meet(view: Omit<View, 'dropped' | 'fits' | 'read'>): Nodes | undefined {
     const { dropped } = this.#voice
-    const nodes = this.#voice.meet(this.pattern, { ...view, dropped })
+    const fits = (name: string): boolean => this.fits(name)
+    const nodes = this.#voice.meet(this.pattern, { ...view, dropped, fits })
     if (nodes) this.#nodes.add(nodes)
     return nodes
   }

@@ -13,9 +13,10 @@ import { LONGEST_TIMER } from '../options/rules.ts'
 import { SIGNALS, type Signals } from '../signals.ts'
 import { Backlog } from './backlog.ts'
 import { rejoinDelay, type ChannelClientSettings } from './asking.ts'
-import type { ClientFrame, ServerFrame, TopicFrame } from './frame.ts'
+import type { ClientFrame, PushFrame, ServerFrame, TopicFrame } from './frame.ts'
 import type { ClientChannel, Line } from './member.ts'
 import { Pulse, type Beating } from './pulse.ts'
+import { JsonText, takesJsonText, writeJson } from './text.ts'
 
 /** The events of a channel client. */
 export interface ChannelClientEvents {
@@ -166,7 +167,7 @@ export class Wire implements Line, Reader, Beating {
     try {
       const data = this.#written(frame)
       if (data === undefined) return
-      if (this.#settings.logger) this.log('push', shown(frame), frame)
+      if (this.#settings.logger) this.log('push', shown(frame), readable(frame))
       this.#connection?.send(data)
     } catch (failure) {
       if ('payload' in frame) throw failure // whoever gave it hears of it
@@ -174,8 +175,16 @@ export class Wire implements Line, Reader, Beating {
     }
   }
 
-  check(frame: ClientFrame): void {
-    this.#written(frame)
+  prepared(frame: PushFrame): unknown {
+    const { event, payload } = frame
+    const isBytes = payload instanceof Uint8Array
+    if (isBytes || !takesJsonText(this.#settings.serializer.client)) {
+      this.#written(frame)
+      return isBytes ? new Uint8Array(payload) : payload
+    }
+    const text = new JsonText(writeJson(payload, `the payload of \`${event}\``))
+    this.#written({ ...frame, payload: text })
+    return text
   }
 
   again(cause: ChannelError | CloseReason, attempt: number): number | undefined {
@@ -263,6 +272,12 @@ export class Wire implements Line, Reader, Beating {
 function checkedDelay(delay: number): number {
   if (delay >= 0 && Number.isFinite(delay)) return Math.min(delay, LONGEST_TIMER)
   throw unexpected('the answer of `rejoin.delay`', 'milliseconds from 0 up', delay)
+}
+
+/** Returns a frame with its payload as a value, for those who look at it. */
+function readable(frame: ClientFrame): ClientFrame {
+  if (!('payload' in frame) || !(frame.payload instanceof JsonText)) return frame
+  return { ...frame, payload: JSON.parse(frame.payload.text) as unknown }
 }
 
 function shown(frame: ClientFrame | TopicFrame): string {

@@ -63,7 +63,56 @@ test('what came from another node is written anew for the other dialects', () =>
   assert.equal(text, '{"topic":"room:1","event":"evt","payload":{"a":1},"ref":null}')
 })
 
-for (const wrong of ['["1",null,"room:1","evt",{}]', '["1","1","room:1","phx_close",{}]', 'junk']) {
+test('what came from another node is only read for members of another dialect', () => {
+  for (const rest of ['{"a":1}', '{"a":', '[[[', '"\\ud8"']) {
+    const text = `[null,null,"a \\"[,] topic","\\u0065vt",${rest}]`
+    const broadcast = arrived(phoenix, text)
+    assert.equal(broadcast.in(phoenix)?.data, text)
+    const isSound = rest === '{"a":1}'
+    assert.equal(broadcast.in(phoenixV1) !== undefined, isSound)
+    assert.deepEqual(broadcast.payload, isSound ? { a: 1 } : undefined)
+  }
+})
+
+test('what came from another node in other words is read whole', () => {
+  const text = ' [null, null, "room:1", "evt", {"a": 1}]'
+  assert.equal(arrived(phoenix, text).data, text)
+})
+
+test('another dialect says what the first one says, not what was given', () => {
+  let asked = 0
+  const at = new Date(0)
+  const payload = {
+    at,
+    get counted(): number {
+      return ++asked
+    },
+    said: { toJSON: () => ++asked },
+  }
+  const broadcast = broadcastOf(phoenix, { ...said, payload })
+  const heard = { at: at.toJSON(), counted: 1, said: 2 }
+  const dialect: Serializer = {
+    ...phoenixV1,
+    server: {
+      ...phoenixV1.server,
+      encode: (frame) => (assert.deepEqual('payload' in frame && frame.payload, heard), 'yes'),
+    },
+  }
+  at.setTime(5)
+  assert.equal(broadcast.in(dialect)?.data, 'yes')
+  assert.equal(arrived(phoenix, broadcast.data).in(dialect)?.data, 'yes')
+  assert.match(String(broadcast.in(amber)?.data), /"counted":1,"said":2/)
+  assert.equal(asked, 2)
+})
+
+const wrongs = [
+  ...['["1",null,"room:1","evt",{}]', '["1","1","room:1","phx_close",{}]', 'junk'],
+  ...['[null,null,"room:1","phx_close",{}]', '[null,null,"room:1","\\u0070hx_error",{}]'],
+  ...['[null,null,"room:1","phx_join",{}]', '[null,null,"room:1",7,{}]', '[null,null,"room:1"]'],
+  ...['[null,null,"room:1', '[null,null,"room:1","evt', '[null,null,"room:1","evt",{}'],
+  ...['[null,null,"\\ud8","evt",{}]', '[null,null,"room:1""evt",{}]'],
+]
+for (const wrong of wrongs) {
   test(`${wrong} is no broadcast`, () => {
     assert.throws(() => arrived(phoenix, wrong), /FrameError|expected/)
   })

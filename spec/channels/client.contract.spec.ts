@@ -114,6 +114,35 @@ test('schemas may take their time: the order stays', async (t) => {
   ])
 })
 
+test('what a server said before it ended the membership is heard, though it is still being checked', async (t) => {
+  const { client, channels } = await scene(t)
+  const checks: (() => void)[] = []
+  const late: StandardSchema = {
+    '~standard': {
+      version: 1,
+      vendor: 'none',
+      validate: (value) => new Promise((resolve) => checks.push(() => resolve({ value }))),
+    },
+  }
+  listen(channels.topic('last:*'), 'join', ({ channel, accept }) => {
+    accept()
+    void channel.push('bye', 1)
+    void channel.push('bye', 2)
+    void channel.leave()
+  })
+  const contract: Contract = { out: { bye: late } }
+  const room: Channel = client.channel('last:1', {}, contract)
+  const story: unknown[] = []
+  listen(room.messages, 'bye', ({ payload }) => story.push(payload))
+  const closed = new Promise((resolve) => listen(room, 'close', () => resolve(story.push('close'))))
+  await room.join()
+  while (room.state !== 'closed') await new Promise((resolve) => setImmediate(resolve))
+  assert.deepEqual(story, [])
+  for (const check of checks) check()
+  await closed
+  assert.deepEqual(story, [1, 2, 'close'])
+})
+
 test('a schema that fails is an error of the channel, with its cause', async (t) => {
   const cause = new Error('boom')
   const broken: StandardSchema = {

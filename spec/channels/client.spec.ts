@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { mock, suite, test, type TestContext } from 'node:test'
+import { inspect } from 'node:util'
 import {
   CallbackError,
   ChannelError,
@@ -17,6 +18,8 @@ import {
   phoenix,
   phoenixV1,
   type ChannelClientOptions,
+  type Logger,
+  type PushFrame,
   type Serializer,
 } from 'simplewebsockets/channels'
 import { cut, link } from 'simplewebsockets/testing'
@@ -505,6 +508,55 @@ suite('a channel client', () => {
     await serve(port)
     await rejoined
     assert.deepEqual(await Promise.all(pushed), [{ noted: 1 }, { noted: 2 }])
+  })
+
+  for (const serializer of [phoenix, phoenixV1, amber]) {
+    test(`a push is encoded once, sent at once or later, in ${serializer.name}`, async (t) => {
+      const logged: unknown[] = []
+      const logger: Logger = (kind, text, frame) => {
+        const isEvent = kind === 'push' && text.includes('evt')
+        if (isEvent) logged.push(inspect((frame as PushFrame).payload))
+      }
+      const { channels, client, open } = scene(t, { serializer, logger })
+      const heard: unknown[] = []
+      listen(channels.topic('room:*'), 'join', ({ channel, accept }) => {
+        listen(channel.messages, 'evt', ({ payload, reply }) => reply(heard.push(payload)))
+        accept()
+      })
+      await open()
+      let count = 0
+      const counted = { toJSON: () => ({ n: ++count }) }
+      const room = client.channel('room:1')
+      const joining = room.join()
+      const changing = { n: 'as it was' }
+      const early = [room.push('evt', counted), room.push('evt', changing)]
+      changing.n = 'as it is'
+      assert.throws(() => room.push('evt', { n: 1n }), /can't be JSON/)
+      await joining
+      await Promise.all(early)
+      await room.push('evt', counted)
+      assert.throws(() => room.push('evt', { n: 1n }), /can't be JSON/)
+      await turn()
+      assert.deepEqual(heard, [{ n: 1 }, { n: 'as it was' }, { n: 2 }])
+      assert.equal(count, 2)
+      assert.equal(logged[1], "{ n: 'as it was' }")
+    })
+  }
+
+  test('bytes that wait for a join are sent as they were pushed', async (t) => {
+    const { channels, client, open } = scene(t)
+    const rooms = channels.topic('room:*')
+    const asked = once(rooms, 'join')
+    await open()
+    const room = client.channel('room:1')
+    void room.join()
+    const bytes = Uint8Array.of(1, 2)
+    void room.push('evt', bytes)
+    bytes.fill(0)
+    const { channel, accept } = await asked
+    const heard = once(channel.messages, 'evt')
+    accept()
+    assert.deepEqual([...((await heard).payload as Uint8Array)], [1, 2])
   })
 
   test('a dialect of your own is a serializer whose codecs you write', async (t) => {

@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { mock, test } from 'node:test'
 import { type } from 'arktype'
 import { listen, once, WebsocketServer } from 'simplewebsockets'
 import {
+  ChannelClient,
   ChannelServer,
   type Channel,
   type Contract,
   type Message,
   type StandardSchema,
 } from 'simplewebsockets/channels'
+import { cut } from 'simplewebsockets/testing'
 import * as v from 'valibot'
 import { z } from 'zod'
 import { exactly } from '../exactly.ts'
@@ -108,13 +110,80 @@ test('schemas that take their time keep the order', async () => {
   )
 })
 
-test('what is still being checked when its member leaves reaches nobody', async () => {
-  let go: () => void = () => {}
-  const late = judging((value) => new Promise((resolve) => (go = () => resolve({ value }))))
-  const client = await joined({ in: { late } })
-  await client.ask(['1', '2', 'a', 'late', 'x'], ['1', '3', 'a', 'phx_leave', {}])
-  go()
+/** A member whose payloads are checked only when told, and what its listener and the server see. */
+async function checkedLater(): Promise<{
+  client: Raw
+  channel: Channel
+  story: unknown[]
+  check: () => Promise<void>
+}> {
+  const waiting: (() => void)[] = []
+  const late = judging((value) => new Promise((resolve) => waiting.push(() => resolve({ value }))))
+  const server = new WebsocketServer()
+  const contract: Contract = { in: { late } }
+  const topic = new ChannelServer(server).topic('*', contract)
+  const story: unknown[] = []
+  const joining = once(topic, 'join')
+  const client = await Raw.enter(server)
+  client.say(['1', '1', 'a', 'phx_join', {}])
+  const { channel, accept } = await joining
+  listen(channel.messages, 'late', ({ payload }) => story.push(payload))
+  listen(channel, 'close', () => story.push('close'))
+  accept()
+  await client.heard()
+  const check = async (): Promise<void> => {
+    for (const go of waiting.splice(0)) go()
+    await new Promise(setImmediate)
+  }
+  return { client, channel, story, check }
+}
+
+const said = [
+  ['1', '2', 'a', 'late', 'one'],
+  ['1', '3', 'a', 'late', 'two'],
+]
+
+test('what was pushed before a leave is heard, though it is still being checked', async () => {
+  const { client, channel, story, check } = await checkedLater()
+  await client.ask(...said, ['1', '4', 'a', 'phx_leave', {}])
+  assert.equal(channel.state, 'closed')
+  assert.deepEqual(story, [])
+  await check()
+  assert.deepEqual(story, ['one', 'two', 'close'])
   assert.deepEqual(await client.heard(), [])
+})
+
+test('what was pushed before the connection closed is heard, though it is still being checked', async () => {
+  const { client, channel, story, check } = await checkedLater()
+  await client.ask(...said)
+  const closed = once(client.there, 'close')
+  cut(client.here)
+  await closed
+  assert.equal(channel.state, 'closed')
+  await check()
+  assert.deepEqual(story, ['one', 'two', 'close'])
+})
+
+test('what is still being checked when its member is sent out reaches nobody', async () => {
+  const { client, channel, story, check } = await checkedLater()
+  await client.ask(...said)
+  await channel.leave()
+  assert.deepEqual(story, ['close'])
+  await check()
+  assert.deepEqual(story, ['close'])
+})
+
+test('a schema that never settles holds up the close of its channel for `closeTimeout` at most', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.after(() => mock.timers.reset())
+  const { client, story, check } = await checkedLater()
+  await client.ask(...said, ['1', '4', 'a', 'phx_leave', {}])
+  mock.timers.tick(4_999)
+  assert.deepEqual(story, [])
+  mock.timers.tick(1)
+  assert.deepEqual(story, ['close'])
+  await check()
+  assert.deepEqual(story, ['close'])
 })
 
 test('a schema that fails ends the membership, as a listener that fails does', async () => {
@@ -196,6 +265,22 @@ test('the types of a topic with a contract are what its schemas say', () => {
   })
   // @ts-expect-error: a schema
   assert.throws(() => channels.topic('x', { in: { a: 5 } }), TypeError)
+})
+
+test('a schema that is none is refused on either side, by its name', () => {
+  const channels = new ChannelServer(new WebsocketServer())
+  const broken = 5 as unknown as StandardSchema
+  const slips: [contract: Contract, text: RegExp][] = [
+    [{ in: { said: broken }, out: { said: z.string() } }, /`in\.said` .*Standard Schema, got 5/],
+    [{ in: { said: z.string() }, out: { said: broken } }, /`out\.said` .*Standard Schema, got 5/],
+    [{ join: broken }, /`join` .*Standard Schema, got 5/],
+    [{ in: 5 as never }, /`in` to be an object of schemas/],
+    [{ out: [z.string()] as never }, /`out` to be an object of schemas/],
+  ]
+  for (const [contract, message] of slips) {
+    assert.throws(() => channels.topic('x', contract), { name: 'TypeError', message })
+    assert.throws(() => new ChannelClient().channel('x', {}, contract), { message })
+  }
 })
 
 test('a topic without types takes anything', () => {

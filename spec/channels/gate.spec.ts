@@ -90,6 +90,38 @@ test('a schema that fails is told, and what comes behind it goes on', async () =
   ])
 })
 
+test('a schema that throws at once is told after what came before it', async () => {
+  const told: unknown[] = []
+  const outcome = watched(told)
+  const gate = new Gate()
+  const { promise, resolve } = deferred()
+  gate.judge(
+    schemaOf(() => promise),
+    1,
+    outcome('slow'),
+  )
+  const throwing = schemaOf(() => {
+    throw new TypeError('thrown')
+  })
+  const last = new Promise((done) => {
+    gate.judge(throwing, 2, {
+      ...outcome('throws'),
+      waits: (step) => step === -1 && done(step),
+    })
+  })
+  assert.deepEqual(told, [['slow', 1]])
+  assert.ok(gate.isJudging)
+  resolve({ value: 'at last' })
+  await last
+  assert.deepEqual(told, [
+    ['slow', 1],
+    ['slow', 'at last'],
+    ['slow', -1],
+    ['throws', new TypeError('thrown')],
+  ])
+  assert.ok(!gate.isJudging)
+})
+
 interface Deferred {
   readonly promise: Promise<{ value: unknown }>
   readonly resolve: (result: { value: unknown }) => void

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict'
 import { mock, test, type TestContext } from 'node:test'
 import { memoryBackplane, type Backplane } from 'simplewebsockets'
 import { Nodes, type View } from '../../lib/channels/nodes.ts'
-import { Roster, type Change } from '../../lib/channels/roster.ts'
+import { arrived, broadcastOf, type Broadcast } from '../../lib/channels/broadcast.ts'
+import { phoenix } from '../../lib/channels/phoenix.ts'
+import { Roster, type Change, type Diff } from '../../lib/channels/roster.ts'
 import { Relay } from '../../lib/relay.ts'
 
 const HEARTBEAT = 1_000
@@ -17,6 +19,7 @@ class Place implements View {
   readonly id: string
   readonly heartbeat = HEARTBEAT
   readonly seen = new Set<string>()
+  readonly said: string[] = []
   readonly nodes: Nodes
   drops = 0
   readonly #own = new Roster()
@@ -31,7 +34,16 @@ class Place implements View {
     return new Map([['room:1', this.#own]])
   }
 
-  changed(_: string, joins: readonly Change[], leaves: readonly Change[]): void {
+  fits(topic: string): boolean {
+    return topic.startsWith('room:')
+  }
+
+  read(data: string): Broadcast {
+    return arrived(phoenix, data)
+  }
+
+  changed(_: string, { joins, leaves }: Diff, said?: Broadcast): void {
+    if (said) this.said.push(String(said.data))
     for (const [key] of joins) this.seen.add(key)
     for (const [key] of leaves) this.seen.delete(key)
   }
@@ -42,9 +54,14 @@ class Place implements View {
 
   join(key: string): void {
     const change: Change = [key, [{ phx_ref: `${this.id}${key}` }]]
-    this.#own.join(...change)
-    this.nodes.tell('room:1', [change], [])
+    this.#own.join(change)
+    this.nodes.tell(diffOf('room:1', { joins: { [key]: { metas: change[1] } }, leaves: {} }))
   }
+}
+
+/** What a node tells its members. */
+function diffOf(topic: string, payload: unknown, event = 'presence_diff'): Broadcast {
+  return broadcastOf(phoenix, { topic, event, payload })
 }
 
 /** A backplane whose wire may be cut. */
@@ -130,33 +147,93 @@ test('whoever has missed a change asks for all', async () => {
   for (const { nodes } of [one, other]) nodes.stop()
 })
 
-const sound = { id: 'x', version: 1, beat: 1_000, topic: 'room:1', joins: {}, leaves: {} }
+test('a node asks only once it would hear the answers', async () => {
+  const backplane = memoryBackplane()
+  const other = new Place('other', backplane)
+  other.join('bob')
+  let stands: () => void = () => {}
+  const standing = new Promise<void>((resolve) => (stands = resolve))
+  const asked: number[] = []
+  const slow: Backplane = {
+    ...backplane,
+    publish: (topic, message) => {
+      asked.push(message[0] ?? -1)
+      return backplane.publish(topic, message)
+    },
+    // As a broker has it: nothing is heard before the subscription stands.
+    subscribe: async (topic, receive) => {
+      await standing
+      return backplane.subscribe(topic, receive)
+    },
+  }
+  const one = new Place('one', slow)
+  await turns()
+  assert.deepEqual([asked, [...one.seen]], [[], []])
+  stands()
+  await turns()
+  assert.equal(asked[0], 3)
+  assert.deepEqual([...one.seen], ['bob'])
+  const gone = new Place('gone', slow)
+  gone.nodes.stop()
+  await turns()
+  for (const { nodes } of [one, other]) nodes.stop()
+})
 
-/** A word with a list of so many levels in it. */
-const deep = (levels: number): string =>
-  JSON.stringify(sound).replace(
-    '"joins":{',
-    `"joins":{"x":${'['.repeat(levels)}${']'.repeat(levels)}`,
-  )
+test('a subscription that fails, or ends first, is asked for nothing', async () => {
+  const asked: unknown[] = []
+  const failing: Backplane = {
+    publish: (_, message) => void asked.push(message[0]),
+    subscribe: () => Promise.reject(new Error('no')),
+    close: () => {},
+  }
+  const one = new Place('one', failing)
+  await turns()
+  const two = new Place('two', { ...failing, subscribe: () => Promise.resolve(() => {}) })
+  two.nodes.stop()
+  await turns()
+  assert.deepEqual(asked, [4])
+  one.nodes.stop()
+})
+
+test('a change is told to members elsewhere in the very words of its own node', async () => {
+  const backplane = memoryBackplane()
+  const [one, other] = [new Place('one', backplane), new Place('other', backplane)]
+  await turns()
+  one.join('ann')
+  await turns()
+  const words =
+    '[null,null,"room:1","presence_diff",{"joins":{"ann":{"metas":[{"phx_ref":"oneann"}]}},"leaves":{}}]'
+  assert.deepEqual(other.said, [words])
+  for (const { nodes } of [one, other]) nodes.stop()
+})
+
+const head = { id: 'x', version: 1, beat: 1_000 }
+const nothing = { joins: {}, leaves: {} }
+const behind = (said: Broadcast): string => `${JSON.stringify(head)}\n${said.data as string}`
+const deep = `${'{"a":'.repeat(600)}1${'}'.repeat(600)}`
 for (const [what, kind, value] of [
   ['is no JSON', 1, '{'],
   ['is not UTF-8', 1, '\xff'],
-  ['nests deeper than a peer may', 1, deep(600)],
-  ['nests deeper than any stack', 2, deep(100_000)],
+  ['nests deeper than any stack', 2, `{"id":"x","a":${'['.repeat(100_000)}${']'.repeat(100_000)}}`],
   ['is a list', 1, []],
-  ['has no id', 1, { ...sound, id: 5 }],
-  ['has a long id', 1, { ...sound, id: 'x'.repeat(65) }],
-  ['has no version', 1, { ...sound, version: '1' }],
-  ['has half a version', 1, { ...sound, version: 1.5 }],
-  ['has a version below 0', 1, { ...sound, version: -1 }],
-  ['has no beat', 1, { ...sound, beat: null }],
-  ['has a beat of 0', 1, { ...sound, beat: 0 }],
-  ['has a beat of a year', 1, { ...sound, beat: 3e10 }],
-  ['is of no kind', 9, sound],
-  ['changes no topic', 1, { ...sound, topic: 5 }],
-  ['changes nothing', 1, { ...sound, joins: 5 }],
-  ['tells no topics', 2, { ...sound, topics: 5 }],
-  ['tells of nobody', 2, { ...sound, topics: { 'room:1': 5 } }],
+  ['nests too deep', 0, `{"id":"x","version":1,"beat":1000,"a":${deep}}`],
+  ['has no id', 0, { ...head, id: 5 }],
+  ['has a long id', 0, { ...head, id: 'x'.repeat(65) }],
+  ['has no version', 0, { ...head, version: '1' }],
+  ['has half a version', 0, { ...head, version: 1.5 }],
+  ['has a version below 0', 0, { ...head, version: -1 }],
+  ['has no beat', 0, { ...head, beat: null }],
+  ['has a beat of 0', 0, { ...head, beat: 0 }],
+  ['has a beat of a year', 0, { ...head, beat: 3e10 }],
+  ['is of no kind', 9, head],
+  ['changes nothing', 1, head],
+  ['changes a topic of another pattern', 1, behind(diffOf('lobby', nothing))],
+  ['changes half', 1, behind(diffOf('room:1', { joins: 5 }))],
+  ['says something else', 1, behind(diffOf('room:1', nothing, 'evt'))],
+  ['is cut short', 1, behind(diffOf('room:1', nothing)).slice(0, -1)],
+  ['tells no topics', 2, { ...head, topics: 5 }],
+  ['tells of nobody', 2, { ...head, topics: { 'room:1': 5 } }],
+  ['tells of another pattern', 2, { ...head, topics: { lobby: {} } }],
 ] as [string, number, unknown][]) {
   test(`a word of another node that ${what} is dropped and counted`, async () => {
     const backplane = memoryBackplane()

@@ -1,8 +1,21 @@
 import assert from 'node:assert/strict'
-import { suite, test, type TestContext } from 'node:test'
+import { mock, suite, test, type TestContext } from 'node:test'
 import { Presence as PhoenixPresence, Socket } from 'phoenix'
-import { listen, once, WebsocketServer } from 'simplewebsockets'
-import { ChannelClient, ChannelServer, Presence, type Channel } from 'simplewebsockets/channels'
+import {
+  listen,
+  memoryBackplane,
+  once,
+  WebsocketServer,
+  type WebsocketConnection,
+} from 'simplewebsockets'
+import {
+  ChannelClient,
+  ChannelServer,
+  Presence,
+  type Channel,
+  type Contract,
+  type StandardSchema,
+} from 'simplewebsockets/channels'
 import { cut, link } from 'simplewebsockets/testing'
 import WebSocket from 'ws'
 import { seeded } from '../random.ts'
@@ -14,6 +27,11 @@ interface Place {
   at: string
   phx_ref?: string
   phx_ref_prev?: string
+}
+
+interface Halves {
+  joins: object
+  leaves: object
 }
 
 interface Scene {
@@ -187,7 +205,160 @@ suite('a presence', () => {
     assert.throws(() => presence.track(channel, 1 as unknown as string, { at: '' }), /a key/)
     assert.throws(() => ann.who.track(ann.room, 'a', { at: '' }), /a server tracks/)
     assert.throws(() => new Presence(null as unknown as Channel), /a channel or a topic/)
+    assert.throws(() => new Presence(channel), { name: 'TypeError', message: /one of its topic/ })
+    for (const list of [[], new Date(0)] as unknown as Place[]) {
+      assert.throws(() => presence.track(channel, 'bob', list), /what is known to be an object/)
+    }
     assert.deepEqual(keys(presence), ['ann'])
+  })
+
+  test('a channel of another topic is not tracked, though its name would fit', async () => {
+    const server = new WebsocketServer({ path: '/socket' })
+    const channels = new ChannelServer(server)
+    const [own, rooms] = [channels.topic('room:own'), channels.topic('room:*')]
+    const presence = new Presence(rooms)
+    const joining = once(own, 'join')
+    const raw = await Raw.enter(server)
+    raw.say(['1', '1', 'room:own', 'phx_join', {}])
+    const { channel, accept } = await joining
+    for (const step of [() => {}, accept]) {
+      step()
+      assert.throws(() => presence.track(channel, 'ann', {}), {
+        name: 'TypeError',
+        message: /the channel to be a member of the topic `room:\*`/,
+      })
+    }
+    const elsewhere = new Presence(new ChannelServer(new WebsocketServer()).topic('room:own'))
+    assert.throws(() => elsewhere.track(channel, 'ann', {}), TypeError)
+    assert.throws(() => presence.track('room:1' as unknown as Channel, 'ann', {}), TypeError)
+    assert.equal(presence.size, 0)
+  })
+
+  test('a topic has one presence: a second one is refused', () => {
+    const channels = new ChannelServer(new WebsocketServer())
+    const rooms = channels.topic('room:*')
+    assert.throws(() => new Presence(rooms, { heartbeat: 0 }), TypeError)
+    new Presence(rooms)
+    new Presence(channels.topic('lobby'))
+    assert.throws(() => new Presence(rooms), {
+      name: 'TypeError',
+      message: 'the topic `room:*` has a presence already: use that one',
+    })
+  })
+
+  test('a member that is sent out in the middle of its join keeps no key', async () => {
+    const server = new WebsocketServer({ path: '/socket' })
+    const rooms = new ChannelServer(server).topic('room:*')
+    const presence = new Presence(rooms)
+    const watcher = await Raw.enter(server)
+    listen(rooms, 'join', ({ channel, payload, accept }) => {
+      if (payload.keys) {
+        for (const key of payload.keys as string[]) presence.track(channel, key, {})
+        const stop = listen(presence, 'join', () => {
+          stop()
+          void channel.leave()
+        })
+      }
+      accept()
+    })
+    await watcher.join('room:1')
+    const raw = await Raw.enter(server)
+    await raw.join('room:1', '1', { keys: ['one', 'two', 'three'] })
+    assert.equal(presence.size, 0)
+    const told = (await watcher.heard()).map((frame) => (frame as unknown[])[4]) as Halves[]
+    const named = (half: 'joins' | 'leaves'): string[] =>
+      told.flatMap((diff) => Object.keys(diff[half]))
+    assert.deepEqual([named('joins'), named('leaves')], [['one'], ['one']])
+  })
+
+  test('listeners are told of changes in their order, also of those that they make', async (t) => {
+    const { server, presence, members } = scene()
+    const story: string[] = []
+    listen(presence, 'join', ({ key, before }) => {
+      story.push(`join ${key} ${before.length}`)
+      const channel = members.get('ann')
+      if (key === 'ann' && before.length === 0 && channel) {
+        presence.track(channel, 'ann', { at: 'work' })
+        presence.track(channel, 'also ann', { at: 'work' })
+        assert.equal(presence.get('ann')[0]?.at, 'work')
+        assert.equal(presence.size, 2)
+      }
+    })
+    listen(presence, 'leave', ({ key, after }) => story.push(`leave ${key} ${after.length}`))
+    listen(presence, 'sync', () => story.push('sync'))
+    await enter(t, server, 'ann')
+    assert.deepEqual(story, [
+      ...['join ann 0', 'sync'],
+      ...['join ann 1', 'leave ann 1', 'sync'],
+      ...['join also ann 0', 'sync'],
+    ])
+  })
+
+  test('a meta is what it was when it was tracked, and what JSON makes of it', async (t) => {
+    const server = new WebsocketServer({ path: '/socket' })
+    const rooms = new ChannelServer(server).topic('room:*')
+    const presence = new Presence(rooms)
+    const meta = { since: new Date(0), list: [1], gone: undefined }
+    listen(rooms, 'join', ({ channel, accept }) => {
+      assert.throws(() => presence.track(channel, 'ann', { id: 7n }), /what is known can't be JSON/)
+      presence.track(channel, 'ann', meta)
+      meta.list.push(2)
+      accept()
+    })
+    const { who } = await enter(t, server)
+    meta.list.push(3)
+    const later = await enter(t, server)
+    for (const known of [presence.get('ann')[0], who.get('ann')[0], later.who.get('ann')[0]]) {
+      const { since, list, ...rest } = known as unknown as Record<string, unknown>
+      assert.deepEqual([since, list, 'gone' in rest], ['1970-01-01T00:00:00.000Z', [1], false])
+    }
+  })
+
+  test('a meta of 508 levels is told to all, and one more is refused', async (t) => {
+    const nested = (depth: number): object =>
+      JSON.parse(
+        `{"a":${'['.repeat(depth - 1)}"${'x'.repeat(999)}"${']'.repeat(depth - 1)}}`,
+      ) as object
+    const server = new WebsocketServer({ path: '/socket' })
+    const rooms = new ChannelServer(server).topic('room:*')
+    const presence = new Presence(rooms)
+    listen(rooms, 'join', ({ channel, accept }) => {
+      assert.throws(() => presence.track(channel, 'ann', nested(509)), /deeper than 508 levels/)
+      presence.track(channel, 'ann', nested(508))
+      accept()
+    })
+    const { who } = await enter(t, server)
+    assert.deepEqual(keys(who), ['ann'])
+  })
+
+  test('a change is encoded once, for members and for other nodes', async (t) => {
+    const backplane = memoryBackplane()
+    const nodes = [1, 2].map(() => {
+      const server = new WebsocketServer({ path: '/socket', backplane })
+      const rooms = new ChannelServer(server).topic('room:*')
+      return { server, rooms, presence: new Presence(rooms) }
+    })
+    const [one, other] = nodes
+    assert.ok(one && other)
+    let count = 0
+    listen(one.rooms, 'join', ({ channel, accept }) => {
+      accept()
+      one.presence.track(channel, 'ann', { n: { toJSON: () => ++count } })
+    })
+    listen(other.rooms, 'join', ({ accept }) => accept())
+    await turn()
+    const there = await enter(t, other.server)
+    const stringify = mock.method(JSON, 'stringify')
+    t.after(() => stringify.mock.restore())
+    const joined = once(there.who, 'join')
+    const here = await enter(t, one.server)
+    const { metas } = await joined
+    const diffs = stringify.mock.calls.filter(
+      ({ arguments: [value] }) => value !== null && typeof value === 'object' && 'joins' in value,
+    )
+    assert.deepEqual([diffs.length, count], [1, 1])
+    assert.deepEqual(metas, here.who.get('ann'))
+    assert.equal((metas[0] as unknown as { n: number }).n, 1)
   })
 })
 
@@ -227,29 +398,42 @@ suite('phoenix.js beside our server', () => {
 })
 
 /** A server from the books, which lets everybody in and says what it is told to. */
-async function books(t: TestContext): Promise<{
+async function books(
+  t: TestContext,
+  contract: Contract = {},
+): Promise<{
+  client: ChannelClient
+  there: WebsocketConnection
   room: Channel
   who: Presence<Place>
   say: (event: string, payload: unknown) => Promise<void>
+  /** Has the membership crash, and waits for the next one. */
+  rejoin: () => Promise<void>
 }> {
   const server = new WebsocketServer()
-  const client = new ChannelClient({ keepaliveTimeout: false, reconnect: false })
+  const client = new ChannelClient({
+    ...{ keepaliveTimeout: false, reconnect: false, rejoin: { delay: () => 0 } },
+  })
   t.after(() => client.close())
   const [there] = await link(server, client)
-  const room = client.channel('room:1')
+  const room: Channel = client.channel('room:1', {}, contract)
   const who = new Presence<Place>(room)
   listen(there, 'message', (message) => {
-    const [joinRef, ref] = JSON.parse(String(message)) as unknown[]
-    there.send(
-      JSON.stringify([joinRef, ref, 'room:1', 'phx_reply', { status: 'ok', response: {} }]),
-    )
+    const [joinRef, ref, topic] = JSON.parse(String(message)) as unknown[]
+    there.send(JSON.stringify([joinRef, ref, topic, 'phx_reply', { status: 'ok', response: {} }]))
   })
   await room.join()
   const say = async (event: string, payload: unknown): Promise<void> => {
     there.send(JSON.stringify([null, null, 'room:1', event, payload]))
     await turn()
   }
-  return { room, who, say }
+  const rejoin = async (): Promise<void> => {
+    const again = once(room, 'join')
+    listen(room, 'error', () => {})
+    there.send(JSON.stringify([null, null, 'room:1', 'phx_error', {}]))
+    await again
+  }
+  return { client, there, room, who, say, rejoin }
 }
 
 suite('what a server says of who is here', () => {
@@ -301,6 +485,116 @@ suite('what a server says of who is here', () => {
     assert.deepEqual(keys(who), ['bob', 'cid'])
   })
 
+  test('a diff of an old membership is not applied after the rejoin, though a schema takes its time', async (t) => {
+    const checks: (() => void)[] = []
+    const slow: StandardSchema = {
+      '~standard': {
+        version: 1,
+        vendor: 'none',
+        validate: (value) => new Promise((resolve) => checks.push(() => resolve({ value }))),
+      },
+    }
+    const { room, who, say, rejoin } = await books(t, { out: { slow } })
+    await say('presence_state', { ann: { metas: [{ phx_ref: 'a' }] } })
+    await say('slow', {})
+    await say('presence_diff', { joins: { ghost: { metas: [{ phx_ref: 'g' }] } }, leaves: {} })
+    await rejoin()
+    await say('presence_state', { ann: { metas: [{ phx_ref: 'a' }] } })
+    for (const check of checks) check()
+    await turn()
+    assert.equal(room.state, 'joined')
+    assert.deepEqual(keys(who), ['ann'])
+  })
+
+  test('a diff that waited for the state of an old membership is forgotten', async (t) => {
+    const { who, say, rejoin } = await books(t)
+    await say('presence_diff', { joins: { ghost: { metas: [{ phx_ref: 'g' }] } }, leaves: {} })
+    await rejoin()
+    await say('presence_state', {})
+    assert.deepEqual(keys(who), [])
+  })
+
+  test('a presence that is made after the join begins with what its channel has seen', async (t) => {
+    const { room, who, say } = await books(t)
+    listen(room, 'message', () => {}) // which takes what a late listener would have waited for
+    await say('presence_state', {
+      ann: { metas: [{ phx_ref: 'a' }], user: { name: 'Ann' } },
+      bob: { metas: [{ phx_ref: 'b' }] },
+    })
+    await say('presence_diff', { joins: {}, leaves: { bob: { metas: [{ phx_ref: 'b' }] } } })
+    const late = new Presence<Place>(room)
+    assert.deepEqual(keys(late), ['ann'])
+    const story: unknown[] = []
+    listen(late, 'join', ({ key, before, data }) => story.push(['join', key, before, data]))
+    listen(late, 'leave', ({ key }) => story.push(['leave', key]))
+    listen(late, 'sync', () => story.push('sync'))
+    await say('presence_diff', { joins: { cid: { metas: [{ phx_ref: 'c' }] } }, leaves: {} })
+    assert.deepEqual(story, [
+      ['join', 'ann', [], { user: { name: 'Ann' } }],
+      'sync',
+      ['join', 'cid', [], {}],
+      'sync',
+    ])
+    assert.deepEqual(keys(late), keys(who))
+  })
+
+  test('what a server tells beside the metas of a key is kept and shown', async (t) => {
+    const { who, say } = await books(t)
+    const story: unknown[] = []
+    listen(who, 'join', ({ key, data }) => story.push(['join', key, data]))
+    listen(who, 'leave', ({ key, data }) => story.push(['leave', key, data]))
+    const ann = (ref: string, name: string): object => ({
+      ann: { user: { name }, metas: [{ phx_ref: ref }] },
+    })
+    await say('presence_state', ann('1', 'Ann'))
+    assert.deepEqual(who.dataOf('ann'), { user: { name: 'Ann' } })
+    await say('presence_diff', { joins: ann('2', 'Anna'), leaves: ann('1', 'Ann') })
+    assert.deepEqual(who.dataOf('ann'), { user: { name: 'Anna' } })
+    await say('presence_diff', { joins: {}, leaves: ann('2', 'Anna') })
+    assert.deepEqual([who.dataOf('ann'), who.dataOf('bob')], [{}, {}])
+    assert.deepEqual(story, [
+      ['join', 'ann', { user: { name: 'Ann' } }],
+      ['join', 'ann', { user: { name: 'Anna' } }],
+      ['leave', 'ann', { user: { name: 'Anna' } }],
+      ['leave', 'ann', { user: { name: 'Anna' } }],
+    ])
+  })
+
+  test('without a presence its events are events like any other', async (t) => {
+    const { client, there } = await books(t)
+    const errors: unknown[] = []
+    listen(client, 'error', (error) => errors.push(error))
+    const other = client.channel('room:2')
+    await other.join()
+    const state = { ann: { metas: [{ phx_ref: 'a' }] } }
+    for (const [event, payload] of [
+      ['presence_diff', 5],
+      ['presence_state', state],
+    ] as const) {
+      const heard = once(other.messages, event)
+      there.send(JSON.stringify([null, null, 'room:2', event, payload]))
+      assert.deepEqual((await heard).payload, payload)
+    }
+    assert.deepEqual(errors, [])
+  })
+
+  test('diffs wait for a state in limits, and more is an error', async (t) => {
+    const { room, who, there } = await books(t)
+    const errors: string[] = []
+    listen(room, 'error', ({ message }) => errors.push(message))
+    const say = (key: string, pad: number): void => {
+      const metas = [{ phx_ref: key, pad: 'x'.repeat(pad) }]
+      const diff = { joins: { [key]: { metas } }, leaves: {} }
+      there.send(JSON.stringify([null, null, 'room:1', 'presence_diff', diff]))
+    }
+    for (let count = 0; count < 9; count++) say(String(count), 1_000_000)
+    await turn()
+    assert.deepEqual(errors, ['the server told too much before who is here on `room:1`'])
+    there.send(JSON.stringify([null, null, 'room:1', 'presence_state', {}]))
+    await turn()
+    assert.equal(who.size, 8)
+  })
+
   for (const wrong of [null, 7, [], 'x', { joins: {} }, { joins: { a: 1 }, leaves: {} }]) {
     test(`${JSON.stringify(wrong)} is an error of the channel, and changes nothing`, async (t) => {
       const { room, who, say } = await books(t)
@@ -324,7 +618,8 @@ suite('what a server says of who is here', () => {
       const entries = Array.from({ length: pick(4) }, () => {
         const refs = new Set(Array.from({ length: 1 + pick(3) }, () => String(pick(8))))
         const metas = [...refs].map((phx_ref) => ({ phx_ref, n: pick(100) }))
-        return [['ann', 'bob', 'toString', 'cid'][pick(4)] ?? '', { metas }] as const
+        const data = roll() < 0.5 ? { user: pick(100) } : {}
+        return [['ann', 'bob', 'toString', 'cid'][pick(4)] ?? '', { ...data, metas }] as const
       })
       return Object.fromEntries(entries)
     }
@@ -341,7 +636,9 @@ suite('what a server says of who is here', () => {
         theirs = PhoenixPresence.syncDiff(theirs, copy(diff))
         await say('presence_diff', diff)
       }
-      const mine = Object.fromEntries([...who].map(([key, metas]) => [key, { metas }]))
+      const mine = Object.fromEntries(
+        [...who].map(([key, metas]) => [key, { ...who.dataOf(key), metas }]),
+      )
       assert.deepEqual(mine, copy(theirs), `SEED=${first}, story ${count}`)
     }
   })

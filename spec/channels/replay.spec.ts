@@ -119,6 +119,45 @@ test('a schema and a listener see nothing of `$seen`', async () => {
   assert.deepEqual([response.hello, response.recovered, seen], ['ann', false, [{ name: 'ann' }]])
 })
 
+test('the answer to a join is encoded once, with a slow store, too', async () => {
+  let kept: () => void = () => {}
+  const reading = new Promise<void>((resolve) => (kept = resolve))
+  const store: History = {
+    keep: () => Promise.resolve(),
+    read: () => reading.then(() => ({ entries: [], senders: [] })),
+  }
+  const server = new WebsocketServer({ path: '/socket' })
+  const channels = new ChannelServer(server)
+  let count = 0
+  for (const [pattern, history] of [
+    ['quick', {}],
+    ['slow', { store }],
+  ] as const) {
+    listen(channels.topic(pattern, { history }), 'join', ({ accept }) => {
+      const answer = {
+        get n(): number {
+          return ++count
+        },
+        said: { toJSON: () => ++count },
+      }
+      accept(answer)
+    })
+  }
+  const client = await Raw.enter(server)
+  const answers = await client.ask(
+    ['1', '1', 'quick', 'phx_join', {}],
+    ['2', '2', 'slow', 'phx_join', { $seen: {} }],
+  )
+  assert.deepEqual([answers.length, count], [1, 4])
+  kept()
+  await new Promise(setImmediate)
+  for (const frame of [...answers, ...(await client.heard())] as Five[]) {
+    const { n, said } = frame[4].response as Loose
+    assert.deepEqual([n, said], frame[2] === 'quick' ? [1, 2] : [3, 4])
+  }
+  assert.equal(count, 4)
+})
+
 test('what is said has to be an object of plain JSON, and so has an answer', async () => {
   const { server, channels } = stage()
   const wrong: unknown[] = [new Uint8Array(1), [], null, 'x', 5, new Date(0), undefined]

@@ -1,44 +1,34 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { changesIn, diffIn, Roster, written, type Witness } from '../../lib/channels/roster.ts'
+import { changesIn, diffIn, Roster, written, type Applied } from '../../lib/channels/roster.ts'
 
 const meta = (ref: string, more: object = {}): Record<string, unknown> => ({
   phx_ref: ref,
   ...more,
 })
 
-function witness(): { story: unknown[]; seen: Witness } {
-  const story: unknown[] = []
+/** Says what was applied, by refs. */
+function storyOf(applied: readonly Applied[]): unknown[] {
   const refs = (metas: readonly Record<string, unknown>[]): unknown[] =>
     metas.map(({ phx_ref }) => phx_ref)
-  return {
-    story,
-    seen: {
-      joined: (key, metas, before) => story.push(['join', key, refs(metas), refs(before)]),
-      left: (key, metas, after) => story.push(['leave', key, refs(metas), refs(after)]),
-    },
-  }
+  return applied.map(({ how, key, metas, others }) => [how, key, refs(metas), refs(others)])
 }
 
 test('a state is told as what is new, and then as what is gone', () => {
   const roster = new Roster()
-  const { story, seen } = witness()
-  roster.become(
-    [
-      ['ann', [meta('1'), meta('2')]],
-      ['bob', [meta('3')]],
-    ],
-    seen,
-  )
-  story.length = 0
+  const applied: Applied[] = []
+  roster.become([
+    ['ann', [meta('1'), meta('2')]],
+    ['bob', [meta('3')]],
+  ])
   roster.become(
     [
       ['ann', [meta('2'), meta('4')]],
       ['cid', [meta('5')]],
     ],
-    seen,
+    applied,
   )
-  assert.deepEqual(story, [
+  assert.deepEqual(storyOf(applied), [
     ['join', 'ann', ['4'], ['1', '2']],
     ['join', 'cid', ['5'], []],
     ['leave', 'ann', ['1'], ['2', '4']],
@@ -55,20 +45,39 @@ test('a state is told as what is new, and then as what is gone', () => {
 
 test('joins come after those that are there, and one of the same ref takes its place', () => {
   const roster = new Roster()
-  roster.join('ann', [meta('1', { old: true }), meta('2')])
-  roster.join('ann', [meta('3'), meta('1', { new: true })])
+  roster.join(['ann', [meta('1', { old: true }), meta('2')]])
+  roster.join(['ann', [meta('3'), meta('1', { new: true })]])
   assert.deepEqual(roster.get('ann'), [meta('2'), meta('3'), meta('1', { new: true })])
 })
 
 test('unknown leaves are skipped, and a key without metas is gone', () => {
   const roster = new Roster()
-  const { story, seen } = witness()
-  roster.join('ann', [meta('1')])
-  roster.leave('ann', [meta('9')], seen)
-  roster.leave('nobody', [meta('1')], seen)
-  assert.deepEqual(story, [])
-  roster.leave('ann', [meta('1')], seen)
-  assert.deepEqual([roster.size, story], [0, [['leave', 'ann', ['1'], []]]])
+  const applied: Applied[] = []
+  roster.join(['ann', [meta('1')]])
+  roster.leave(['ann', [meta('9')]], applied)
+  roster.leave(['nobody', [meta('1')]], applied)
+  assert.deepEqual(applied, [])
+  roster.leave(['ann', [meta('1')]], applied)
+  assert.deepEqual([roster.size, storyOf(applied)], [0, [['leave', 'ann', ['1'], []]]])
+})
+
+test('what stands beside the metas of a key is that of its last join, until it is gone', () => {
+  const roster = new Roster()
+  const data = (said: string): unknown => changesIn(JSON.parse(said))?.[0]?.[2]
+  assert.equal(data('{"ann":{"metas":[]}}'), undefined)
+  assert.deepEqual(data('{"ann":{"user":{"name":"Ann"},"metas":[]}}'), { user: { name: 'Ann' } })
+  assert.equal(JSON.stringify(data('{"a":{"__proto__":1,"metas":[]}}')), '{"__proto__":1}')
+  roster.join(['ann', [meta('1')], { n: 1 }])
+  roster.join(['ann', [meta('2')], { n: 2 }])
+  const applied: Applied[] = []
+  roster.become([['ann', [meta('1')], { n: 3 }]], applied)
+  assert.deepEqual(roster.dataOf('ann'), { n: 2 })
+  roster.leave(['ann', [meta('1')]], applied)
+  assert.deepEqual(
+    applied.map(({ data }) => data),
+    [{ n: 2 }, { n: 2 }],
+  )
+  assert.deepEqual(roster.dataOf('ann'), {})
 })
 
 test('a key is a key, whatever it is called', () => {
@@ -80,7 +89,7 @@ test('a key is a key, whatever it is called', () => {
     keys,
   )
   const roster = new Roster()
-  roster.become(changes ?? [], {})
+  roster.become(changes ?? [])
   assert.deepEqual(
     [...roster].map(([key]) => key),
     keys,
@@ -107,12 +116,12 @@ for (const wrong of [
 
 test('100,000 metas of one key, and a million keys, take no time that grows faster', () => {
   const roster = new Roster()
-  for (let n = 0; n < 100_000; n++) roster.join('ann', [meta(String(n))])
-  for (let n = 0; n < 100_000; n++) roster.leave('ann', [meta(String(n))])
+  for (let n = 0; n < 100_000; n++) roster.join(['ann', [meta(String(n))]])
+  for (let n = 0; n < 100_000; n++) roster.leave(['ann', [meta(String(n))]])
   assert.equal(roster.size, 0)
   const many = Array.from({ length: 1_000_000 }, (_, n) => [String(n), [meta(String(n))]] as const)
-  roster.become(many, {})
+  roster.become(many)
   assert.equal(roster.size, 1_000_000)
-  roster.become([], {})
+  roster.become([])
   assert.equal(roster.size, 0)
 })

@@ -11,7 +11,13 @@ import {
   WebsocketServer,
   type ServerOptions,
 } from 'simplewebsockets'
-import { amber, ChannelServer, phoenix, type ChannelServerOptions } from 'simplewebsockets/channels'
+import {
+  amber,
+  ChannelServer,
+  phoenix,
+  type ChannelServerOptions,
+  type Serializer,
+} from 'simplewebsockets/channels'
 import { link } from 'simplewebsockets/testing'
 import { RawPeer, type Answer, type Shake } from '../rawpeer.ts'
 import { AMBER, PHOENIX, PHOENIX_1, Raw, reply } from './raw.ts'
@@ -74,7 +80,7 @@ test('what a dialect has no words for skips its members, and is counted', async 
   assert.equal(server.stats().dropped, before + 1)
 })
 
-test('an event is written once in each dialect, whoever hears it', async () => {
+test('an event is encoded once, whoever hears it in whatever dialect', async () => {
   const { server, channels } = serve()
   channels.topic('room:*', { open: true })
   for (const url of [PHOENIX, PHOENIX, PHOENIX]) await (await Raw.enter(server, url)).join('room:1')
@@ -88,7 +94,7 @@ test('an event is written once in each dialect, whoever hears it', async () => {
       return {}
     },
   })
-  assert.equal(written, 2)
+  assert.equal(written, 1)
 })
 
 test('an event reaches the members on every node, in the dialect of each', async () => {
@@ -109,6 +115,76 @@ test('an event reaches the members on every node, in the dialect of each', async
   assert.deepEqual(await amberThere.heard(), [
     { event: 'message', topic: 'room:1', subject: 'evt', payload: { n: 1 } },
   ])
+})
+
+test('a serializer of your own is given the same payload on every node', async () => {
+  const backplane = memoryBackplane()
+  const heard: unknown[] = []
+  const own: Serializer = {
+    ...phoenix,
+    name: 'own',
+    query: { vsn: 'own' },
+    matches: (query) => query.get('vsn') === 'own',
+    server: {
+      ...phoenix.server,
+      encode(frame) {
+        if (frame.kind === 'push') heard.push(frame.payload)
+        return phoenix.server.encode(frame)
+      },
+    },
+  }
+  const nodes = [1, 2].map(() => serve({ serializers: [phoenix, own] }, { backplane }))
+  for (const { server, channels } of nodes) {
+    listen(channels.topic('room:*'), 'join', ({ accept }) => accept())
+    await (await Raw.enter(server, 'ws://localhost/socket/websocket?vsn=own')).join('room:1')
+  }
+  nodes[0]?.channels.emit('room:1', 'evt', { at: new Date(0), left: undefined, list: [undefined] })
+  await new Promise(setImmediate)
+  const payload = { at: '1970-01-01T00:00:00.000Z', list: [null] }
+  assert.deepEqual(heard, [payload, payload])
+})
+
+test('512 levels of JSON reach members everywhere, and one more is refused where it is said', async () => {
+  const backplane = memoryBackplane()
+  const nodes = [serve({}, { backplane }), serve({}, { backplane })]
+  const deep: unknown = JSON.parse(`${'['.repeat(512)}${'"x",'.repeat(500)}1${']'.repeat(512)}`)
+  const members: Raw[] = []
+  const refusals: unknown[] = []
+  for (const { server, channels } of nodes) {
+    listen(channels.topic('room:*'), 'join', ({ channel, accept }) => {
+      listen(channel.messages, 'echo', ({ payload, reply }) => {
+        for (const say of [
+          () => reply([payload]),
+          () => channel.push('evt', [payload]),
+          () => channel.broadcast('evt', [payload]),
+          () => channels.emit('room:1', 'evt', [payload]),
+        ]) {
+          assert.throws(say, (error: Error) => refusals.push(error.message) > 0)
+        }
+        reply(payload)
+        channels.emit('room:1', 'evt', payload)
+      })
+      accept()
+    })
+    members.push(await (await Raw.enter(server)).join('room:1'))
+    const amberMember = await Raw.enter(server, AMBER)
+    await amberMember.ask({ event: 'join', topic: 'room:1' })
+    members.push(amberMember)
+  }
+  const [here, amberHere, there, amberThere] = members
+  assert.ok(here && amberHere && there && amberThere)
+  const event = [null, null, 'room:1', 'evt', deep]
+  const inAmber = { event: 'message', topic: 'room:1', subject: 'evt', payload: deep }
+  const heard = await here.ask(['1', '2', 'room:1', 'echo', deep])
+  assert.deepEqual(heard, [reply(['1', '2'], 'room:1', 'ok', deep), event])
+  assert.deepEqual(await there.heard(), [event])
+  assert.deepEqual(await amberHere.heard(), [inAmber])
+  assert.deepEqual(await amberThere.heard(), [inAmber])
+  assert.equal(refusals.length, 4)
+  for (const text of refusals) assert.match(String(text), /deeper than 512 levels of JSON/)
+  const closed = here.closed()
+  here.say(['1', '3', 'room:1', 'echo', [deep]])
+  assert.equal((await closed).code, 1008)
 })
 
 test('what makes no sense on the backplane reaches nobody, and is counted', async () => {

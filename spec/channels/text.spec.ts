@@ -47,14 +47,27 @@ test('a name has whole characters; a ref may have halves, as it only comes back'
   assert.equal(checkRef(null, 'ref'), null)
 })
 
-test('512 levels are read, and one more is not', () => {
-  const nested = (depth: number): string =>
-    `${'['.repeat(depth)}"${'x'.repeat(99)}"${']'.repeat(depth)}`
+const nested = (depth: number): string =>
+  `${'['.repeat(depth)}"${'x'.repeat(99)}"${']'.repeat(depth)}`
+
+test('512 levels are read, besides those around them, and one more is not', () => {
   for (const depth of [1, 511, 512]) {
-    assert.equal(JSON.stringify(readJson(nested(depth))), nested(depth))
+    assert.equal(JSON.stringify(readJson(nested(depth), 0)), nested(depth))
+    assert.deepEqual(readJson(`{"a":${nested(depth)}}`, 1), { a: JSON.parse(nested(depth)) })
   }
-  assert.throws(() => readJson(nested(513)), { code: 1008 })
-  assert.throws(() => readJson(`{"a":${nested(512)}}`), { code: 1008 })
+  assert.throws(() => readJson(nested(513), 0), { code: 1008 })
+  assert.throws(() => readJson(`{"a":${nested(512)}}`, 0), { code: 1008 })
+  assert.throws(() => readJson(`{"a":${nested(513)}}`, 1), { code: 1008 })
+})
+
+test('512 levels are written, and one more is refused with its cure', () => {
+  const deep: unknown = JSON.parse(nested(512))
+  assert.equal(writeJson(deep, 'this'), nested(512))
+  assert.throws(() => writeJson([deep], 'this'), {
+    ...{ name: 'TypeError', message: 'this nests deeper than 512 levels of JSON: make it flatter' },
+  })
+  assert.throws(() => writeJson({ toJSON: () => [deep] }, 'this'), /deeper than 512/)
+  assert.throws(() => writeJson(JSON.parse(nested(4)), 'this', 3), /deeper than 3/)
 })
 
 test('levels are those open at a time, whatever stands in strings', () => {
@@ -65,14 +78,14 @@ test('levels are those open at a time, whatever stands in strings', () => {
     '\\'.repeat(999),
     { '[{"': 1 },
   ]
-  assert.deepEqual(readJson(JSON.stringify(wide)), wide)
+  assert.deepEqual(readJson(JSON.stringify(wide), 0), wide)
   const deep = `["${'\\\\'.repeat(600)}",${'['.repeat(512)}${']'.repeat(512)}]`
-  assert.throws(() => readJson(deep), { code: 1008 })
+  assert.throws(() => readJson(deep, 0), { code: 1008 })
 })
 
 test('what is no JSON says so, with the cause', () => {
   assert.throws(
-    () => readJson('{'),
+    () => readJson('{', 0),
     (error) => {
       assert.ok(error instanceof FrameError && error.cause instanceof SyntaxError)
       assert.deepEqual([error.code, error.message], [1007, 'expected JSON'])

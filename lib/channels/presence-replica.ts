@@ -1,0 +1,114 @@
+import { ChannelError } from '../errors.ts'
+import { PRESENCE_DIFF, PRESENCE_STATE } from './phoenix.ts'
+import { changesIn, diffIn, Roster, type Applied, type Diff } from './roster.ts'
+
+/** What a replica needs of its channel. */
+interface ReplicaOwner {
+  readonly topic: string
+  /** Receives an error that the server has made. */
+  refused(error: ChannelError): void
+}
+
+/** Receives what changes. */
+interface Follower {
+  /** Whether each change is wanted, or only that there was one. */
+  readonly wantsChanges: boolean
+  applied(changes: readonly Applied[] | undefined): void
+}
+
+const MOST_WAITING = 10_000 // diffs that wait for a state,
+const MOST_WAITING_BYTES = 8 * 1024 * 1024 // and the bytes of their frames
+
+/**
+ * The presence of a topic, as its server tells it to one channel of a client. It is kept from the first
+ * frame on, so that a `Presence` may be made at any time, and read as it comes, so that what belongs to
+ * an older membership is never applied to a later one.
+ */
+export class PresenceReplica {
+  readonly roster = new Roster()
+  readonly #owner: ReplicaOwner
+  readonly #followers = new Set<Follower>()
+  /** The join_ref of the membership that told something last. */
+  #membership: string | undefined
+  /** The diffs that wait for the state of that membership; undefined once it has come. */
+  #waiting: Diff[] | undefined = []
+  #waitingBytes = 0
+  #isKnown = false
+
+  constructor(owner: ReplicaOwner) {
+    this.#owner = owner
+  }
+
+  /** Whether a state has come. */
+  get isKnown(): boolean {
+    return this.#isKnown
+  }
+
+  /** Tells a follower of all that changes from now on. */
+  follow(follower: Follower): void {
+    this.#followers.add(follower)
+  }
+
+  /** Takes what the server said to a membership; leaves out what isn't about presence. */
+  hear(membership: string, event: string, payload: unknown, size: number): void {
+    if (event !== PRESENCE_STATE && event !== PRESENCE_DIFF) return
+    if (membership !== this.#membership) {
+      this.#membership = membership
+      this.#waiting = []
+      this.#waitingBytes = 0
+    }
+    if (event === PRESENCE_STATE) this.#takeState(payload)
+    else this.#takeDiff(payload, size)
+  }
+
+  #takeState(payload: unknown): void {
+    const state = changesIn(payload)
+    if (!state) {
+      this.#refuse(`a \`${PRESENCE_STATE}\` that is none`)
+      return
+    }
+    const applied = this.#wanted()
+    this.roster.become(state, applied)
+    for (const diff of this.#waiting ?? []) this.roster.apply(diff, applied)
+    this.#waiting = undefined
+    this.#isKnown = true
+    this.#tell(applied)
+  }
+
+  #takeDiff(payload: unknown, size: number): void {
+    const diff = diffIn(payload)
+    if (!diff) {
+      this.#refuse(`a \`${PRESENCE_DIFF}\` that is none`)
+    } else if (!this.#waiting) {
+      const applied = this.#wanted()
+      this.roster.apply(diff, applied)
+      this.#tell(applied)
+    } else if (this.#hasRoom(size)) {
+      this.#waiting.push(diff)
+      this.#waitingBytes += size
+    } else {
+      this.#refuse('too much before who is here')
+    }
+  }
+
+  /** A single diff always fits. */
+  #hasRoom(size: number): boolean {
+    const count = this.#waiting?.length ?? 0
+    return count < MOST_WAITING && (count === 0 || this.#waitingBytes + size <= MOST_WAITING_BYTES)
+  }
+
+  #wanted(): Applied[] | undefined {
+    return [...this.#followers].some(({ wantsChanges }) => wantsChanges) ? [] : undefined
+  }
+
+  #tell(applied: readonly Applied[] | undefined): void {
+    for (const follower of this.#followers) follower.applied(applied)
+  }
+
+  /** An error only where a presence is wanted: without one it is an event like any other. */
+  #refuse(what: string): void {
+    if (this.#followers.size === 0) return
+    const { topic } = this.#owner
+    this.#owner.refused(new ChannelError(`the server told ${what} on \`${topic}\``, { topic }))
+  }
+}
