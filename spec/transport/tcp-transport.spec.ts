@@ -3,15 +3,14 @@ import { test } from 'node:test'
 import { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import { PeerConnectError } from '../../lib/errors.ts'
+import { resolveClient } from '../../lib/options/node.ts'
 import { resolveServer, type ServerOptions } from '../../lib/options/server.ts'
-import * as lane from '../../lib/transport/lane.ts'
-import { LaneTransport } from '../../lib/transport/lane.ts'
-import type { Receiver, Transport } from '../../lib/transport/transport.ts'
-import { WsTransport } from '../../lib/transport/ws.ts'
+import * as tcp from '../../lib/transport/tcp/index.ts'
+import type { Call, Receiver, Transport } from '../../lib/transport/transport.ts'
 import { closePayload, frame } from '../rawpeer.ts'
 import { transportContract } from './contract.ts'
 import { join, turned } from './join.ts'
-import { serve, unmasked, Wire, type End } from './wire.ts'
+import { call, serve, unmasked, Wire, type End } from './wire.ts'
 
 const KEY = 'dGhlIHNhbXBsZSBub25jZQ==' // with its answer, of RFC 6455 §1.3
 const PROOF = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo='
@@ -28,8 +27,50 @@ const deaf: Receiver = {
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-transportContract('lane, from the server', () => join(lane))
-transportContract('lane, from the client', () => turned(lane))
+for (const [how, options] of [
+  ['plain', {}],
+  ['compressed', { compression: { threshold: 0 } }],
+  ['in fragments', { fragmentationThreshold: 100 }],
+  ['compressed, in fragments', { compression: { threshold: 0 }, fragmentationThreshold: 10 }],
+] as const) {
+  transportContract(`TCP, ${how}, from the server`, () => join(tcp, options))
+  transportContract(`TCP, ${how}, from the client`, () => turned(tcp, options))
+}
+
+for (const compression of [false, { threshold: 0 }]) {
+  test(`fragments may end inside a character, compressed: ${compression !== false}`, async () => {
+    const { ends, release } = await join(tcp, { fragmentationThreshold: 3, compression })
+    const received = new Promise((resolve) => {
+      ends[1].start({ ...deaf, message: resolve })
+    })
+    const closed = new Promise((resolve) => ends[0].start({ ...deaf, closed: resolve }))
+    ends[0].send('grüße 😀 und €')
+    assert.equal(await received, 'grüße 😀 und €')
+    ends[0].cut()
+    await closed
+    await release()
+  })
+}
+
+for (const [what, change] of [
+  ['a fragment', { url: new URL('ws://localhost:1/#x') }],
+  ['a header of two lines', { headers: { a: 'b\r\nc: d' } }],
+  ['a subprotocol twice', { protocols: ['a', 'a'] }],
+] as [string, Partial<Call>][]) {
+  test(`a call with ${what} can't be dialled at all, and throws`, () => {
+    const call = { url: new URL('ws://localhost:1'), protocols: [], headers: {}, ...change }
+    const told = { opened: () => assert.fail(), failed: () => assert.fail() }
+    assert.throws(() => tcp.dial({ ...call, settings: resolveClient() }, told))
+  })
+}
+
+test('Node is told of no wake, and has nothing to let go of', (t) => {
+  const timers = t.mock.method(globalThis, 'setTimeout')
+  const sleep = tcp.onWake(() => assert.fail('nobody knows'))
+  sleep()
+  sleep()
+  assert.equal(timers.mock.callCount(), 0)
+})
 
 /** Lets somebody in on a wire who asks with these headers. */
 function enter(headers: Record<string, string>, options: ServerOptions = {}): [Transport, Wire] {
@@ -38,7 +79,7 @@ function enter(headers: Record<string, string>, options: ServerOptions = {}): [T
   request.method = 'GET'
   const asked = { upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': KEY }
   Object.assign(request.headers, asked, headers)
-  return [lane.makeUpgrader(resolveServer(options))(request, wire, Buffer.alloc(0)), wire]
+  return [tcp.makeUpgrader(resolveServer(options))(request, wire, Buffer.alloc(0)), wire]
 }
 
 const answer = ({ written }: Wire): string => Buffer.concat(written).toString()
@@ -46,7 +87,7 @@ const answer = ({ written }: Wire): string => Buffer.concat(written).toString()
 /** Opens a server's end, with a receiver that hears all. */
 async function open(receiver: Partial<Receiver>, and: Buffer = Buffer.alloc(0)): Promise<End> {
   let opened: End | undefined
-  await serve(lane, {}, and, (end) => {
+  await serve(tcp, {}, and, (end) => {
     end.transport.start({ ...deaf, ...receiver })
     opened = end
   })
@@ -54,8 +95,7 @@ async function open(receiver: Partial<Receiver>, and: Buffer = Buffer.alloc(0)):
 }
 
 test('the key is answered as RFC 6455 §1.3 has it', () => {
-  const [transport, wire] = enter({})
-  assert.ok(transport instanceof LaneTransport)
+  const [, wire] = enter({})
   assert.equal(
     answer(wire),
     'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
@@ -101,7 +141,7 @@ test('a peer that has left is not let in', () => {
   gone.destroy()
   const request = new IncomingMessage(gone as unknown as Socket)
   request.headers['sec-websocket-key'] = KEY
-  const upgrade = lane.makeUpgrader(resolveServer())
+  const upgrade = tcp.makeUpgrader(resolveServer())
   assert.throws(
     () => upgrade(request, gone, Buffer.alloc(0)),
     (error) => error instanceof PeerConnectError && error.status === 0,
@@ -109,31 +149,27 @@ test('a peer that has left is not let in', () => {
   assert.equal(answer(gone), '')
 })
 
-test('what is sent in fragments, or with an extension agreed on, is left to ws', () => {
-  const offer = { 'sec-websocket-extensions': 'permessage-deflate' }
-  const isLeft = (headers: Record<string, string>, options: ServerOptions): boolean =>
-    enter(headers, options)[0] instanceof WsTransport
-  assert.equal(isLeft(offer, { compression: true }), true)
-  assert.equal(isLeft({}, { fragmentationThreshold: 100 }), true)
-  assert.equal(isLeft(offer, {}), false)
-  assert.equal(isLeft({}, { compression: true }), false)
+test('a compression is agreed on where both want it', () => {
+  const offer = { 'sec-websocket-extensions': 'permessage-deflate; client_max_window_bits' }
+  const agreement = /Sec-WebSocket-Extensions: permessage-deflate; .*no_context_takeover\r\n/
+  assert.match(answer(enter(offer, { compression: true })[1]), agreement)
+  assert.doesNotMatch(answer(enter(offer, {})[1]), /extensions/i)
+  assert.doesNotMatch(answer(enter({}, { compression: true })[1]), /extensions/i)
 })
 
-test('both ends of a client and a server take the lane where nothing is extended', async () => {
-  for (const [options, Kind] of [
-    [{}, LaneTransport],
-    [{ compression: true }, WsTransport],
-    [{ fragmentationThreshold: 100 }, WsTransport],
-  ] as const) {
-    const { ends, release } = await join(lane, options)
-    for (const end of ends) assert.ok(end instanceof Kind)
-    const closed = ends.map(
-      (end) => new Promise<unknown>((resolve) => end.start({ ...deaf, closed: resolve })),
-    )
-    ends[0].cut()
-    await Promise.all(closed)
-    await release()
+test('a client takes over what comes with the handshake, and ws lets go of the socket', async () => {
+  const heard: unknown[] = []
+  let opened: End | undefined
+  await call(tcp, {}, frame(1, 'early', { masked: false }), (end) => {
+    end.transport.start({ ...deaf, message: (data) => heard.push(data) })
+    opened = end
+  })
+  await turn()
+  assert.deepEqual(heard, ['early'])
+  for (const event of ['data', 'end', 'error']) {
+    assert.equal(opened?.wire.listenerCount(event), 1, event)
   }
+  opened?.wire.destroy()
 })
 
 test('what comes with the handshake is read', async () => {
@@ -229,6 +265,7 @@ test('a masked frame that is dribbled is read once it is whole', async () => {
   const text = 'grüße '.repeat(2_000)
   const bytes = frame(1, text, { key: Buffer.of(1, 2, 3, 4) })
   for (const byte of bytes) wire.bring(Buffer.of(byte))
+  await turn()
   assert.deepEqual(heard, [text])
   wire.destroy()
 })
