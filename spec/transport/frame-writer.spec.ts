@@ -194,7 +194,7 @@ test('texts and bytes of every length leave in order in one turn', limited, asyn
   assert.equal(writer.size, 0)
 })
 
-test('the frames of several writeres in one turn do not mix', limited, async () => {
+test('the frames of several writers in one turn do not mix', limited, async () => {
   const all = await Promise.all(Array.from({ length: 5 }, () => Wires.lay()))
   const members = all.map((wires) => ({
     wires,
@@ -471,20 +471,20 @@ test(
     await using one = await Wires.lay()
     await using two = await Wires.lay()
     await using three = await Wires.lay()
-    const writeres = [one, two, three].map(({ near }) => writerOn(near))
+    const writers = [one, two, three].map(({ near }) => writerOn(near))
     const [news, more] = [
       frameOf(FIN | TEXT, Buffer.from('news')),
       frameOf(FIN | TEXT, Buffer.from('more')),
     ]
-    for (const writer of writeres) writer.frame(news)
-    writeres[2]?.text('for you')
-    for (const writer of writeres) writer.frame(more)
+    for (const writer of writers) writer.frame(news)
+    writers[2]?.message('for you')
+    for (const writer of writers) writer.frame(more)
     const [both, aside] = [Buffer.concat([news, more]), framed('for you')]
     await expectBytes(one, both)
     await expectBytes(two, both)
     await expectBytes(three, Buffer.concat([news, aside, more]))
 
-    for (const writer of writeres) writer.frame(more)
+    for (const writer of writers) writer.frame(more)
     for (const wires of [one, two, three]) await expectBytes(wires, Buffer.from(more))
   },
 )

@@ -151,15 +151,24 @@ export class FrameParser {
       return chunk.length
     }
     const end = start + this.#length
+    if (end <= chunk.length && this.#first >= FIN) return this.#readWhole(chunk, start, end)
+    this.#begin()
+    return this.#readPart(chunk, start)
+  }
+
+  /** Reads a frame that is whole in its chunk, and no fragment. */
+  #readWhole(chunk: Buffer, start: number, end: number): number {
     const first = this.#first
-    if (end > chunk.length || (first !== TEXT_FRAME && first !== BINARY_FRAME)) {
+    const isControl = (first & CLOSE) !== 0
+    if (!isControl && first !== TEXT_FRAME && first !== BINARY_FRAME) {
       this.#begin()
       return this.#readPart(chunk, start)
     }
     const { isMasked } = this.#options
     const isAsciiText = isMasked && applyMask(chunk, this.#key, start, end)
-    if (first === BINARY_FRAME) this.#listener.onMessage(copySmall(chunk, start, end), end - start)
-    else this.#deliverText(chunk, start, end, isAsciiText)
+    if (first === TEXT_FRAME) this.#deliverText(chunk, start, end, isAsciiText)
+    else if (isControl) this.#deliverControl(first & OPCODE, copySmall(chunk, start, end))
+    else this.#listener.onMessage(copySmall(chunk, start, end), end - start)
     return end
   }
 
