@@ -90,6 +90,11 @@ export class FrameParser {
     return this.#rest !== undefined
   }
 
+  /** The bytes of them. */
+  get restBytes(): number {
+    return this.#rest?.reduce((sum, { length }) => sum + length, 0) ?? 0
+  }
+
   /** Parses a chunk, or keeps what of it comes behind a pause. Unmasks in place. */
   push(chunk: Buffer): void {
     if (this.#isStopped) return

@@ -38,6 +38,8 @@ export interface FrameWriterOptions {
 export class FrameWriter {
   /** Bytes gathered and not yet given to the TCP socket. */
   size = 0
+  /** Bytes given to it. */
+  bytesWritten = 0
 
   readonly #tcp: Duplex
   readonly #options: FrameWriterOptions
@@ -110,6 +112,7 @@ export class FrameWriter {
     const onWritten = this.#onWritten
     if (size === 0 && !onWritten) return
     this.size = 0
+    this.bytesWritten += size
     this.#onWritten = undefined
     const pieces = size === 0 ? [NOTHING] : this.#take()
     if (this.#tcp.writable) write(this.#tcp, pieces, size, onWritten)

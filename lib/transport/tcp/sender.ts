@@ -25,6 +25,11 @@ export class Sender {
     return this.#writer.size + this.#queuedBytes
   }
 
+  /** Bytes given to it. */
+  get bytesWritten(): number {
+    return this.#writer.bytesWritten
+  }
+
   /** Sends a message; bytes may change afterwards. */
   message(message: Data | Message): void {
     if (!this.#isCompressing) {

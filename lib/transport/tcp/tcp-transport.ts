@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer'
-import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { CloseReason } from '../../close.ts'
 import type { Data, Message } from '../../message.ts'
 import type { ConnectionSettings } from '../../options/connection.ts'
@@ -11,6 +11,14 @@ import { Sender } from './sender.ts'
 
 const LOST = 1006
 const MAX_UNREAD_PONGS = 64 * 1024 // bytes that wait, above which only the latest ping is answered
+
+/** What is used of a TCP socket. Any stream may take its place, and lack what is optional here. */
+export interface Tcp extends Duplex {
+  readonly bytesRead?: number
+  readonly bytesWritten?: number
+  setNoDelay?(noDelay?: boolean): unknown
+  setTimeout?(milliseconds: number): unknown
+}
 
 /** How a connection was agreed on. */
 export interface TcpTransportOptions {
@@ -30,23 +38,25 @@ interface Inflated {
 /** A TCP socket, once the opening handshake is done, as a `Transport`. */
 export class TcpTransport implements Transport, FrameListener {
   readonly protocol: string
-  readonly #tcp: Socket
+  readonly #tcp: Tcp
   readonly #settings: ConnectionSettings
   readonly #side: 'server' | 'client'
   readonly #parser: FrameParser
   readonly #deflate: Deflate | undefined
   #lazySender: Sender | undefined
   #receiver: Receiver | undefined
+  #bytesRead = 0 // for a stream that doesn't count them
   #isPaused = false
   #isInflating = false
   #inflated: Inflated | undefined
   #unanswered: Uint8Array | undefined // the latest ping, where the peer doesn't read pongs
   #sentClose = false
   #endsTcp = false // behind our close frame
+  #hasPeerEnded = false
   #isLost = false // TCP has ended
   #reason: CloseReason | undefined // the peer's close frame
 
-  constructor(tcp: Socket, { side, protocol, settings, deflate }: TcpTransportOptions) {
+  constructor(tcp: Tcp, { side, protocol, settings, deflate }: TcpTransportOptions) {
     const isMasked = side === 'server'
     const mayCompress = deflate !== undefined
     this.protocol = protocol
@@ -62,18 +72,22 @@ export class TcpTransport implements Transport, FrameListener {
   }
 
   get bytesReceived(): number {
-    return this.#tcp.bytesRead
+    return this.#tcp.bytesRead ?? this.#bytesRead
   }
 
   get bytesSent(): number {
-    return this.#tcp.bytesWritten ?? 0
+    return this.#tcp.bytesWritten ?? this.#lazySender?.bytesWritten ?? 0
+  }
+
+  get heldBytes(): number {
+    return this.#parser.restBytes + (this.#inflated?.bytes.length ?? 0)
   }
 
   start(receiver: Receiver): void {
     this.#receiver = receiver
-    const tcp: Socket & Owned = Object.assign(this.#tcp, { [TRANSPORT]: this })
-    // Any stream may be a TCP socket to http.
-    if ('setNoDelay' in tcp) tcp.setTimeout(0).setNoDelay(!this.#settings.useNagleAlgorithm)
+    const tcp: Tcp & Owned = Object.assign(this.#tcp, { [TRANSPORT]: this })
+    tcp.setTimeout?.(0)
+    tcp.setNoDelay?.(!this.#settings.useNagleAlgorithm)
     tcp.on('data', onTcpData).on('end', onTcpEnd).on('close', onTcpClose).on('error', onTcpError)
   }
 
@@ -92,7 +106,7 @@ export class TcpTransport implements Transport, FrameListener {
   close(reason: CloseReason): void {
     if (!this.#sentClose) this.#sender.close(reason)
     this.#sentClose = true
-    if (this.#endsTcp) this.endTcp()
+    if (this.#endsTcp) this.#endTcp()
   }
 
   cut(): void {
@@ -114,9 +128,21 @@ export class TcpTransport implements Transport, FrameListener {
     else this.#goOnReading()
   }
 
+  readChunk(): void {
+    if (this.#isPaused) this.#tcp.resume() // until the next chunk, which the parser keeps
+  }
+
   /** @see onTcpData */
   read(chunk: Buffer): void {
+    this.#bytesRead += chunk.length
     this.#parser.push(chunk)
+    if (this.#isHeldUp && !this.#parser.isStopped) this.#tcp.pause()
+  }
+
+  /** @see onTcpEnd */
+  peerEnded(): void {
+    this.#hasPeerEnded = true
+    if (!this.#isHeldUp) this.#endTcp()
   }
 
   /** @see onTcpClose */
@@ -129,14 +155,6 @@ export class TcpTransport implements Transport, FrameListener {
       this.#parser.push(tcp.read(tcp.readableLength) as Buffer)
     }
     this.#goOnReading()
-  }
-
-  /** Ends TCP behind all that was sent. */
-  endTcp(): void {
-    this.#sender.inOrder(() => {
-      this.#sender.flush()
-      this.#tcp.end()
-    })
   }
 
   onMessage(data: Data, size: number): void {
@@ -182,13 +200,21 @@ export class TcpTransport implements Transport, FrameListener {
     this.#tcp.resume() // so that its end is noticed
     this.#endsTcp = true
     if (!this.#isLost) this.#receiver?.invalid(reason, undefined)
-    if (this.#sentClose) this.endTcp()
+    if (this.#sentClose) this.#endTcp()
   }
 
   get #sender(): Sender {
     const { fragmentationThreshold } = this.#settings
     const options = { isMasked: this.#side === 'client', fragmentationThreshold }
     return (this.#lazySender ??= new Sender(this.#tcp, options, this.#deflate))
+  }
+
+  /** Ends TCP behind all that was sent. */
+  #endTcp(): void {
+    this.#sender.inOrder(() => {
+      this.#sender.flush()
+      this.#tcp.end()
+    })
   }
 
   #holdReading(): void {
@@ -206,6 +232,7 @@ export class TcpTransport implements Transport, FrameListener {
     this.#parser.resume()
     if (this.#isHeldUp) return
     if (this.#isLost) this.#tellEnd()
+    else if (this.#hasPeerEnded) this.#endTcp()
     else this.#tcp.resume()
   }
 
@@ -245,13 +272,13 @@ function onTcpData(this: Owned, chunk: Buffer): void {
 }
 
 function onTcpEnd(this: Owned): void {
-  this[TRANSPORT].endTcp()
+  this[TRANSPORT].peerEnded()
 }
 
 function onTcpClose(this: Owned): void {
   this[TRANSPORT].lost()
 }
 
-function onTcpError(this: Socket): void {
+function onTcpError(this: Tcp): void {
   this.destroy()
 }
