@@ -25,7 +25,7 @@ interface Plan {
   readonly chunks: readonly Buffer[]
   /** Turns of the event loop that the listener takes for each message. */
   readonly pace: readonly number[]
-  readonly way: 'listener' | 'loop' | 'once'
+  readonly way: 'listener' | 'loop'
 }
 
 function draw(random: Random): Plan {
@@ -50,7 +50,7 @@ function draw(random: Random): Plan {
     messages,
     chunks: cut(random, Buffer.concat([...frames, frame(8, closePayload(4000, 'bye'))])),
     pace: messages.map(() => below(random, slowness + 1)),
-    way: pick(random, ['listener', 'loop', 'once']),
+    way: pick(random, ['listener', 'loop']),
   }
 }
 
@@ -125,10 +125,7 @@ async function play(plan: Plan): Promise<void> {
   }
   const closed = once(us, 'close')
   if (way === 'listener') listen(us, 'message', take)
-  const consumed =
-    way === 'loop'
-      ? consume(listen(us, 'message'), take)
-      : way === 'once' && waitFor(messages.length, () => once(us, 'message'), take)
+  const consumed = way === 'loop' && consume(listen(us, 'message'), take)
   peer.tcp.resume()
   for (const chunk of plan.chunks) {
     peer.write(chunk)
@@ -154,14 +151,6 @@ async function consume(
   take: (message: Data) => Promise<void>,
 ): Promise<void> {
   for await (const message of loop) await take(message)
-}
-
-async function waitFor(
-  count: number,
-  next: () => Promise<Data>,
-  take: (message: Data) => Promise<void>,
-): Promise<void> {
-  for (let number = 0; number < count; number++) await take(await next())
 }
 
 function same(one: Data, other: Data | undefined): boolean {
