@@ -25,26 +25,23 @@ const rows: readonly (readonly string[])[] = [
     'debug',
     'allowance',
     'watch',
-    'transport/frame',
-    'transport/pongs',
-    'transport/parts',
-    'transport/pieces',
     'channels/frame',
-    'transport/utf8',
+    'transport/tcp/frame',
+    'transport/tcp/mask',
+    'transport/tcp/payload',
   ],
   ['message', 'request', 'backoff', 'diagnostics', 'options/rules', 'channels/text', 'proof'],
-  ['options/asked', 'transport/outbox', 'engine'],
+  ['options/asked', 'engine'],
   ['options/wire', 'options/close', 'nats'],
   ['options/connection'],
   ['options/server', 'options/client'],
   ['options/node', 'options/browser', 'http'],
   [
     'transport/transport',
-    'transport/deflate',
-    'transport/inflater',
-    'transport/scanner',
-    'transport/reader',
-    'transport/hidden',
+    'transport/tcp/extensions',
+    'transport/tcp/inflater',
+    'transport/tcp/frame-parser',
+    'transport/tcp/frame-writer',
     'admission',
     'upgrades',
     'pings',
@@ -61,9 +58,8 @@ const rows: readonly (readonly string[])[] = [
     'channels/contract',
   ],
   [
-    'transport/ws',
-    'transport/wsoptions',
-    'transport/browser',
+    'transport/websocket',
+    'transport/tcp/deflate',
     'transport/memory',
     'signals',
     'attempt',
@@ -72,9 +68,10 @@ const rows: readonly (readonly string[])[] = [
     'channels/mail',
     'channels/gate',
   ],
-  ['transport/dialler', 'transport/upgrader'],
-  ['transport/reference'],
-  ['transport/lane'],
+  ['transport/tcp/sender'],
+  ['transport/tcp/tcp-transport'],
+  ['transport/tcp/dial', 'transport/tcp/upgrade'],
+  ['transport/tcp/index'],
   [
     'listen',
     'channels/received',
@@ -99,7 +96,7 @@ const rows: readonly (readonly string[])[] = [
 const behind: Readonly<Record<string, readonly [node: string, browser: string]>> = {
   '#debug': ['debug', 'debug'],
   '#options': ['options/node', 'options/browser'],
-  '#transport': ['transport/lane', 'transport/browser'],
+  '#transport': ['transport/tcp/index', 'transport/websocket'],
 }
 
 interface Import {
@@ -140,13 +137,8 @@ test('mitt is known to signals.ts alone, and ws to its transports', () => {
   const users = (name: string): string[] =>
     imports.filter(({ to }) => to === name).map(({ from }) => from)
   assert.deepEqual(users('mitt'), ['signals'])
-  assert.deepEqual(users('ws').sort(), [
-    'transport/lane',
-    'transport/parts',
-    'transport/upgrader',
-    'transport/ws',
-    'transport/wsoptions',
-  ])
+  const transports = ['transport/tcp/dial', 'transport/tcp/extensions', 'transport/tcp/upgrade']
+  assert.deepEqual(users('ws').sort(), transports)
 })
 
 test('the words of Phoenix are known to channels/phoenix.ts alone', () => {
@@ -176,7 +168,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|floor|visit|room|relay|rolling-close|diagnostics|allowance|backplane|engine|redis|stream|http|origin|options\/(server|node|wire)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|nodes|history|archive|replay|broadcast|options))$/.test(
+    /^(server|floor|visit|room|relay|draining|diagnostics|allowance|backplane|engine|redis|stream|http|origin|options\/(server|node|wire)|transport\/(memory|tcp\/.*)|channels\/(server|peer|membership|topic|nodes|history|archive|replay|broadcast|options))$/.test(
       to,
     ),
   )

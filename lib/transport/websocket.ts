@@ -7,6 +7,11 @@ const OPEN = 1 // a WebSocket's readyState
 const FIRST_LOOK = 4 // ms until we see how much a browser has sent: it doesn't tell by itself,
 const LAST_LOOK = 128 // and after each look at which nothing was, twice as long
 
+const HIDDEN_FRAMES: CloseReason = {
+  code: 1011,
+  description: 'this runtime hides its frames: leave `maxReceivedFrameSize` out',
+}
+
 /** What is used of a WebSocket: what every platform has, and what some have besides. */
 interface PlatformSocket {
   readonly protocol: string
@@ -18,6 +23,8 @@ interface PlatformSocket {
   close(code?: number, reason?: string): void
   ping?(payload: Uint8Array): void
   terminate?(): void
+  pause?(): void
+  resume?(): void
   on?(event: 'ping' | 'pong', listener: (payload: Uint8Array) => void): unknown
 }
 
@@ -33,12 +40,17 @@ export class WebSocketTransport implements Transport {
   /** Does nothing in a browser: there is no asking but by a message, which is the user's. */
   readonly probe?: () => void
   readonly #socket: PlatformSocket
+  readonly #isLimitedByFrame: boolean
   #receiver: Receiver | undefined
   #accepted = 0 // bytes given to the platform
   #timer: ReturnType<typeof setTimeout> | undefined
 
-  constructor(socket: PlatformSocket) {
+  constructor(
+    socket: PlatformSocket,
+    { maxReceivedFrameSize }: { readonly maxReceivedFrameSize: number | false },
+  ) {
     this.#socket = socket
+    this.#isLimitedByFrame = maxReceivedFrameSize !== false
     if (!socket.ping) this.probe = () => {}
   }
 
@@ -57,6 +69,7 @@ export class WebSocketTransport implements Transport {
     socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
       this.#closed(code, reason)
     }
+    if (this.#isLimitedByFrame) queueMicrotask(() => receiver.invalid(HIDDEN_FRAMES, undefined))
     socket.on?.('ping', (payload) => {
       this.bytesReceived++ // a sign of life
       this.#receiver?.ping(Uint8Array.from(payload))
@@ -102,9 +115,13 @@ export class WebSocketTransport implements Transport {
     queueMicrotask(() => this.#end({ code: 1006, description: closeTexts.get(1006) ?? '' }))
   }
 
-  pause(): void {}
+  pause(): void {
+    this.#socket.pause?.()
+  }
 
-  resume(): void {}
+  resume(): void {
+    this.#socket.resume?.()
+  }
 
   #received(data: unknown): void {
     const whole = typeof data === 'string' ? data : new Uint8Array(data as ArrayBuffer)
@@ -138,7 +155,7 @@ export class WebSocketTransport implements Transport {
 }
 
 /** Reaches for a server with the browser's WebSocket, which throws for what it can't dial. */
-export const dial: Dial = ({ url, protocols }, { opened, failed }) => {
+export const dial: Dial = ({ url, protocols, settings }, { opened, failed }) => {
   const socket = new WebSocket(url.href, [...protocols])
   socket.binaryType = 'arraybuffer'
   const giveUp = (): void => {
@@ -147,7 +164,7 @@ export const dial: Dial = ({ url, protocols }, { opened, failed }) => {
   }
   socket.onopen = () => {
     socket.onopen = socket.onclose = null
-    opened(new WebSocketTransport(socket))
+    opened(new WebSocketTransport(socket, settings))
   }
   socket.onclose = () => {
     giveUp()

@@ -3,8 +3,12 @@ import { test } from 'node:test'
 import { constants, deflateRawSync, inflateRawSync } from 'node:zlib'
 import { resolveServer } from '../../lib/options/server.ts'
 import type { Compression } from '../../lib/options/wire.ts'
-import { Deflate, type DeflateParameters } from '../../lib/transport/tcp/deflate.ts'
-import { acceptOffer, readAnswer } from '../../lib/transport/tcp/extensions.ts'
+import { Deflate } from '../../lib/transport/tcp/deflate.ts'
+import {
+  acceptOffer,
+  readAnswer,
+  type DeflateParameters,
+} from '../../lib/transport/tcp/extensions.ts'
 
 const MAX_SYNC = 64 * 1024
 

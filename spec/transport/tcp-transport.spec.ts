@@ -269,3 +269,145 @@ test('a masked frame that is dribbled is read once it is whole', async () => {
   assert.deepEqual(heard, [text])
   wire.destroy()
 })
+
+// Pings
+
+const MAX_UNREAD = 64 * 1024
+
+/** Is what was written as control frames: the opcode of each, and its text. */
+function controls({ written }: Wire): string[] {
+  return unmasked(Buffer.concat(written)).filter((line) => line.startsWith('8a'))
+}
+
+const pong = (text: string): string => {
+  const bytes = Buffer.from(text)
+  return `8a ${bytes.length.toString(16)} ${bytes.length} ${bytes.toString('hex')}`
+}
+
+test('every ping is answered while the peer reads', async () => {
+  const { wire } = await open({})
+  for (const text of ['a', 'b', '', 'a']) wire.bring(frame(9, text))
+  await turn()
+  assert.deepEqual(controls(wire), ['a', 'b', '', 'a'].map(pong))
+  wire.destroy()
+})
+
+test('every ping is answered up to the bound', async () => {
+  const { wire } = await open({})
+  wire.stall()
+  wire.write(Buffer.alloc(MAX_UNREAD))
+  wire.written = []
+  wire.bring(frame(9, 'a'))
+  wire.bring(frame(9, 'b'))
+  await turn()
+  wire.flow()
+  await turn()
+  assert.deepEqual(controls(wire), ['a', 'b'].map(pong))
+  wire.destroy()
+})
+
+test('above it only the latest ping is answered, once all was read, time and again', async () => {
+  const { wire } = await open({})
+  for (const round of ['first', 'second']) {
+    wire.stall()
+    wire.write(Buffer.alloc(MAX_UNREAD + 1))
+    wire.written = []
+    for (let number = 0; number < 100; number++) wire.bring(frame(9, `${round} ${number}`))
+    await turn()
+    assert.deepEqual(wire.written, [])
+    assert.equal(wire.listenerCount('drain'), 1)
+    wire.flow()
+    await turn()
+    assert.deepEqual(controls(wire), [pong(`${round} 99`)])
+    assert.equal(wire.listenerCount('drain'), 0)
+  }
+  wire.destroy()
+})
+
+test('a peer that has left is answered nothing', async () => {
+  const { wire } = await open({})
+  wire.stall()
+  wire.write(Buffer.alloc(MAX_UNREAD + 1))
+  wire.written = []
+  wire.bring(frame(9, 'a'))
+  await turn()
+  wire.destroy()
+  wire.flow()
+  await turn()
+  assert.deepEqual(wire.written, [])
+})
+
+// Pausing
+
+test('while it is paused nothing of what has arrived is delivered, and then all is', async () => {
+  const heard: unknown[] = []
+  const { transport, wire } = await open({
+    message: (data) => {
+      heard.push(data)
+      if (data !== 'three') transport.pause()
+    },
+    ping: () => heard.push('ping'),
+  })
+  wire.bring(Buffer.concat([frame(1, 'one'), frame(9), frame(1, 'two'), frame(1, 'three')]))
+  await turn()
+  assert.deepEqual(heard, ['one'])
+  transport.resume()
+  assert.deepEqual(heard, ['one'], 'not in the turn of the listener')
+  await turn()
+  assert.deepEqual(heard, ['one', 'ping', 'two'])
+  transport.resume()
+  await turn()
+  assert.deepEqual(heard, ['one', 'ping', 'two', 'three'])
+  wire.destroy()
+})
+
+test('the end of TCP waits for what is kept back', async () => {
+  const told: unknown[] = []
+  const { transport, wire } = await open({
+    message: (data) => {
+      told.push(data)
+      if (data === 'one') transport.pause()
+    },
+    closed: () => told.push('closed'),
+  })
+  wire.bring(Buffer.concat([frame(1, 'one'), frame(1, 'two')]))
+  await turn()
+  wire.finish()
+  transport.readChunk?.()
+  await turn()
+  assert.deepEqual([told, wire.ends], [['one'], []])
+  assert.equal(transport.heldBytes, frame(1, 'two').length)
+  transport.resume()
+  await turn()
+  assert.deepEqual([told, wire.ends[0]], [['one', 'two', 'closed'], 'fin'])
+})
+
+test('a chunk that is read while it is paused is kept, and shows that the peer lives', async () => {
+  const heard: unknown[] = []
+  const { transport, wire } = await open({ message: (data) => heard.push(data) })
+  transport.pause()
+  await turn()
+  wire.bring(frame(1, 'one'))
+  await turn()
+  transport.readChunk?.()
+  await turn()
+  wire.bring(frame(1, 'two'))
+  await turn()
+  assert.deepEqual(heard, [])
+  assert.equal(transport.heldBytes, frame(1, 'one').length)
+  transport.resume()
+  await turn()
+  assert.deepEqual(heard, ['one', 'two'])
+  wire.destroy()
+})
+
+test('a stream that counts no bytes is counted here', async () => {
+  const { transport, wire } = await open({})
+  Object.assign(wire, { bytesRead: undefined })
+  wire.push(frame(1, 'text'))
+  transport.send('text')
+  await turn()
+  assert.equal(transport.bytesReceived, frame(1, 'text').length)
+  assert.equal(transport.bytesSent, frame(1, 'text', { masked: false }).length)
+  wire.destroy()
+})

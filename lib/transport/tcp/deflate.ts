@@ -2,22 +2,13 @@ import { promisify } from 'node:util'
 import { constants, deflateRaw, deflateRawSync, type ZlibOptions } from 'node:zlib'
 import type { CloseReason } from '../../close.ts'
 import type { ConnectionSettings } from '../../options/connection.ts'
+import type { DeflateParameters } from './extensions.ts'
 import { Inflater } from './inflater.ts'
 
 const MAX_SYNC = 64 * 1024 // bytes; a longer message is compressed beside the event loop
 const SMALLEST_WINDOW = 9 // zlib's; it looks no farther back with it than a window of 8 allows
 const TAIL = 4 // the bytes that a flush ends with, which are left out: RFC 7692 §7.2.1
 const deflateRawAsync = promisify(deflateRaw)
-
-/** The parameters agreed on, RFC 7692 §7.1, as one end sees them. */
-export interface DeflateParameters {
-  /** How far back what is sent may look, as a power of two. */
-  readonly deflateWindowBits: number
-  /** How far back what is received may look, as a power of two. */
-  readonly inflateWindowBits: number
-  /** Whether what is received may look at the messages before it. */
-  readonly keepsContext: boolean
-}
 
 /** Compresses and inflates the messages of one connection, RFC 7692 §7.2. */
 export class Deflate {

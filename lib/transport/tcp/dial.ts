@@ -14,7 +14,7 @@ const BODY_TIMEOUT = 1_000
 /** Dials with `ws`, which makes the opening handshake; it throws for what it can't dial. */
 export const dial: Dial = (call, { opened, failed }) => {
   const socket = open(call)
-  let adopt = (): Transport => new WebSocketTransport(socket)
+  let adopt = (): Transport => new WebSocketTransport(socket, call.settings)
   let isDone = false
   const giveUp = (): void => {
     isDone = true
@@ -66,7 +66,7 @@ function adopter(
   headers: IncomingHttpHeaders,
   settings: ClientSettings,
 ): () => Transport {
-  if (!tcp) return () => new WebSocketTransport(socket) // the runtime keeps it to itself, as Bun does
+  if (!tcp) return () => new WebSocketTransport(socket, settings) // the runtime keeps it to itself, as Bun does
   const before = ['data', 'end', 'close', 'error'].map(
     (event) => [event, new Set(tcp.listeners(event))] as const,
   )

@@ -1,6 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { extension } from 'ws'
-import type { DeflateParameters } from './deflate.ts'
 
 const NAME = 'permessage-deflate'
 const LARGEST_WINDOW = 15
@@ -23,6 +22,16 @@ declare module 'ws' {
     /** @throws SyntaxError for what is none. */
     parse(header: string): Set<string>
   }
+}
+
+/** The parameters agreed on, RFC 7692 §7.1, as one end sees them. */
+export interface DeflateParameters {
+  /** How far back what is sent may look, as a power of two. */
+  readonly deflateWindowBits: number
+  /** How far back what is received may look, as a power of two. */
+  readonly inflateWindowBits: number
+  /** Whether what is received may look at the messages before it. */
+  readonly keepsContext: boolean
 }
 
 /** What a server answers to an offer, and what it means. */
