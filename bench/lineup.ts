@@ -1,13 +1,15 @@
 import { existsSync } from 'node:fs'
 import { absence, type Absence } from './absence.ts'
 import type { Pairing } from './compare.ts'
+import { certificate } from './certificate.ts'
 import { Contestant } from './contestant.ts'
 import type { Entry } from './contestants.ts'
 import type { Load } from './loads/load.ts'
 import type { Way } from './wire/peer.ts'
 
 /** What a server is to do. */
-export type Mode = 'echo' | 'fanout' | 'fanout-deflate' | 'channels'
+export type Mode =
+  'echo' | 'echo-tls' | 'echo-async' | 'echo-loop' | 'fanout' | 'fanout-deflate' | 'channels'
 
 /** How it is measured. */
 export interface Setting {
@@ -24,7 +26,8 @@ export function start(entry: Entry, mode: Mode, nodeOptions: string[]): Promise<
   if (needs !== undefined && !existsSync(new URL(`./node_modules/${needs}`, import.meta.url))) {
     throw new Error(`${needs} is not installed: npm ci --prefix bench`)
   }
-  return Contestant.start({ name, runtime, args: [mode], nodeOptions })
+  const args = mode === 'echo-tls' ? [mode, ...certificate()] : [mode]
+  return Contestant.start({ name, runtime, args, nodeOptions })
 }
 
 /** The servers under test, started in one mode. */

@@ -460,7 +460,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
       this.#drop('closing')
     } else if (size > most) {
       this.#invalid(messageTooBig(most))
-    } else if (this.#overfull) {
+    } else if (this.#overfull && this.#state !== OPEN) {
       this.#drop('closing') // the connection closes for it already
     } else if (this.#allows(size)) {
       this.#take(data, size)
@@ -481,8 +481,10 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
     if (this.#reader) {
       this.#handOn(this.#reader, data, size)
     } else {
+      const wasPaused = this.#paused
       const taken = signals.put(settings.binary ? toBytes(data) : data, size + MESSAGE_OVERHEAD)
-      if (!taken && this.#overfull) {
+      // The message at which reading pauses always fits, long as it may be.
+      if (!taken && this.#overfull && wasPaused === this.#paused) {
         this.#invalid({ code: 1008, description: this.#unheardOf() })
       }
     }

@@ -38,7 +38,7 @@ import type { RequestDetails } from './request.ts'
 import { nameOf, Rooms, type ReadonlyRoom, type Room } from './room.ts'
 import { RollingClose } from './rolling-close.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
-import type { Upgrader } from './transport/upgrader.ts'
+import type { Upgrader } from './transport/tcp/upgrade.ts'
 import { claimUpgrades, type Door } from './upgrades.ts'
 import { visitOf, WELCOME, type Visit, type Welcome } from './visit.ts'
 

@@ -25,12 +25,10 @@ const rows: readonly (readonly string[])[] = [
     'debug',
     'allowance',
     'watch',
-    'transport/frame',
-    'transport/pongs',
-    'transport/parts',
-    'transport/pieces',
     'channels/frame',
-    'transport/utf8',
+    'transport/tcp/frame',
+    'transport/tcp/mask',
+    'transport/tcp/payload',
   ],
   [
     'message',
@@ -42,18 +40,17 @@ const rows: readonly (readonly string[])[] = [
     'proof',
     'refusals',
   ],
-  ['options/asked', 'options/broker', 'transport/outbox'],
+  ['options/asked', 'options/broker'],
   ['options/wire', 'options/close', 'engine'],
   ['options/connection', 'nats'],
   ['options/server', 'options/client'],
   ['options/node', 'options/browser', 'http'],
   [
     'transport/transport',
-    'transport/deflate',
-    'transport/inflater',
-    'transport/scanner',
-    'transport/reader',
-    'transport/hidden',
+    'transport/tcp/extensions',
+    'transport/tcp/inflater',
+    'transport/tcp/frame-parser',
+    'transport/tcp/frame-writer',
     'admission',
     'upgrades',
     'pings',
@@ -69,9 +66,8 @@ const rows: readonly (readonly string[])[] = [
     'channels/contract',
   ],
   [
-    'transport/ws',
-    'transport/wsoptions',
-    'transport/browser',
+    'transport/websocket',
+    'transport/tcp/deflate',
     'transport/memory',
     'signals',
     'attempt',
@@ -80,9 +76,10 @@ const rows: readonly (readonly string[])[] = [
     'channels/mail',
     'channels/gate',
   ],
-  ['transport/dialler', 'transport/upgrader'],
-  ['transport/reference'],
-  ['transport/lane'],
+  ['transport/tcp/sender'],
+  ['transport/tcp/tcp-transport'],
+  ['transport/tcp/dial', 'transport/tcp/upgrade'],
+  ['transport/tcp/index'],
   [
     'listen',
     'channels/received',
@@ -115,7 +112,7 @@ const rows: readonly (readonly string[])[] = [
 const behind: Readonly<Record<string, readonly [node: string, browser: string]>> = {
   '#debug': ['debug', 'debug'],
   '#options': ['options/node', 'options/browser'],
-  '#transport': ['transport/lane', 'transport/browser'],
+  '#transport': ['transport/tcp/index', 'transport/websocket'],
 }
 
 interface Import {
@@ -156,13 +153,8 @@ test('mitt is known to signals.ts alone, and ws to its transports', () => {
   const users = (name: string): string[] =>
     imports.filter(({ to }) => to === name).map(({ from }) => from)
   assert.deepEqual(users('mitt'), ['signals'])
-  assert.deepEqual(users('ws').sort(), [
-    'transport/lane',
-    'transport/parts',
-    'transport/upgrader',
-    'transport/ws',
-    'transport/wsoptions',
-  ])
+  const transports = ['transport/tcp/dial', 'transport/tcp/extensions', 'transport/tcp/upgrade']
+  assert.deepEqual(users('ws').sort(), transports)
 })
 
 test('the words of Phoenix are known to channels/phoenix.ts alone', () => {
@@ -192,7 +184,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|floor|visit|room|relay|rolling-close|diagnostics|allowance|backplane|engine|refusals|redis|stream|http|origin|options\/(server|node|wire|broker)|transport\/(ws|wsoptions|dialler|upgrader|reference|lane|memory)|channels\/(server|peer|membership|topic|nodes|history|archive|replay|broadcast|options))$/.test(
+    /^(server|floor|visit|room|relay|rolling-close|diagnostics|allowance|backplane|engine|refusals|redis|stream|http|origin|options\/(server|node|wire|broker)|transport\/(memory|tcp\/.*)|channels\/(server|peer|membership|topic|nodes|history|archive|replay|broadcast|options))$/.test(
       to,
     ),
   )

@@ -1,5 +1,5 @@
 import { plain } from '../wire/dialects.ts'
-import { frame, maskedFrame, TEXT } from '../wire/frames.ts'
+import { frame, maskedFragments, maskedFrame, TEXT } from '../wire/frames.ts'
 import { Peer, type Way } from '../wire/peer.ts'
 import { Load } from './load.ts'
 import { textOf } from './texts.ts'
@@ -11,6 +11,8 @@ export interface EchoShape {
   /** How many messages each connection has under way. */
   readonly inFlight: number
   readonly connections: number
+  /** How long the fragments are that a message is sent in. Default: it is sent whole. */
+  readonly fragments?: number
 }
 
 /** Each reply brings one new message, and all the replies of a chunk one write. */
@@ -34,10 +36,13 @@ export class EchoLoad extends Load {
   }
 
   /** Connects to a server, and checks once for each connection that it echoes. */
-  static async connect(way: Way, { bytes, inFlight, connections }: EchoShape): Promise<EchoLoad> {
+  static async connect(
+    way: Way,
+    { bytes, inFlight, connections, fragments = Infinity }: EchoShape,
+  ): Promise<EchoLoad> {
     const { wrap, heard = wrap } = way.dialect ?? plain
     const text = textOf(bytes)
-    const message = maskedFrame(TEXT, Buffer.from(wrap(text)))
+    const message = sent(Buffer.from(wrap(text)), fragments)
     const wanted = frame(TEXT, Buffer.from(heard(text)))
     const peers = await Peer.openAll(connections, way)
     for (const peer of peers) {
@@ -67,4 +72,8 @@ export class EchoLoad extends Load {
     if (this.running) this.#send(peer, messages)
     else this.finish()
   }
+}
+
+function sent(payload: Buffer, most: number): Buffer {
+  return payload.length > most ? maskedFragments(payload, most) : maskedFrame(TEXT, payload)
 }

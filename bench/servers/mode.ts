@@ -1,7 +1,14 @@
-const [, , mode = 'echo'] = process.argv
+const [, , mode = 'echo', certFile, keyFile] = process.argv
 
 /** Whether a message goes to everybody, or back to who sent it. */
-export const fansOut = mode !== 'echo'
+export const fansOut = !mode.startsWith('echo')
+
+/** Whether an echo is awaited, and how. */
+export const awaits = mode === 'echo-async' ? 'listener' : mode === 'echo-loop' ? 'loop' : undefined
+
+/** The files of a certificate and its key, where it is to speak TLS. */
+export const tlsFiles =
+  certFile === undefined || keyFile === undefined ? undefined : { cert: certFile, key: keyFile }
 
 /** Whether it goes to a room of them. */
 export const hasRooms = mode === 'channels'

@@ -1,12 +1,15 @@
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
+import { readFileSync } from 'node:fs'
+import { createServer } from 'node:https'
 import { WebSocket, WebSocketServer } from 'ws'
-import { compresses, fansOut } from './mode.ts'
+import { compresses, fansOut, tlsFiles } from './mode.ts'
 import { report } from './report.ts'
 
+const https =
+  tlsFiles && createServer({ cert: readFileSync(tlsFiles.cert), key: readFileSync(tlsFiles.key) })
 const server = new WebSocketServer({
-  port: 0,
-  host: '127.0.0.1',
+  ...(https ? { server: https } : { port: 0, host: '127.0.0.1' }),
   perMessageDeflate: compresses && { serverNoContextTakeover: true },
 })
 server.on('connection', (socket) => {
@@ -14,8 +17,10 @@ server.on('connection', (socket) => {
   if (fansOut) socket.on('message', (data: Buffer) => broadcast(data.toString()))
   else socket.on('message', (data: Buffer) => socket.send(data.toString()))
 })
-await once(server, 'listening')
-report((server.address() as AddressInfo).port)
+const listening = once(https ?? server, 'listening')
+https?.listen(0, '127.0.0.1')
+await listening
+report(((https ?? server).address() as AddressInfo).port)
 
 /** As its README has it. */
 function broadcast(text: string): void {

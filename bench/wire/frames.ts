@@ -24,6 +24,16 @@ export function maskedFrame(first: number, payload: Uint8Array = EMPTY): Buffer 
   return Buffer.concat([header(first, payload.length, 0x80), mask, masked])
 }
 
+/** Is a text message as a client sends it, in fragments of so many bytes. */
+export function maskedFragments(payload: Buffer, most: number): Buffer {
+  const frames: Buffer[] = []
+  for (let at = 0; at < payload.length; at += most) {
+    const fin = at + most >= payload.length ? 0x80 : 0
+    frames.push(maskedFrame(fin | (at === 0 ? TEXT & 15 : 0), payload.subarray(at, at + most)))
+  }
+  return Buffer.concat(frames)
+}
+
 /** Is the first frame of some bytes from a server, and what follows it; undefined for part of one. */
 export function takeFrame(bytes: Buffer): { frame: Frame; rest: Buffer } | undefined {
   const [first, second] = bytes
@@ -74,7 +84,11 @@ export class FrameCounter {
 
 function header(first: number, length: number, mask: 0 | 0x80): Buffer {
   if (length < 126) return Buffer.from([first, mask | length])
-  return Buffer.from([first, mask | 126, length >> 8, length & 0xff])
+  if (length < 65_536) return Buffer.from([first, mask | 126, length >> 8, length & 0xff])
+  const long = Buffer.alloc(10)
+  long.writeUInt16BE((first << 8) | mask | 127)
+  long.writeBigUInt64BE(BigInt(length), 2)
+  return long
 }
 
 /** How long a header without a mask is, by its second byte. */

@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { plain, type Dialect } from './dialects.ts'
 import { FrameCounter, maskedFrame, takeFrame, TEXT, type Frame } from './frames.ts'
 import { request } from './handshake.ts'
@@ -9,6 +10,8 @@ export interface Way {
   readonly dialect?: Dialect | undefined
   /** true: permessage-deflate is asked for, and must be had. */
   readonly deflate?: boolean
+  /** true: over TLS, whoever the server says it is. */
+  readonly tls?: boolean
 }
 
 const AT_ONCE = 64 // connections being made: more would overflow a server's backlog
@@ -30,12 +33,16 @@ export class Peer {
   #error: Error | undefined
   #woken: () => void = () => {}
 
-  private constructor(port: number) {
+  private constructor(port: number, tls: boolean) {
+    const host = '127.0.0.1'
     const callback = (length: number): boolean => {
-      this.#read(length)
+      this.#read(room, length)
       return true
     }
-    this.#tcp = connect({ port, host: '127.0.0.1', onread: { buffer: room, callback } })
+    this.#tcp = tls
+      ? connectTls({ port, host, rejectUnauthorized: false })
+      : connect({ port, host, onread: { buffer: room, callback } })
+    if (tls) this.#tcp.on('data', (bytes: Buffer) => this.#read(bytes, bytes.length))
     this.#tcp.setNoDelay(true)
     this.#tcp.on('error', (error) => this.#lose(error))
     this.#tcp.on('close', () => this.#lose(new Error('the server closed a connection')))
@@ -43,8 +50,8 @@ export class Peer {
   }
 
   /** Opens a connection, up to where messages can be sent. */
-  static async open({ port, dialect = plain, deflate = false }: Way): Promise<Peer> {
-    const peer = new Peer(port)
+  static async open({ port, dialect = plain, deflate = false, tls = false }: Way): Promise<Peer> {
+    const peer = new Peer(port, tls)
     try {
       peer.#tcp.write(request(port, dialect.path, deflate))
       const answer = await peer.#takeHead()
@@ -111,14 +118,14 @@ export class Peer {
     if (!payload.toString().startsWith(start)) throw new Error(`greeted with ${payload}`)
   }
 
-  #read(length: number): void {
+  #read(bytes: Buffer, length: number): void {
     if (!this.#counting) {
-      this.#gathered = Buffer.concat([this.#gathered, room.subarray(0, length)])
+      this.#gathered = Buffer.concat([this.#gathered, bytes.subarray(0, length)])
       this.#woken()
       return
     }
     try {
-      const messages = this.#counter.count(room, length)
+      const messages = this.#counter.count(bytes, length)
       if (messages > 0) this.heard(messages)
     } catch (error) {
       this.#lose(error as Error)

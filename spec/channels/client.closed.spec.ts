@@ -16,7 +16,7 @@ import {
 } from 'simplewebsockets/channels'
 import { cut, link } from 'simplewebsockets/testing'
 import { OPEN_BY } from '../../lib/client.ts'
-import * as network from '../../lib/transport/lane.ts'
+import * as network from '../../lib/transport/tcp/index.ts'
 
 const URL_ = 'ws://localhost/socket'
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))

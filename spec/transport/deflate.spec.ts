@@ -3,7 +3,14 @@ import { test } from 'node:test'
 import { constants, deflateRawSync, inflateRawSync } from 'node:zlib'
 import { resolveServer } from '../../lib/options/server.ts'
 import type { Compression } from '../../lib/options/wire.ts'
-import { agreement, deflated, MOST_DEFLATED, thresholdOf } from '../../lib/transport/deflate.ts'
+import { Deflate } from '../../lib/transport/tcp/deflate.ts'
+import {
+  acceptOffer,
+  readAnswer,
+  type DeflateParameters,
+} from '../../lib/transport/tcp/extensions.ts'
+
+const MAX_SYNC = 64 * 1024
 
 const TAIL = Buffer.from([0, 0, 0xff, 0xff]) // RFC 7692 §7.2.2
 
@@ -22,68 +29,71 @@ function noise(length: number, seed = 1): Buffer {
   return Buffer.from(bytes)
 }
 
-const head = ['HTTP/1.1 101 Switching Protocols', 'Upgrade: websocket', 'Connection: Upgrade']
-const name = 'Sec-WebSocket-Extensions'
+/** Makes one end's compression, as if it was agreed that it may look back so far. */
+function deflateFor(deflateWindowBits: number, compression: boolean | Compression): Deflate {
+  const parameters = { deflateWindowBits, inflateWindowBits: 15, keepsContext: false }
+  return new Deflate(parameters, resolveServer({ compression }))
+}
 
-const answers: [what: string, headers: readonly string[], windowBits: number | undefined][] = [
-  ['no headers', [], undefined],
-  ['no extension', head, undefined],
-  ['another extension', [...head, `${name}: server_no_context_takeover`], undefined],
-  ['a context that is kept', [...head, `${name}: permessage-deflate`], undefined],
+/** Compresses a message of at most 64 KiB. */
+function deflated(
+  payload: Uint8Array,
+  { windowBits }: { windowBits: number },
+  compression: boolean | Compression,
+): Uint8Array {
+  const bytes = deflateFor(windowBits, compression).deflate(payload)
+  assert.ok(bytes instanceof Uint8Array)
+  return bytes
+}
+
+const NAME = 'permessage-deflate'
+const BARE = `${NAME}; server_no_context_takeover; client_no_context_takeover`
+
+const offers: [offer: string, answer: string, parameters: DeflateParameters][] = [
+  [NAME, BARE, { deflateWindowBits: 15, inflateWindowBits: 15, keepsContext: false }],
   [
-    'only the client without a context',
-    [...head, `${name}: permessage-deflate; client_no_context_takeover`],
-    undefined,
-  ],
-  ['no context', [...head, `${name}: permessage-deflate; server_no_context_takeover`], 15],
-  [
-    'no context on both sides',
-    [`${name}: permessage-deflate; server_no_context_takeover; client_no_context_takeover`],
-    15,
-  ],
-  [
-    'the window of the client',
-    [`${name}: permessage-deflate; server_no_context_takeover; client_max_window_bits=10`],
-    15,
-  ],
-  [
-    'a window in front',
-    [`${name}: permessage-deflate; server_max_window_bits=11; server_no_context_takeover`],
-    11,
+    `${NAME}; client_max_window_bits`,
+    BARE,
+    { deflateWindowBits: 15, inflateWindowBits: 15, keepsContext: false },
   ],
   [
-    'a name in small letters, with others behind it',
-    [
-      'sec-websocket-extensions: permessage-deflate; server_no_context_takeover',
-      'Sec-WebSocket-Protocol: chat',
-    ],
-    15,
-  ],
-  [
-    'a header with a name that only ends so',
-    [`X-${name}: permessage-deflate; server_no_context_takeover`],
-    undefined,
-  ],
-  ...[9, 10, 11, 12, 13, 14, 15].map((bits): [string, readonly string[], number] => [
-    `a window of ${bits}`,
-    [
-      ...head,
-      `${name}: permessage-deflate; server_no_context_takeover; server_max_window_bits=${bits}`,
-    ],
-    bits,
-  ]),
-  [
-    'a window that is too small for zlib',
-    [`${name}: permessage-deflate; server_no_context_takeover; server_max_window_bits=8`],
-    undefined,
+    `x-any, ${NAME}; unknown, ${NAME}; server_max_window_bits=10; client_max_window_bits=9`,
+    `${BARE}; server_max_window_bits=10; client_max_window_bits=9`,
+    { deflateWindowBits: 10, inflateWindowBits: 9, keepsContext: false },
   ],
 ]
 
-for (const [what, headers, windowBits] of answers) {
-  test(`what was agreed on with ${what}: ${windowBits ?? 'nothing'}`, () => {
-    assert.deepEqual(agreement(headers), windowBits === undefined ? undefined : { windowBits })
+for (const [offer, answer, parameters] of offers) {
+  test(`a server answers ${offer}`, () => {
+    assert.deepEqual(acceptOffer(offer), { answer, parameters })
   })
 }
+
+test('a server takes no offer that makes no sense, and throws for what is no list', () => {
+  for (const offer of ['x-any', `${NAME}; unknown`, `${NAME}; server_max_window_bits=16`]) {
+    assert.equal(acceptOffer(offer), undefined)
+  }
+  assert.throws(() => acceptOffer(`${NAME};;`), SyntaxError)
+})
+
+const answers: [answer: string, parameters: DeflateParameters | undefined][] = [
+  [NAME, { deflateWindowBits: 15, inflateWindowBits: 15, keepsContext: true }],
+  [BARE, { deflateWindowBits: 15, inflateWindowBits: 15, keepsContext: false }],
+  [
+    `${NAME}; client_max_window_bits=8; server_max_window_bits="10"`,
+    { deflateWindowBits: 8, inflateWindowBits: 10, keepsContext: true },
+  ],
+]
+
+for (const [answer, parameters] of answers) {
+  test(`a client understands ${answer}`, () => {
+    assert.deepEqual(readAnswer({ 'sec-websocket-extensions': answer }), parameters)
+  })
+}
+
+test('a client whose offer was declined has nothing to inflate', () => {
+  assert.equal(readAnswer({}), undefined)
+})
 
 const thresholds: [compression: boolean | Compression, threshold: number][] = [
   [true, 1024],
@@ -98,7 +108,7 @@ const thresholds: [compression: boolean | Compression, threshold: number][] = [
 for (const [compression, threshold] of thresholds) {
   const shown = JSON.stringify(compression)
   test(`with compression ${shown} messages from ${threshold} bytes are compressed`, () => {
-    assert.equal(thresholdOf(resolveServer({ compression })), threshold)
+    assert.equal(deflateFor(15, compression).threshold, threshold)
   })
 }
 
@@ -107,8 +117,8 @@ const payloads: [what: string, payload: Buffer][] = [
   ['nothing', Buffer.alloc(0)],
   ['one byte', Buffer.from('x')],
   ['a short text', Buffer.from('grüße 😀')],
-  ['zeros', Buffer.alloc(MOST_DEFLATED)],
-  ['noise', noise(MOST_DEFLATED)],
+  ['zeros', Buffer.alloc(MAX_SYNC)],
+  ['noise', noise(MAX_SYNC)],
   ...[200, 300, 600, 1_500, 3_000, 6_000, 12_000, 30_000].map((length): [string, Buffer] => {
     const part = noise(length, length)
     return [`noise of ${length} twice`, Buffer.concat([part, part])]
@@ -190,4 +200,30 @@ test('a deflater looks no farther back than the options let it', () => {
   assert.ok(far.length < 5_000, 'it sees the first half')
   assert.ok(near.length >= payload.length, 'it does not see the first half')
   assert.ok(inflated(near, 9).equals(payload))
+})
+
+test('a longer message is compressed beside the event loop, and may change at once', async () => {
+  const payload = Buffer.concat([noise(MAX_SYNC), Buffer.alloc(MAX_SYNC)])
+  const deflate = deflateFor(12, true)
+  const pending = deflate.deflate(payload)
+  assert.ok(pending instanceof Promise)
+  const expected = Buffer.from(payload)
+  payload.fill(0)
+  const short = await pending
+  assert.ok(short.length < MAX_SYNC + 1_000)
+  assert.ok(inflated(short, 12).equals(expected))
+})
+
+test('what is compressed for a window of 8 can be inflated with it', () => {
+  for (const [what, payload] of payloads) {
+    const short = deflated(payload, { windowBits: 8 }, { level: 9 })
+    assert.ok(inflated(short, 8).equals(payload), what)
+  }
+})
+
+test('one end inflates what the other has compressed', async () => {
+  for (const [what, payload] of payloads) {
+    const outcome = await deflateFor(15, true).inflate(deflated(payload, { windowBits: 15 }, true))
+    assert.ok(Buffer.isBuffer(outcome) && outcome.equals(payload), what)
+  }
 })

@@ -2,7 +2,7 @@
 // end one in Node, which is told by a second socket what to do, and tells what it hears.
 import type { Data, Message } from '../../lib/message.ts'
 import { resolveClient } from '../../lib/options/browser.ts'
-import { dial } from '../../lib/transport/browser.ts'
+import { dial } from '../../lib/transport/websocket.ts'
 import type { Receiver, Transport } from '../../lib/transport/transport.ts'
 import { cases, runCase, type Ability, type Assertions } from './cases.ts'
 

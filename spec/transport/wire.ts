@@ -5,7 +5,7 @@ import type { ConnectionOptions } from '../../lib/options/connection.ts'
 import { resolveClient } from '../../lib/options/node.ts'
 import { resolveServer, type ServerSettings } from '../../lib/options/server.ts'
 import type { Dial, Transport } from '../../lib/transport/transport.ts'
-import type { Upgrader } from '../../lib/transport/upgrader.ts'
+import type { Upgrader } from '../../lib/transport/tcp/upgrade.ts'
 import { handshake, mask, proofOf } from '../rawpeer.ts'
 
 const HEAD_END = '\r\n\r\n'

@@ -3,8 +3,9 @@ import { once } from 'node:events'
 import { connect, createServer, Socket, type AddressInfo } from 'node:net'
 import { Duplex } from 'node:stream'
 import { test } from 'node:test'
-import { BINARY, TEXT } from '../../lib/transport/frame.ts'
-import { frameOf, Outbox } from '../../lib/transport/outbox.ts'
+import { Message } from '../../lib/message.ts'
+import { BINARY, FIN, PING, TEXT } from '../../lib/transport/tcp/frame.ts'
+import { frameOf, FrameWriter } from '../../lib/transport/tcp/frame-writer.ts'
 import { frame } from '../rawpeer.ts'
 
 const KIB = 1024
@@ -22,7 +23,7 @@ function framed(
   return frame(first & 15, data, { masked: false, reserved: (first >> 4) & 7 })
 }
 
-/** Two ends over TCP: the outbox writes to one, and a spec reads the other when it wants to. */
+/** Two ends over TCP: the writer writes to one, and a spec reads the other when it wants to. */
 class Wires implements AsyncDisposable {
   readonly near: Socket
   readonly far: Socket
@@ -102,10 +103,15 @@ class Wire extends Duplex {
   }
 }
 
-/** Makes an outbox on a wire: all of a socket that an outbox knows is that it is a stream. */
-function onWire(): [Outbox, Wire] {
+/** Makes a writer that masks nothing, on any stream. */
+function writerOn(tcp: Duplex, fragmentationThreshold: number | false = false): FrameWriter {
+  return new FrameWriter(tcp, { isMasked: false, fragmentationThreshold })
+}
+
+/** Makes a writer on a wire. */
+function onWire(): [FrameWriter, Wire] {
   const wire = new Wire()
-  return [new Outbox(wire as unknown as Socket), wire]
+  return [writerOn(wire as unknown as Socket), wire]
 }
 
 const lengths = [
@@ -143,56 +149,56 @@ const letters: [what: string, letter: string][] = [
 for (const [what, letter] of letters) {
   test(`a text of every length is framed: ${what}`, limited, async () => {
     await using wires = await Wires.lay()
-    const outbox = new Outbox(wires.near)
+    const writer = writerOn(wires.near)
     for (const length of lengths) {
       const text = letter.repeat(length).slice(0, length)
       const expected = framed(text)
-      outbox.text(text)
-      assert.equal(outbox.size, expected.length)
+      writer.message(text)
+      assert.equal(writer.size, expected.length)
       await expectBytes(wires, expected)
-      assert.equal(outbox.size, 0)
+      assert.equal(writer.size, 0)
     }
   })
 }
 
 test('bytes of every length are framed', limited, async () => {
   await using wires = await Wires.lay()
-  const outbox = new Outbox(wires.near)
+  const writer = writerOn(wires.near)
   for (const length of lengths) {
     const bytes = Buffer.alloc(length, 'bytes')
     for (const first of [BINARY, TEXT, 0x40 | TEXT]) {
       const expected = framed(bytes, first)
-      outbox.bytes(first, bytes)
-      assert.equal(outbox.size, expected.length)
+      writer.bytes(first, bytes)
+      assert.equal(writer.size, expected.length)
       await expectBytes(wires, expected)
-      assert.ok(Buffer.from(frameOf(first, bytes)).equals(expected))
+      assert.ok(Buffer.from(frameOf(FIN | first, bytes)).equals(expected))
     }
   }
 })
 
 test('texts and bytes of every length leave in order in one turn', limited, async () => {
   await using wires = await Wires.lay()
-  const outbox = new Outbox(wires.near)
+  const writer = writerOn(wires.near)
   const expected: Buffer[] = []
   for (const length of [...lengths, ...lengths.toReversed()]) {
     for (const [, letter] of letters) {
       const text = letter.repeat(length).slice(0, length)
-      outbox.text(text)
-      outbox.bytes(BINARY, Buffer.from(text))
+      writer.message(text)
+      writer.bytes(BINARY, Buffer.from(text))
       expected.push(framed(text), framed(Buffer.from(text)))
     }
   }
   const all = Buffer.concat(expected)
-  assert.equal(outbox.size, all.length)
+  assert.equal(writer.size, all.length)
   await expectBytes(wires, all)
-  assert.equal(outbox.size, 0)
+  assert.equal(writer.size, 0)
 })
 
-test('the frames of several outboxes in one turn do not mix', limited, async () => {
+test('the frames of several writers in one turn do not mix', limited, async () => {
   const all = await Promise.all(Array.from({ length: 5 }, () => Wires.lay()))
   const members = all.map((wires) => ({
     wires,
-    outbox: new Outbox(wires.near),
+    writer: writerOn(wires.near),
     expected: [] as Buffer[],
   }))
   let number = 0
@@ -203,18 +209,17 @@ test('the frames of several outboxes in one turn do not mix', limited, async () 
       const text = `${round} ${count} ${'äx'.repeat(number % 200)}`
       const kind = number % 7
       if (kind === 0) {
-        const ready = frameOf(BINARY, Buffer.from(text))
-        member.outbox.frame(ready)
+        const ready = frameOf(FIN | BINARY, Buffer.from(text))
+        member.writer.frame(ready)
         member.expected.push(framed(Buffer.from(text)))
       } else if (kind === 1) {
-        member.outbox.bytes(BINARY, Buffer.from(text))
+        member.writer.bytes(BINARY, Buffer.from(text))
         member.expected.push(framed(Buffer.from(text)))
       } else {
-        member.outbox.text(text)
+        member.writer.message(text)
         member.expected.push(framed(text))
       }
-      if (number % 50 === 0) member.outbox.flush()
-      if (number % 61 === 0) member.outbox.yield()
+      if (number % 50 === 0) member.writer.flush()
     }
     if (round % 3 === 0) await turn()
   }
@@ -231,16 +236,16 @@ test(
   async () => {
     await using wires = await Wires.lay()
     await using others = await Wires.lay()
-    const outbox = new Outbox(wires.near)
-    const other = new Outbox(others.near)
+    const writer = writerOn(wires.near)
+    const other = writerOn(others.near)
     for (let length = 1_000; length < 1_040; length++) {
       const frames: Buffer[] = []
       const between: Buffer[] = []
       for (let filled = 0; filled < 3 * SLAB; filled += 2 * length) {
         const text = `${filled}`.padEnd(length, '.')
-        outbox.text(text)
-        other.text(text)
-        outbox.text(text)
+        writer.message(text)
+        other.message(text)
+        writer.message(text)
         frames.push(framed(text), framed(text))
         between.push(framed(text))
       }
@@ -252,11 +257,11 @@ test(
 
 test('bytes may change once they are sent', limited, async () => {
   await using wires = await Wires.lay()
-  const outbox = new Outbox(wires.near)
+  const writer = writerOn(wires.near)
   const expected: Buffer[] = []
   for (const length of [10, 1_000, 16 * KIB, 16 * KIB + 1, 100 * KIB]) {
     const bytes = Buffer.alloc(length, 1)
-    outbox.bytes(BINARY, bytes)
+    writer.bytes(BINARY, bytes)
     expected.push(framed(bytes))
     bytes.fill(2)
   }
@@ -264,10 +269,10 @@ test('bytes may change once they are sent', limited, async () => {
 })
 
 test('nothing leaves before the turn ends, and then all in one write', async () => {
-  const [outbox, wire] = onWire()
+  const [writer, wire] = onWire()
   const expected: Buffer[] = []
   for (let number = 0; number < 64; number++) {
-    outbox.text(`${number}`)
+    writer.message(`${number}`)
     expected.push(framed(`${number}`))
   }
   assert.equal(wire.writes.length, 0)
@@ -277,15 +282,15 @@ test('nothing leaves before the turn ends, and then all in one write', async () 
 
 test('pieces from everywhere leave in one write: few bytes, and many', async () => {
   for (const length of [10, 5_000, 20_000]) {
-    const [outbox, wire] = onWire()
+    const [writer, wire] = onWire()
     const [other, elsewhere] = onWire()
     const bytes = Buffer.alloc(length, 'b')
-    const ready = frameOf(TEXT, bytes)
+    const ready = frameOf(FIN | TEXT, bytes)
     for (let count = 0; count < 3; count++) {
-      outbox.text('text')
-      other.text('in between')
-      outbox.bytes(BINARY, bytes)
-      outbox.frame(ready)
+      writer.message('text')
+      other.message('in between')
+      writer.bytes(BINARY, bytes)
+      writer.frame(ready)
     }
     await turn()
     const round = Buffer.concat([framed('text'), framed(bytes), ready])
@@ -295,121 +300,95 @@ test('pieces from everywhere leave in one write: few bytes, and many', async () 
 })
 
 test('a turn without anything to send writes nothing', async () => {
-  const [outbox, wire] = onWire()
-  outbox.flush()
-  outbox.yield()
+  const [writer, wire] = onWire()
+  writer.flush()
   await turn()
-  outbox.flush()
+  writer.flush()
   assert.equal(wire.writes.length, 0)
-  outbox.text('now')
+  writer.message('now')
   await turn()
   assert.deepEqual(wire.writes, [framed('now')])
 })
 
-test('what somebody else writes joins the turn, behind what was gathered', async () => {
-  const [outbox, wire] = onWire()
-  outbox.text('one')
-  outbox.yield()
-  wire.write('two')
-  outbox.text('three')
-  outbox.yield()
-  outbox.yield()
-  wire.write('four')
-  outbox.frame(Buffer.from('five'))
-  assert.equal(wire.writes.length, 0)
-  await turn()
-  const expected = [framed('one'), 'two', framed('three'), 'four', 'five']
-  assert.deepEqual(wire.writes, [Buffer.concat(expected.map((part) => Buffer.from(part)))])
-  wire.write('after')
-  assert.equal(wire.writes.length, 2)
-})
-
 test('flush hands on at once, and nothing twice', async () => {
-  const [outbox, wire] = onWire()
-  outbox.text('one')
-  outbox.flush()
+  const [writer, wire] = onWire()
+  writer.message('one')
+  writer.flush()
   assert.deepEqual(wire.writes, [framed('one')])
-  assert.equal(outbox.size, 0)
-  outbox.text('two')
-  outbox.text('three')
-  outbox.flush()
-  outbox.flush()
-  outbox.yield()
-  wire.write('four')
-  outbox.flush()
+  assert.equal(writer.size, 0)
+  writer.message('two')
+  writer.message('three')
+  writer.flush()
+  writer.flush()
   await turn()
-  assert.deepEqual(wire.writes, [
-    framed('one'),
-    Buffer.concat([framed('two'), framed('three')]),
-    Buffer.from('four'),
-  ])
+  assert.deepEqual(wire.writes, [framed('one'), Buffer.concat([framed('two'), framed('three')])])
 })
 
 test('what is sent while a turn is handed on is not lost', async () => {
-  const [outbox, wire] = onWire()
-  outbox.text('first')
-  outbox.notify(() => outbox.text('second'))
+  const [writer, wire] = onWire()
+  writer.message('first')
+  writer.notify(() => writer.message('second'))
   await turn()
   await turn()
   assert.deepEqual(wire.writes, [framed('first'), framed('second')])
 })
 
 for (const [what, send, size] of [
-  ['one piece', (outbox) => outbox.text('text'), 6],
+  ['one piece', (writer) => writer.message('text'), 6],
   [
     'few bytes in pieces',
-    (outbox) => {
-      outbox.text('text')
-      outbox.frame(framed('frame'))
+    (writer) => {
+      writer.message('text')
+      writer.frame(framed('frame'))
     },
     13,
   ],
   [
     'many bytes in pieces',
-    (outbox) => {
-      outbox.text('text')
-      outbox.bytes(BINARY, Buffer.alloc(100 * KIB))
+    (writer) => {
+      writer.message('text')
+      writer.bytes(BINARY, Buffer.alloc(100 * KIB))
     },
     6 + 10 + 100 * KIB,
   ],
-] as [what: string, send: (outbox: Outbox) => void, size: number][]) {
+] as [what: string, send: (writer: FrameWriter) => void, size: number][]) {
   test(`it is told once when what was gathered has been handed on: ${what}`, limited, async () => {
     await using wires = await Wires.lay()
-    const outbox = new Outbox(wires.near)
+    const writer = writerOn(wires.near)
     let told = 0
-    send(outbox)
-    assert.equal(outbox.size, size)
-    outbox.notify(() => told++)
-    outbox.notify(() => told++) // the same, asked for again
+    send(writer)
+    assert.equal(writer.size, size)
+    writer.notify(() => told++)
+    writer.notify(() => told++) // the same, asked for again
     assert.equal(told, 0)
     assert.equal((await wires.read(size)).length, size)
     await turn()
     assert.equal(told, 1)
-    outbox.text('more')
+    writer.message('more')
     await wires.read(6)
     await turn()
     assert.equal(told, 1)
-    assert.equal(outbox.size, 0)
+    assert.equal(writer.size, 0)
   })
 }
 
 test('it is told where there is nothing of its own to hand on', limited, async () => {
   await using wires = await Wires.lay()
-  const outbox = new Outbox(wires.near)
-  await new Promise<void>((resolve) => outbox.notify(resolve))
-  assert.equal(outbox.size, 0)
+  const writer = writerOn(wires.near)
+  await new Promise<void>((resolve) => writer.notify(resolve))
+  assert.equal(writer.size, 0)
 })
 
 test('it is told only when all before it has been read', limited, async () => {
   await using wires = await Wires.lay()
-  const outbox = new Outbox(wires.near)
+  const writer = writerOn(wires.near)
   const bytes = Buffer.alloc(20 * MIB, 'much')
   let told = false
-  outbox.bytes(BINARY, bytes)
-  outbox.text('last')
-  outbox.notify(() => (told = true))
+  writer.bytes(BINARY, bytes)
+  writer.message('last')
+  writer.notify(() => (told = true))
   await turn()
-  assert.equal(outbox.size, 0)
+  assert.equal(writer.size, 0)
   assert.ok(wires.near.writableLength > 0)
   assert.equal(told, false)
   await expectBytes(wires, Buffer.concat([framed(bytes), framed('last')]))
@@ -421,13 +400,13 @@ test('it is told only when all before it has been read', limited, async () => {
 test('nothing of the slab is written twice while somebody reads slowly', limited, async () => {
   await using wires = await Wires.lay()
   await using others = await Wires.lay()
-  const outbox = new Outbox(wires.near)
-  const other = new Outbox(others.near)
+  const writer = writerOn(wires.near)
+  const other = writerOn(others.near)
   const expected: Buffer[] = []
   const theirs: Buffer[] = []
   for (let number = 0; number < 60_000; number++) {
     const text = `${number} ${'.'.repeat((number * 37) % 500)}`
-    outbox.text(text)
+    writer.message(text)
     expected.push(framed(text))
     if (number % 3 === 0) {
       const bytes = Buffer.from(`${number}`.repeat(20))
@@ -437,7 +416,7 @@ test('nothing of the slab is written twice while somebody reads slowly', limited
     if (number % 300 === 0) await turn()
   }
   await turn()
-  assert.equal(outbox.size, 0)
+  assert.equal(writer.size, 0)
   assert.ok(wires.near.writableLength > 5 * MIB, 'the kernel took all of it')
   await expectBytes(wires, Buffer.concat(expected))
   await expectBytes(others, Buffer.concat(theirs))
@@ -449,23 +428,22 @@ for (const [how, leave] of [
 ] as [how: string, leave: (tcp: Socket) => void][]) {
   test(`a socket that ${how} swallows what comes too late`, limited, async () => {
     await using wires = await Wires.lay()
-    const outbox = new Outbox(wires.near)
+    const writer = writerOn(wires.near)
     const errors: unknown[] = []
     wires.near.on('error', (error) => errors.push(error))
-    outbox.text('in time')
-    outbox.flush()
-    outbox.text('too late')
-    outbox.frame(framed('too late'))
+    writer.message('in time')
+    writer.flush()
+    writer.message('too late')
+    writer.frame(framed('too late'))
     let told = false
-    outbox.notify(() => (told = true))
+    writer.notify(() => (told = true))
     leave(wires.near)
     await turn()
-    assert.equal(outbox.size, 0)
-    outbox.text('much too late')
-    outbox.bytes(BINARY, Buffer.alloc(100 * KIB))
-    outbox.yield()
-    outbox.flush()
-    assert.equal(outbox.size, 0)
+    assert.equal(writer.size, 0)
+    writer.message('much too late')
+    writer.bytes(BINARY, Buffer.alloc(100 * KIB))
+    writer.flush()
+    assert.equal(writer.size, 0)
     await turn()
     await expectBytes(wires, framed('in time'))
     assert.equal((await wires.read(1)).length, 0)
@@ -477,13 +455,13 @@ for (const [how, leave] of [
 test('a socket that fails harms no other of the same turn', limited, async () => {
   await using wires = await Wires.lay()
   await using others = await Wires.lay()
-  const outbox = new Outbox(wires.near)
-  const other = new Outbox(others.near)
-  outbox.text('lost')
-  other.text('here')
+  const writer = writerOn(wires.near)
+  const other = writerOn(others.near)
+  writer.message('lost')
+  other.message('here')
   wires.near.destroy()
   await expectBytes(others, framed('here'))
-  assert.equal(outbox.size, 0)
+  assert.equal(writer.size, 0)
 })
 
 test(
@@ -493,17 +471,100 @@ test(
     await using one = await Wires.lay()
     await using two = await Wires.lay()
     await using three = await Wires.lay()
-    const outboxes = [one, two, three].map(({ near }) => new Outbox(near))
-    const [news, more] = [frameOf(TEXT, Buffer.from('news')), frameOf(TEXT, Buffer.from('more'))]
-    for (const outbox of outboxes) outbox.frame(news)
-    outboxes[2]?.text('for you')
-    for (const outbox of outboxes) outbox.frame(more)
+    const writers = [one, two, three].map(({ near }) => writerOn(near))
+    const [news, more] = [
+      frameOf(FIN | TEXT, Buffer.from('news')),
+      frameOf(FIN | TEXT, Buffer.from('more')),
+    ]
+    for (const writer of writers) writer.frame(news)
+    writers[2]?.message('for you')
+    for (const writer of writers) writer.frame(more)
     const [both, aside] = [Buffer.concat([news, more]), framed('for you')]
     await expectBytes(one, both)
     await expectBytes(two, both)
     await expectBytes(three, Buffer.concat([news, aside, more]))
 
-    for (const outbox of outboxes) outbox.frame(more)
+    for (const writer of writers) writer.frame(more)
     for (const wires of [one, two, three]) await expectBytes(wires, Buffer.from(more))
   },
 )
+
+test('a text is framed right whatever its length in bytes turns out to be', limited, async () => {
+  await using wires = await Wires.lay()
+  const writer = writerOn(wires.near)
+  for (const letters of [40, 41, 42, 62, 63, 125, 126, 21_845, 21_846, 32_767, 65_535, 65_536]) {
+    for (const letter of ['x', 'ü', '€', '\ud83d']) {
+      const texts = [letter.repeat(letters), `${'x'.repeat(letters - 1)}${letter}`, letter]
+      for (const text of texts) writer.message(text)
+      await expectBytes(wires, Buffer.concat(texts.map((text) => framed(text))))
+    }
+  }
+})
+
+test('a client masks each frame with a key of its own', limited, async () => {
+  const wire = new Wire()
+  const writer = new FrameWriter(wire, { isMasked: true, fragmentationThreshold: false })
+  const prepared = new Message('prepared')
+  const sent = ['short', 'ü'.repeat(100), 'x'.repeat(70_000), Buffer.alloc(70_000, 7)]
+  const keys = new Set<string>()
+  for (const message of [...sent, prepared, prepared]) {
+    writer.message(message)
+    await turn()
+    const bytes = wire.writes.pop() ?? assert.fail()
+    const data = message instanceof Message ? message.data : message
+    const header = framed(data).length - Buffer.byteLength(data)
+    const key = bytes.subarray(header, header + 4)
+    keys.add(key.toString('hex'))
+    const first = typeof data === 'string' ? TEXT : BINARY
+    assert.ok(bytes.equals(frame(first, data, { masked: true, key })))
+  }
+  assert.equal(keys.size, 6)
+})
+
+for (const isMasked of [false, true]) {
+  test(`what is longer than the threshold leaves in fragments, masked: ${isMasked}`, async () => {
+    const wire = new Wire()
+    const writer = new FrameWriter(wire, { isMasked, fragmentationThreshold: 100 })
+    const long = 'grüße '.repeat(55)
+    for (const message of [long, Buffer.from(long), new Message(long)]) {
+      writer.message(message)
+      writer.bytes(PING, Buffer.alloc(120))
+      writer.message('x'.repeat(100))
+      await turn()
+      const shapes = framesOf(wire.writes.pop() ?? assert.fail())
+      const text = typeof message === 'string' || (message instanceof Message && message.isText)
+      const [first, ...others] = [text ? '1' : '2', '0 100', '0 100', '0 100', '80 40']
+      assert.deepEqual(shapes, [`${first} 100`, ...others, '89 120', '81 100'])
+    }
+  })
+}
+
+/** Tells of each frame its first byte, and how long its payload is. */
+function framesOf(bytes: Buffer): string[] {
+  const shapes: string[] = []
+  for (let at = 0; at < bytes.length;) {
+    const second = bytes[at + 1] ?? 0
+    const size = (second & 0x7f) === 126 ? bytes.readUInt16BE(at + 2) : second & 0x7f
+    shapes.push(`${(bytes[at] ?? 0).toString(16)} ${size}`)
+    at += 2 + ((second & 0x7f) === 126 ? 2 : 0) + (second > 0x7f ? 4 : 0) + size
+  }
+  return shapes
+}
+
+test('a stream that hands on the memory it was given is never given it twice', async () => {
+  const chunks: Buffer[] = []
+  const keeper = new Duplex({
+    read: () => {},
+    write: (chunk: Buffer, _, done) => {
+      chunks.push(chunk)
+      done()
+    },
+  })
+  const writer = writerOn(keeper)
+  for (let number = 0; number < 50; number++) {
+    writer.message(`number ${number}`)
+    await turn()
+  }
+  const expected = Array.from({ length: 50 }, (_, number) => framed(`number ${number}`))
+  assert.deepEqual(chunks, expected)
+})

@@ -7,21 +7,51 @@ const OPEN = 1 // a WebSocket's readyState
 const FIRST_LOOK = 4 // ms until we see how much a browser has sent: it doesn't tell by itself,
 const LAST_LOOK = 128 // and after each look at which nothing was, twice as long
 
+const HIDDEN_FRAMES: CloseReason = {
+  code: 1011,
+  description: 'this runtime hides its frames: leave `maxReceivedFrameSize` out',
+}
+
+/** What is used of a WebSocket: what every platform has, and what some have besides. */
+interface PlatformSocket {
+  readonly protocol: string
+  readonly bufferedAmount: number
+  readonly readyState: number
+  onmessage: ((event: never) => void) | null
+  onclose: ((event: never) => void) | null
+  send(data: string | Uint8Array): void
+  close(code?: number, reason?: string): void
+  ping?(payload: Uint8Array): void
+  terminate?(): void
+  pause?(): void
+  resume?(): void
+  on?(event: 'ping' | 'pong', listener: (payload: Uint8Array) => void): unknown
+}
+
 /**
- * A browser's WebSocket as a `Transport`, in a page or in a worker.
+ * A platform's own WebSocket as a `Transport`: in a page, in a worker, or in Bun.
  *
- * Its bytes are the browser's: it can't be paused, pinged or cut off, it doesn't tell of a close
- * frame before the connection has ended, and of all close codes it sends 1000 and 3000 to 4999.
+ * Its frames are the platform's: it can't be paused, and doesn't tell of a close frame before the
+ * connection has ended. In a browser it can't be pinged or cut off either, and sends only 1000 and
+ * 3000 to 4999 of all close codes.
  */
-export class BrowserTransport implements Transport {
+export class WebSocketTransport implements Transport {
   bytesReceived = 0
-  readonly #socket: WebSocket
+  /** Does nothing in a browser: there is no asking but by a message, which is the user's. */
+  readonly probe?: () => void
+  readonly #socket: PlatformSocket
+  readonly #isLimitedByFrame: boolean
   #receiver: Receiver | undefined
-  #accepted = 0 // bytes given to the browser
+  #accepted = 0 // bytes given to the platform
   #timer: ReturnType<typeof setTimeout> | undefined
 
-  constructor(socket: WebSocket) {
+  constructor(
+    socket: PlatformSocket,
+    { maxReceivedFrameSize }: { readonly maxReceivedFrameSize: number | false },
+  ) {
     this.#socket = socket
+    this.#isLimitedByFrame = maxReceivedFrameSize !== false
+    if (!socket.ping) this.probe = () => {}
   }
 
   get protocol(): string {
@@ -33,9 +63,21 @@ export class BrowserTransport implements Transport {
   }
 
   start(receiver: Receiver): void {
+    const socket = this.#socket
     this.#receiver = receiver
-    this.#socket.onmessage = ({ data }: { data: unknown }) => this.#received(data)
-    this.#socket.onclose = ({ code, reason }) => this.#closed(code, reason)
+    socket.onmessage = ({ data }: { data: unknown }) => this.#received(data)
+    socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
+      this.#closed(code, reason)
+    }
+    if (this.#isLimitedByFrame) queueMicrotask(() => receiver.invalid(HIDDEN_FRAMES, undefined))
+    socket.on?.('ping', (payload) => {
+      this.bytesReceived++ // a sign of life
+      this.#receiver?.ping(Uint8Array.from(payload))
+    })
+    socket.on?.('pong', (payload) => {
+      this.bytesReceived++
+      this.#receiver?.pong(Uint8Array.from(payload))
+    })
   }
 
   send(message: Data | Message): void {
@@ -53,35 +95,44 @@ export class BrowserTransport implements Transport {
     this.#look(this.#accepted, this.bufferedAmount, FIRST_LOOK)
   }
 
-  ping(): never {
+  ping(payload: Uint8Array): void {
+    if (this.#socket.ping) {
+      if (this.#socket.readyState === OPEN) this.#socket.ping(payload)
+      return
+    }
     throw new WebsocketError(
       'a browser cannot ping: let the server do so, or send it a message that it answers',
     )
   }
 
-  /** Does nothing: there is no asking but by a message, which is the user's. */
-  probe(): void {}
-
   close({ code, description }: CloseReason): void {
-    if (code === 1000 || code >= 3000) this.#socket.close(code, description)
+    const maySend = code === 1000 || code >= 3000 || this.#socket.terminate !== undefined
+    if (maySend) this.#socket.close(code, description)
     else this.#socket.close()
   }
 
   cut(): void {
-    this.#socket.close()
+    if (this.#socket.terminate) this.#socket.terminate()
+    else this.#socket.close()
     queueMicrotask(() => this.#end({ code: 1006, description: closeTexts.get(1006) ?? '' }))
   }
 
-  readonly canPause = false
+  get canPause(): boolean {
+    return this.#socket.pause !== undefined
+  }
 
-  pause(): void {}
+  pause(): void {
+    this.#socket.pause?.()
+  }
 
-  resume(): void {}
+  resume(): void {
+    this.#socket.resume?.()
+  }
 
   #received(data: unknown): void {
     const whole = typeof data === 'string' ? data : new Uint8Array(data as ArrayBuffer)
     const size = toBytes(whole).length
-    this.bytesReceived += size
+    this.bytesReceived += 1 + size // an empty message is a sign of life, too
     this.#receiver?.message(whole, size)
   }
 
@@ -110,7 +161,7 @@ export class BrowserTransport implements Transport {
 }
 
 /** Reaches for a server with the browser's WebSocket, which throws for what it can't dial. */
-export const dial: Dial = ({ url, protocols }, { opened, failed }) => {
+export const dial: Dial = ({ url, protocols, settings }, { opened, failed }) => {
   const socket = new WebSocket(url.href, [...protocols])
   socket.binaryType = 'arraybuffer'
   const giveUp = (): void => {
@@ -119,7 +170,7 @@ export const dial: Dial = ({ url, protocols }, { opened, failed }) => {
   }
   socket.onopen = () => {
     socket.onopen = socket.onclose = null
-    opened(new BrowserTransport(socket))
+    opened(new WebSocketTransport(socket, settings))
   }
   socket.onclose = () => {
     giveUp()

@@ -1,5 +1,5 @@
 import { createInflateRaw } from 'node:zlib'
-import { messageTooBig, type CloseReason } from '../close.ts'
+import { messageTooBig, type CloseReason } from '../../close.ts'
 
 // What a sender leaves out of a message, and an empty last block behind it: a message is whole if
 // that is reached, and was cut off inside a block otherwise.
@@ -29,25 +29,16 @@ interface Stream {
 /** Inflates the messages of one connection, RFC 7692 §7.2.2. */
 export class Inflater {
   readonly #terms: Inflating
-  #parts: Uint8Array[] = []
   #history = NOTHING // what may be looked back at
 
-  /** Makes one. */
   constructor(terms: Inflating) {
     this.#terms = terms
   }
 
-  /** Takes what a fragment brought. */
-  take(part: Uint8Array): void {
-    this.#parts.push(part)
-  }
-
-  /** Inflates a message that is whole now; or tells what is wrong with it. */
-  async finish(): Promise<Buffer | CloseReason> {
+  /** Inflates a whole message, or tells what is wrong with it. */
+  async inflate(bytes: Uint8Array): Promise<Buffer | CloseReason> {
     const { most, context } = this.#terms
-    const bytes = Buffer.concat(this.#parts)
     const { length } = bytes
-    this.#parts = []
     const inflated: Buffer[] = []
     let size = 0
     let at = 0
@@ -63,7 +54,7 @@ export class Inflater {
     }
     if (!context) this.#history = NOTHING
     // Behind a final block a sender may have left out the empty one that is due there.
-    return at === length || at === length + TRAILER.length ? Buffer.concat(inflated, size) : cutOff
+    return at === length || at === length + TRAILER.length ? joined(inflated, size) : cutOff
   }
 
   #inflate(bytes: Uint8Array, most: number): Promise<Stream | CloseReason> {
@@ -85,7 +76,7 @@ export class Inflater {
         .on('error', ({ message }) => resolve({ code: 1007, description: message }))
         .on('end', () => {
           zlib.close()
-          const data = Buffer.concat(parts, size)
+          const data = joined(parts, size)
           resolve({ data, used: zlib.bytesWritten, open: size > whole })
         })
         .write(bytes, (error) => {
@@ -100,6 +91,11 @@ export class Inflater {
     const before = this.#history.subarray(Math.max(0, this.#history.length - most + data.length))
     this.#history = Buffer.concat([data.length < most ? before : NOTHING, data.subarray(-most)])
   }
+}
+
+function joined(parts: readonly Buffer[], size: number): Buffer {
+  const [only] = parts
+  return only && parts.length === 1 ? only : Buffer.concat(parts, size)
 }
 
 const cutOff: CloseReason = { code: 1007, description: 'a compressed message is cut off' }

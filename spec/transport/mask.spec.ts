@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { drawMask, mask } from '../../lib/transport/frame.ts'
+import { applyMask, drawKey, readKey, rotateKey, writeKey } from '../../lib/transport/tcp/mask.ts'
 import { noise, seeded } from '../random.ts'
 
 const LENGTHS = [0, 1, 2, 3, 4, 5, 7, 8, 46, 47, 48, 49, 50, 51, 52, 63, 64, 65, 127, 1_000, 1_003]
@@ -42,7 +42,7 @@ for (const gap of [0, 3]) {
       bytes.set(key)
       bytes.set(payload, start)
       const expected = naively(payload, key)
-      const ascii = mask(bytes, 0, start, start + length)
+      const ascii = applyMask(bytes, readKey(bytes, 0), start, start + length)
       assert.deepEqual(bytes.slice(start, start + length), expected, where)
       assert.equal(
         ascii,
@@ -56,7 +56,7 @@ for (const gap of [0, 3]) {
         [...around, ...behind].every((byte) => byte === 0xaa),
         where,
       )
-      mask(bytes, 0, start, start + length)
+      applyMask(bytes, readKey(bytes, 0), start, start + length)
       assert.ok(payload.equals(bytes.subarray(start, start + length)), where)
     }
   })
@@ -67,18 +67,30 @@ test('one byte that is not ASCII is found, wherever it stands', () => {
     for (let offset = 0; offset < 4; offset++) {
       for (let at = 0; at < length; at++) {
         const bytes = new Uint8Array(offset + 4 + length).subarray(offset).fill(0x41, 4)
-        assert.equal(mask(bytes, 0, 4, 4 + length), true)
+        assert.equal(applyMask(bytes, 0, 4, 4 + length), true)
         bytes[4 + at] = 0x80
-        assert.equal(mask(bytes, 0, 4, 4 + length), false, `${at} of ${length} at ${offset}`)
+        assert.equal(applyMask(bytes, 0, 4, 4 + length), false, `${at} of ${length} at ${offset}`)
       }
     }
   }
 })
 
-test('masks that are drawn differ, and every byte of them does', () => {
+test('bytes that come in parts are masked as one', () => {
+  const payload = noise(seeded(1), 300)
+  const key = readKey(Uint8Array.of(1, 0x82, 3, 0xf4), 0)
+  for (let cut = 0; cut <= payload.length; cut++) {
+    const [whole, parts] = [Buffer.from(payload), Buffer.from(payload)]
+    applyMask(whole, key, 0, whole.length)
+    applyMask(parts, key, 0, cut)
+    applyMask(parts, rotateKey(key, cut), cut, parts.length)
+    assert.ok(whole.equals(parts), `${cut}`)
+  }
+})
+
+test('keys that are drawn differ, and every byte of them does', () => {
   const count = 10_000
   const drawn = new Uint8Array(4 * count)
-  for (let number = 0; number < count; number++) drawMask(drawn, 4 * number)
+  for (let number = 0; number < count; number++) writeKey(drawn, drawKey(), 4 * number)
   const words = new Set(new Uint32Array(drawn.buffer))
   assert.ok(words.size > count - 10, `${words.size} of ${count}`) // two may be the same by chance
   for (let place = 0; place < 4; place++) {
@@ -86,8 +98,11 @@ test('masks that are drawn differ, and every byte of them does', () => {
   }
 })
 
-test('a mask that is drawn goes where it belongs', () => {
+test('a key goes where it belongs, and is read as it was written', () => {
   const target = new Uint8Array(8)
-  while (!target.subarray(2, 6).every((byte) => byte > 0)) drawMask(target, 2)
-  assert.deepEqual([target[0], target[1], target[6], target[7]], [0, 0, 0, 0])
+  for (const key of [0, 1, -1, 0x7f808001, drawKey()]) {
+    writeKey(target, key, 2)
+    assert.deepEqual([target[0], target[1], target[6], target[7]], [0, 0, 0, 0])
+    assert.equal(readKey(target, 2), key)
+  }
 })

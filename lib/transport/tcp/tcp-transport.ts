@@ -1,0 +1,285 @@
+import { isUtf8 } from 'node:buffer'
+import type { Duplex } from 'node:stream'
+import type { CloseReason } from '../../close.ts'
+import type { Data, Message } from '../../message.ts'
+import type { ConnectionSettings } from '../../options/connection.ts'
+import type { Receiver, Transport } from '../transport.ts'
+import { Deflate } from './deflate.ts'
+import type { DeflateParameters } from './extensions.ts'
+import { PING, PONG } from './frame.ts'
+import { FrameParser, type FrameListener } from './frame-parser.ts'
+import { Sender } from './sender.ts'
+
+const LOST = 1006
+const MAX_UNREAD_PONGS = 64 * 1024 // bytes that wait, above which only the latest ping is answered
+
+/** What is used of a TCP socket. Any stream may take its place, and lack what is optional here. */
+export interface Tcp extends Duplex {
+  readonly bytesRead?: number
+  readonly bytesWritten?: number
+  setNoDelay?(noDelay?: boolean): unknown
+  setTimeout?(milliseconds: number): unknown
+}
+
+/** How a connection was agreed on. */
+export interface TcpTransportOptions {
+  readonly side: 'server' | 'client'
+  readonly protocol: string
+  readonly settings: ConnectionSettings
+  /** What was agreed on of permessage-deflate; none where messages are not compressed. */
+  readonly deflate?: DeflateParameters | undefined
+}
+
+/** A message that was inflated, and waits to be delivered. */
+interface Inflated {
+  readonly bytes: Buffer
+  readonly isText: boolean
+}
+
+/** A TCP socket, once the opening handshake is done, as a `Transport`. */
+export class TcpTransport implements Transport, FrameListener {
+  readonly protocol: string
+  readonly #tcp: Tcp
+  readonly #settings: ConnectionSettings
+  readonly #side: 'server' | 'client'
+  readonly #parser: FrameParser
+  readonly #deflate: Deflate | undefined
+  #lazySender: Sender | undefined
+  #receiver: Receiver | undefined
+  #bytesRead = 0 // for a stream that doesn't count them
+  #isPaused = false
+  #isInflating = false
+  #inflated: Inflated | undefined
+  #unanswered: Uint8Array | undefined // the latest ping, where the peer doesn't read pongs
+  #sentClose = false
+  #endsTcp = false // behind our close frame
+  #hasPeerEnded = false
+  #isLost = false // TCP has ended
+  #reason: CloseReason | undefined // the peer's close frame
+
+  constructor(tcp: Tcp, { side, protocol, settings, deflate }: TcpTransportOptions) {
+    const isMasked = side === 'server'
+    const mayCompress = deflate !== undefined
+    this.protocol = protocol
+    this.#tcp = tcp
+    this.#settings = settings
+    this.#side = side
+    this.#deflate = deflate && new Deflate(deflate, settings)
+    this.#parser = new FrameParser({ isMasked, mayCompress, settings }, this)
+  }
+
+  get bufferedAmount(): number {
+    return this.#tcp.writableLength + (this.#lazySender?.size ?? 0)
+  }
+
+  get bytesReceived(): number {
+    return this.#tcp.bytesRead ?? this.#bytesRead
+  }
+
+  get bytesSent(): number {
+    return this.#tcp.bytesWritten ?? this.#lazySender?.bytesWritten ?? 0
+  }
+
+  get heldBytes(): number {
+    return this.#parser.restBytes + (this.#inflated?.bytes.length ?? 0)
+  }
+
+  start(receiver: Receiver): void {
+    this.#receiver = receiver
+    const tcp: Tcp & Owned = Object.assign(this.#tcp, { [TRANSPORT]: this })
+    tcp.setTimeout?.(0)
+    tcp.setNoDelay?.(!this.#settings.useNagleAlgorithm)
+    tcp.on('data', onTcpData).on('end', onTcpEnd).on('close', onTcpClose).on('error', onTcpError)
+  }
+
+  send(message: Data | Message): void {
+    if (!this.#sentClose) this.#sender.message(message)
+  }
+
+  notify(): void {
+    this.#sender.notify(() => this.#receiver?.written())
+  }
+
+  ping(payload: Uint8Array): void {
+    if (!this.#sentClose) this.#sender.control(PING, payload)
+  }
+
+  close(reason: CloseReason): void {
+    if (!this.#sentClose) this.#sender.close(reason)
+    this.#sentClose = true
+    if (this.#endsTcp) this.#endTcp()
+  }
+
+  cut(): void {
+    this.#lazySender?.flush() // what was sent before is sent
+    this.#tcp.destroy()
+  }
+
+  pause(): void {
+    if (this.#isLost || this.#parser.isStopped) return
+    this.#isPaused = true
+    this.#holdReading()
+  }
+
+  resume(): void {
+    this.#isPaused = false
+    // Not at once: the listener that made room has not returned yet. But before what it answers is
+    // written, so that the answers to one chunk leave together.
+    if (this.#inflated || this.#parser.hasRest) queueMicrotask(() => this.#goOnReading())
+    else this.#goOnReading()
+  }
+
+  readChunk(): void {
+    if (this.#isPaused) this.#tcp.resume() // until the next chunk, which the parser keeps
+  }
+
+  /** @see onTcpData */
+  read(chunk: Buffer): void {
+    this.#bytesRead += chunk.length
+    this.#parser.push(chunk)
+    if (this.#isHeldUp && !this.#parser.isStopped) this.#tcp.pause()
+  }
+
+  /** @see onTcpEnd */
+  peerEnded(): void {
+    this.#hasPeerEnded = true
+    if (!this.#isHeldUp) this.#endTcp()
+  }
+
+  /** @see onTcpClose */
+  lost(): void {
+    const tcp = this.#tcp
+    this.#isLost = true
+    this.#isPaused = false
+    // What came while nothing was read.
+    if (!tcp.readableEnded && tcp.readableLength > 0) {
+      this.#parser.push(tcp.read(tcp.readableLength) as Buffer)
+    }
+    this.#goOnReading()
+  }
+
+  onMessage(data: Data, size: number): void {
+    this.#receiver?.message(data, size)
+  }
+
+  onCompressedMessage(payload: Uint8Array, isText: boolean): void {
+    this.#isInflating = true
+    this.#holdReading()
+    void this.#deflate?.inflate(payload).then((outcome) => {
+      this.#isInflating = false
+      if ('code' in outcome) this.onInvalid(outcome)
+      else this.#inflated = { bytes: outcome, isText }
+      this.#goOnReading()
+    })
+  }
+
+  onPing(payload: Uint8Array): void {
+    if (this.#tcp.writableLength <= MAX_UNREAD_PONGS) {
+      this.#pong(payload)
+    } else {
+      if (!this.#unanswered) this.#tcp.once('drain', () => this.#pong(this.#unanswered))
+      this.#unanswered = payload
+    }
+    this.#receiver?.ping(payload)
+  }
+
+  onPong(payload: Uint8Array): void {
+    this.#receiver?.pong(payload)
+  }
+
+  onClose(reason: CloseReason): void {
+    this.#tcp.resume() // so that its end is noticed
+    this.#endsTcp = this.#side === 'server' // RFC 6455 §7.1.1: a client waits for that
+    this.#reason = reason
+    this.#receiver?.closing(reason)
+    this.close(reason)
+  }
+
+  /** The connection closes, unless it does already; then TCP ends. */
+  onInvalid(reason: CloseReason): void {
+    this.#parser.stop()
+    this.#tcp.resume() // so that its end is noticed
+    this.#endsTcp = true
+    if (!this.#isLost) this.#receiver?.invalid(reason, undefined)
+    if (this.#sentClose) this.#endTcp()
+  }
+
+  get #sender(): Sender {
+    const { fragmentationThreshold } = this.#settings
+    const options = { isMasked: this.#side === 'client', fragmentationThreshold }
+    return (this.#lazySender ??= new Sender(this.#tcp, options, this.#deflate))
+  }
+
+  /** Ends TCP behind all that was sent. */
+  #endTcp(): void {
+    this.#sender.inOrder(() => {
+      this.#sender.flush()
+      this.#tcp.end()
+    })
+  }
+
+  #holdReading(): void {
+    this.#parser.pause()
+    this.#tcp.pause()
+  }
+
+  /** Delivers what waits and reads on, unless that is held up again. */
+  #goOnReading(): void {
+    if (this.#isHeldUp) return
+    const inflated = this.#inflated
+    this.#inflated = undefined
+    if (inflated) this.#deliver(inflated)
+    if (this.#isHeldUp) return
+    this.#parser.resume()
+    if (this.#isHeldUp) return
+    if (this.#isLost) this.#tellEnd()
+    else if (this.#hasPeerEnded) this.#endTcp()
+    else this.#tcp.resume()
+  }
+
+  get #isHeldUp(): boolean {
+    return this.#isPaused || this.#isInflating
+  }
+
+  #deliver({ bytes, isText }: Inflated): void {
+    const isBinary = !isText || this.#settings.binary
+    if (isText && !isUtf8(bytes)) this.onInvalid(INVALID_TEXT)
+    else this.onMessage(isBinary ? Uint8Array.from(bytes) : bytes.toString(), bytes.length)
+  }
+
+  #tellEnd(): void {
+    const receiver = this.#receiver
+    this.#receiver = undefined
+    receiver?.closed(this.#reason ?? { code: LOST, description: '' })
+  }
+
+  #pong(payload: Uint8Array | undefined): void {
+    this.#unanswered = undefined
+    if (payload && !this.#sentClose) this.#sender.control(PONG, payload)
+  }
+}
+
+const INVALID_TEXT: CloseReason = { code: 1007, description: 'invalid UTF-8 sequence' }
+
+// One function for all connections, where each would need four of its own.
+const TRANSPORT: unique symbol = Symbol('transport')
+
+interface Owned {
+  readonly [TRANSPORT]: TcpTransport
+}
+
+function onTcpData(this: Owned, chunk: Buffer): void {
+  this[TRANSPORT].read(chunk)
+}
+
+function onTcpEnd(this: Owned): void {
+  this[TRANSPORT].peerEnded()
+}
+
+function onTcpClose(this: Owned): void {
+  this[TRANSPORT].lost()
+}
+
+function onTcpError(this: Tcp): void {
+  this.destroy()
+}
