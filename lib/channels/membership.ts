@@ -390,9 +390,12 @@ export class ServerChannel<Context extends {} = {}>
   #request(payload: unknown): void {
     if (!this.#pending) return // they have left meanwhile
     const signals = this.#of[SIGNALS]
-    if (signals.isFull) this.reject(TOO_BUSY)
-    else if (signals.emit('join', new Request(this, payload))) return
-    else if (this.#of.acceptsUnheard()) this.accept({})
+    if (signals.isFull) {
+      this.reject(TOO_BUSY)
+      return
+    }
+    if (signals.emit('join', new Request(this, payload))) return
+    if (this.#of.acceptsUnheard()) this.accept({})
     else this.reject({ reason: 'no join listener' })
   }
 
