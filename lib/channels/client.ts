@@ -140,16 +140,18 @@ export class ChannelClient implements Target<ChannelClientEvents>, Opener {
   /** @hidden */
   [OPEN_BY](by: Network, url: Url, signal?: AbortSignal): Promise<WebsocketConnection> {
     const { params, serializer } = this.#settings
-    this.#credentials.mayChange = this.#mayChange || typeof url === 'function'
-    this.#signals.revive()
     return this.#client[OPEN_BY](
       {
         dial: by.dial,
-        onWake: (callback) =>
-          by.onWake(() => {
+        // The client asks for this once it has begun to open: before that nothing may change.
+        onWake: (callback) => {
+          this.#credentials.mayChange = this.#mayChange || typeof url === 'function'
+          this.#signals.revive()
+          return by.onWake(() => {
             this.#wire.woken()
             callback()
-          }),
+          })
+        },
       },
       addressOf(url, params, serializer),
       signal,

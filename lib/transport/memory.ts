@@ -48,7 +48,7 @@ export class MemoryTransport implements Transport {
     const data = message instanceof Message ? message.data : message
     const size = toBytes(data).length
     // A copy: the two ends share no memory, as over a network.
-    const own = typeof data === 'string' ? data : new Uint8Array(data)
+    const own = typeof data === 'string' ? data : Uint8Array.from(data)
     this.#put({ size, deliver: (_, receiver) => receiver.message(own, size) })
   }
 

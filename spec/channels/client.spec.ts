@@ -694,6 +694,10 @@ suite('a channel client', () => {
     })
     await open()
     assert.ok(client.isOpen)
+    await client.close()
+    const closed = await once(client, 'closed')
+    assert.throws(() => void client.open(URL_, { signal: {} as AbortSignal }), TypeError)
+    assert.equal(await once(client, 'closed'), closed) // which is still its end
   })
 
   test('an unknown option is refused, with the nearest', () => {
