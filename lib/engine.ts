@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto'
 import debug from 'debug'
 import type { Backplane, RefusedChannel, Unsubscribe } from './backplane.ts'
 import { logTextOf, withoutCommand } from './error-text.ts'
-import { WebsocketError } from './errors.ts'
 import { resolveBroker, type BrokerOptions } from './options/broker.ts'
 import { Cutter, Joiner, MAX_BYTES } from './parts.ts'
 import { deferred, handled, isPromise, type Deferred } from './promises.ts'
@@ -382,8 +381,11 @@ export class BrokerBackplane implements Backplane {
   #print(operation: RefusedChannel['operation'], name: string, cause: unknown): void {
     if (this.#printed.has(operation)) return
     this.#printed.add(operation)
-    const text = `the broker refuses to ${operation} on \`${name}\` (${logTextOf(cause)}): allow its user to ${operation} on \`${this.#prefix}*\`, see docs/backplanes.md; until then nodes don't hear each other there`
-    new WebsocketError(text).log()
+    console.error(
+      `simplewebsockets: the broker refuses to ${operation} on \`${name}\` (${logTextOf(cause)}), so nodes ` +
+        `don't hear each other there. Allow its user to ${operation} on \`${this.#prefix}*\`, see ` +
+        'docs/backplanes.md. Printed once; every refused channel is in the `backplane` event.',
+    )
   }
 
   #retry(): void {

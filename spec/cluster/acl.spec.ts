@@ -151,7 +151,7 @@ for (const way of ways) {
       assert.equal(print.mock.callCount(), 1)
       const text = String(print.mock.calls[0]?.arguments[0])
       assert.ok(text.includes(`refuses to subscribe on \`${SECRET}\``), text)
-      assert.ok(text.includes('allow its user to subscribe on `simplewebsockets.*`'), text)
+      assert.ok(text.includes('Allow its user to subscribe on `simplewebsockets.*`'), text)
     })
 
     test('a channel that is forbidden later takes no other one with it', async (t) => {
