@@ -186,6 +186,22 @@ suite('a channel client that is refused when it connects again', () => {
   })
 })
 
+test('a `when` that tries 401 again keeps the slow pace, and one that is no function is told', async (t) => {
+  const { server, attempts, refuse } = await scene(t, { reconnect: { when: () => true } })
+  const pass = freeze(t)
+  refuse(401)
+  for (const connection of server.clients) cut(connection)
+  await turn()
+  await pass(10)
+  assert.equal(attempts(), 1)
+  await pass(4_999)
+  assert.equal(attempts(), 0)
+  await pass(1)
+  assert.equal(attempts(), 1)
+  const slip = { reconnect: { when: 5 } } as object
+  assert.throws(() => new ChannelClient(slip), /`reconnect`/)
+})
+
 suite('a channel client that is closed by its program', () => {
   test('tells `closed` once, and its channels wait until it is opened again', async (t) => {
     const { server, client, room, told } = await scene(t)
