@@ -527,9 +527,9 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   #end(reason: LeaveReason, why: CloseReason): void {
-    // What the peer sent before it went is heard; a member that was sent out is heard no more.
-    const isOver = reason === 'ended' || reason === 'crashed'
-    this.#isDraining = !isOver && this.#judge?.isJudging === true
+    // What a peer sent before it went is heard; a member that this side ended is heard no more.
+    const hasGone = reason === 'left' || reason === 'closed' || reason === 'replaced'
+    this.#isDraining = hasGone && this.#judge?.isJudging === true
     this.#finish(why)
     this.#of[SIGNALS].emit('leave', { channel: this, reason })
   }

@@ -194,8 +194,8 @@ test('a schema that fails ends the membership, as a listener that fails does', a
   for (const schema of [thrower, rejecter]) {
     const server = new WebsocketServer()
     const channels = new ChannelServer(server)
-    channels.topic('in', { in: { x: schema } })
-    channels.topic('join', { join: schema })
+    channels.topic('in', { in: { x: schema }, open: true })
+    channels.topic('join', { join: schema, open: true })
     const client = await (await Raw.enter(server)).join('in')
     const failures = listen(channels, 'error')
     client.say(['1', '2', 'in', 'x', {}], ['3', '3', 'join', 'phx_join', {}])

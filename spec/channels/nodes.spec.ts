@@ -210,13 +210,20 @@ test('a change is told to members elsewhere in the very words of its own node', 
 const head = { id: 'x', version: 1, beat: 1_000 }
 const nothing = { joins: {}, leaves: {} }
 const behind = (said: Broadcast): string => `${JSON.stringify(head)}\n${said.data as string}`
-const deep = `${'{"a":'.repeat(600)}1${'}'.repeat(600)}`
+const deep = (levels: number): string => '['.repeat(levels) + ']'.repeat(levels)
+const deepHead = (levels: number): string =>
+  `{"id":"x","version":1,"beat":1000,"topics":${deep(levels)}}`
 for (const [what, kind, value] of [
   ['is no JSON', 1, '{'],
   ['is not UTF-8', 1, '\xff'],
-  ['nests deeper than any stack', 2, `{"id":"x","a":${'['.repeat(100_000)}${']'.repeat(100_000)}}`],
+  ['nests deeper than a peer may', 0, deepHead(600)],
+  ['nests deeper than any stack', 2, deepHead(100_000)],
+  [
+    'changes what nests deeper than a peer may',
+    1,
+    `${JSON.stringify(head)}\n[null,null,"room:1","presence_diff",${deep(600)}]`,
+  ],
   ['is a list', 1, []],
-  ['nests too deep', 0, `{"id":"x","version":1,"beat":1000,"a":${deep}}`],
   ['has no id', 0, { ...head, id: 5 }],
   ['has a long id', 0, { ...head, id: 'x'.repeat(65) }],
   ['has no version', 0, { ...head, version: '1' }],
