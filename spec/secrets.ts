@@ -44,7 +44,7 @@ async function withoutPassword(client: RedisClient, end: () => void): Promise<vo
   const server = new WebsocketServer({ backplane })
   server.emit(body)
   console.log(backplane.stats())
-  await backplane.close()
+  backplane.close()
   end()
 }
 
@@ -87,7 +87,7 @@ async function withoutPermission(isHeard: boolean): Promise<void> {
   console.log(failures, backplane.stats(), server.stats())
   await member.close()
   await server.close()
-  await backplane.close()
+  backplane.close()
   client.disconnect()
 }
 
@@ -106,7 +106,7 @@ async function overNats(): Promise<void> {
   await connection.close()
   server.emit(body)
   console.log(backplane.stats())
-  await backplane.close()
+  backplane.close()
 }
 
 /** Listeners, handshakes and peers fail. */
