@@ -25,7 +25,7 @@ function serve(options: ServerOptions = {}): {
     accept()
   })
   listen(fast, 'join', ({ accept, channel }) => {
-    listen(channel.messages, 'evt', ({ reply: answer }) => void answer())
+    listen(channel.messages, 'evt', ({ reply: answer }) => answer())
     accept()
   })
   for (const topic of [slow, fast]) {

@@ -111,7 +111,7 @@ function writerOn(tcp: Duplex, fragmentationThreshold: number | false = false): 
 /** Makes a writer on a wire. */
 function onWire(): [FrameWriter, Wire] {
   const wire = new Wire()
-  return [writerOn(wire as unknown as Socket), wire]
+  return [writerOn(wire), wire]
 }
 
 const lengths = [

@@ -50,8 +50,8 @@ export interface Agreement {
 export function acceptOffer(header: string): Agreement | undefined {
   const offer = parseOffers(header).find((each) => makesSense(each, 'client'))
   if (!offer) return undefined
-  const [deflateBits] = offer['server_max_window_bits'] ?? []
-  const [inflateBits] = offer['client_max_window_bits'] ?? []
+  const [deflateBits] = offer.server_max_window_bits ?? []
+  const [inflateBits] = offer.client_max_window_bits ?? []
   const answer = {
     server_no_context_takeover: [true] as const,
     client_no_context_takeover: [true] as const,
@@ -74,9 +74,9 @@ export function readAnswer(headers: IncomingHttpHeaders): DeflateParameters | un
   const [answer] = header === undefined ? [] : parseOffers(header)
   if (!answer) return undefined
   return {
-    deflateWindowBits: windowOf(answer['client_max_window_bits']?.[0]),
-    inflateWindowBits: windowOf(answer['server_max_window_bits']?.[0]),
-    keepsContext: answer['server_no_context_takeover'] === undefined,
+    deflateWindowBits: windowOf(answer.client_max_window_bits?.[0]),
+    inflateWindowBits: windowOf(answer.server_max_window_bits?.[0]),
+    keepsContext: answer.server_no_context_takeover === undefined,
   }
 }
 
