@@ -45,7 +45,7 @@ export class Message {
 
   /** The payload as it goes on the wire. */
   get bytes(): Uint8Array {
-    return (this.#bytes ??= toBytes(this.data))
+    return this.#ownBytes ?? (this.#bytes ??= toBytes(this.data))
   }
 
   /** The payload as bytes that the caller can't change afterwards: copied once for all. */
@@ -90,11 +90,6 @@ export function toBytes(message: Data | Message): Uint8Array {
 export function mostBytes(message: Data | Message): number {
   const data = message instanceof Message ? message.data : message
   return FRAME_HEADER + (typeof data === 'string' ? 3 * data.length : data.length)
-}
-
-/** Is the same bytes as what everybody knows: a Buffer is more than they asked for. */
-export function plain(bytes: Uint8Array): Uint8Array {
-  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)
 }
 
 /** Decodes UTF-8; bytes that aren't stay bytes. */

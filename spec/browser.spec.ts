@@ -184,7 +184,10 @@ suite('a client in a browser', () => {
     const codes = await page.evaluate(async (address) => {
       const found: unknown[] = []
       for (const path of ['big', 'many']) {
-        const client = new spec.WebsocketClient({ maxReceivedMessageSize: 1_000 })
+        const client = new spec.WebsocketClient({
+          maxReceivedMessageSize: 1_000,
+          maxWaitingBytes: 1_000,
+        })
         const connection = await client.open(address + path)
         spec.listen(connection, 'message', () => new Promise(() => undefined))
         const error = await spec.once(connection, 'error')

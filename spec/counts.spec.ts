@@ -111,6 +111,7 @@ for (const [reason, options, work] of [
     { rateLimit: { messages: 1, policy: 'drop', per: 60_000 } },
     async (server) => {
       const [there, here] = await link(server, new WebsocketClient())
+      listen(there, 'message', () => {})
       for (let count = 0; count < 3; count++) here.send('x')
       await here.close()
       await once(there, 'close')
@@ -118,11 +119,13 @@ for (const [reason, options, work] of [
   ],
   [
     'closing',
-    { maxReceivedMessageSize: 10 },
+    { maxWaitingBytes: 600 },
     async (server) => {
       const [there, here] = await link(server, new WebsocketClient())
-      for (let count = 0; count < 5; count++) here.send('12345')
-      await once(there, 'close')
+      listen(there, 'message', () => new Promise(() => {}))
+      void once(there, 'pong').catch(() => {}) // which keeps reading going
+      for (let count = 0; count < 6; count++) here.send('12345')
+      await once(here, 'close')
     },
   ],
 ] as [DropReason, ServerOptions, (server: WebsocketServer) => Promise<void>][]) {

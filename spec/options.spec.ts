@@ -34,6 +34,7 @@ const defaults: Record<Side, Bag> = {
   server: {
     ...connectionDefaults,
     maxReceivedMessageSize: 1024 * 1024,
+    maxWaitingBytes: 1024 * 1024,
     path: undefined,
     protocols: [],
     origins: [],
@@ -49,6 +50,7 @@ const defaults: Record<Side, Bag> = {
   client: {
     ...connectionDefaults,
     maxReceivedMessageSize: 8 * 1024 * 1024,
+    maxWaitingBytes: 8 * 1024 * 1024,
     protocols: [],
     headers: {},
     tls: undefined,
@@ -203,6 +205,13 @@ const cases: readonly Case[] = [
       [{ windowBits: 16 }, 'an object'],
       [{ windowBits: null }, 'an object'],
     ],
+  },
+  {
+    name: 'maxWaitingBytes',
+    of: BOTH,
+    wanted: BYTES,
+    accepted: [1, 2 ** 30],
+    refused: [...noBytes, notFalse],
   },
   {
     name: 'maxBufferedAmount',

@@ -237,7 +237,7 @@ test('a room that sends only what may be sent throws for the rest, and for unkno
   const [there, here] = await enter(server)
   const heard = heardBy(here)
   const room = server.room('lobby').add(there)
-  for (const slip of [undefined, null, NaN, {}, true, new ArrayBuffer(1)]) {
+  for (const slip of [undefined, null, NaN, {}, true]) {
     assert.throws(() => room.emit(slip as string), /^TypeError: expected what is sent to be/)
   }
   // @ts-expect-error: a slip

@@ -37,7 +37,7 @@ export class Sender {
       return
     }
     const own = message instanceof Uint8Array ? Uint8Array.from(message) : message
-    const { length } = toBytes(own)
+    const { length } = own instanceof Message ? own.ownBytes : toBytes(own)
     this.#queuedBytes += length
     this.#queue.push(() => {
       this.#queuedBytes -= length
