@@ -49,7 +49,7 @@ const rows: readonly (readonly string[])[] = [
     'transport/transport',
     'transport/tcp/extensions',
     'transport/tcp/inflater',
-    'transport/tcp/frame-parser',
+    'transport/tcp/frame-rules',
     'transport/tcp/frame-writer',
     'admission',
     'upgrades',
@@ -68,6 +68,7 @@ const rows: readonly (readonly string[])[] = [
   [
     'transport/websocket',
     'transport/tcp/deflate',
+    'transport/tcp/frame-parser',
     'transport/memory',
     'signals',
     'attempt',

@@ -1,39 +1,26 @@
-import { constants, isAscii, isUtf8 } from 'node:buffer'
-import { maySend, messageTooBig, type CloseReason } from '../../close.ts'
+import { isAscii, isUtf8 } from 'node:buffer'
+import type { CloseReason } from '../../close.ts'
 import type { Data } from '../../message.ts'
-import type { ConnectionSettings } from '../../options/connection.ts'
+import { BINARY, CLOSE, COMPRESSED, FIN, MASKED, OPCODE, PING, PONG, TEXT } from './frame.ts'
 import {
-  BINARY,
-  CLOSE,
-  COMPRESSED,
-  FIN,
-  MASKED,
-  NO_CODE,
-  OPCODE,
-  PING,
-  PONG,
-  TEXT,
-} from './frame.ts'
-import { applyMask, readKey, rotateKey } from './mask.ts'
+  findFault,
+  findRefusal,
+  HIGHEST_BIT,
+  INVALID_TEXT,
+  readClose,
+  type BegunMessage,
+  type FrameRules,
+} from './frame-rules.ts'
+import { applyMask, readKey, rotateKey, writeKey } from './mask.ts'
 import { Payload, TextPayload } from './payload.ts'
 
 const TEXT_FRAME = FIN | TEXT
 const BINARY_FRAME = FIN | BINARY
 const LONGEST_HEADER = 14
-const MAX_CONTROL_PAYLOAD = 125
-const LEAST_MAX_FRAGMENTS = 16 * 1024
-const HONEST_FRAGMENT = 64 // bytes; a message may be cut into fragments of this size
+const LONGEST_SHORT = 125 // bytes; the length of a longer payload takes more than one
+const PAGE = 1024 // bytes decoded at once: a short text cut out of them keeps no more alive
 const MAX_WASTE = 4 // times; a part of a chunk that is smaller than this part of it is copied
 const INCOMPLETE = -1
-
-/** What a parser knows of the frames to come. */
-export interface FrameParserOptions {
-  /** Whether the peer masks: clients do, RFC 6455 §5.1. */
-  readonly isMasked: boolean
-  /** Whether messages may be compressed, RFC 7692. */
-  readonly mayCompress: boolean
-  readonly settings: ConnectionSettings
-}
 
 /** The target of what a parser reads. */
 export interface FrameListener {
@@ -49,23 +36,21 @@ export interface FrameListener {
 }
 
 /** A message of which frames, or bytes, are still to come. */
-interface PartialMessage {
-  readonly isText: boolean
-  readonly isCompressed: boolean
+interface PartialMessage extends BegunMessage {
   readonly payload: Payload
-  /** Bytes of it, those announced by the frame under way among them. */
   size: number
   fragments: number
 }
 
 /** Parses the frames of one connection, RFC 6455 §5, and judges each as early as can be. */
 export class FrameParser {
-  readonly #options: FrameParserOptions
+  readonly #rules: FrameRules
   readonly #listener: FrameListener
   #isPaused = false
   #isParsing = false
   #isStopped = false
   #rest: Buffer[] | undefined // chunks that came while it was paused
+  #page = '' // the texts at the beginning of what is kept, where they are decoded already
   #header: Buffer | undefined // the beginning of a header that was cut
   // The frame under way.
   #first = 0
@@ -75,9 +60,16 @@ export class FrameParser {
   #message: PartialMessage | undefined
   #control: Payload | undefined
 
-  constructor(options: FrameParserOptions, listener: FrameListener) {
-    this.#options = options
+  constructor(rules: FrameRules, listener: FrameListener) {
+    this.#rules = rules
     this.#listener = listener
+  }
+
+  get #readsShortTexts(): boolean {
+    const { binary, maxReceivedFrameSize: maxFrame, maxReceivedMessageSize } = this.#rules.settings
+    const max =
+      maxFrame === false ? maxReceivedMessageSize : Math.min(maxFrame, maxReceivedMessageSize)
+    return !this.#message && !binary && max >= LONGEST_SHORT
   }
 
   /** Whether nothing more is read: a close frame came, or a bad one. */
@@ -120,6 +112,7 @@ export class FrameParser {
   /** Stops for good. */
   stop(): void {
     this.#isStopped = true
+    this.#page = ''
     this.#rest = this.#header = this.#message = this.#control = undefined
   }
 
@@ -134,7 +127,9 @@ export class FrameParser {
     try {
       if (this.#header) at = this.#completeHeader(this.#header, chunk)
       while (at < chunk.length && !this.#isPaused && !this.#isStopped) {
-        at = this.#missing > 0 ? this.#readPart(chunk, at) : this.#readFrame(chunk, at)
+        if (this.#missing > 0) at = this.#readPart(chunk, at)
+        else if (chunk[at] === TEXT_FRAME && this.#readsShortTexts) at = this.#readTexts(chunk, at)
+        else at = this.#readFrame(chunk, at)
       }
     } finally {
       this.#isParsing = false
@@ -146,6 +141,30 @@ export class FrameParser {
       this.#rest = [isSmall ? Buffer.from(rest) : rest, ...(this.#rest ?? [])]
     }
     if (this.#rest && !this.#isPaused) this.resume() // paused and resumed by the same listener
+  }
+
+  /**
+   * Reads the texts that begin here, as long as each is short, ASCII and whole in the chunk. They are
+   * decoded together: each call of its own would cost more than the letters.
+   */
+  #readTexts(chunk: Buffer, at: number): number {
+    const { isMasked } = this.#rules
+    const header = isMasked ? 6 : 2
+    let page = this.#page
+    if (page === '') {
+      const end = findTexts(chunk, at, isMasked)
+      if (end <= at + header + ((chunk[at + 1] ?? 0) & ~MASKED)) return this.#readFrame(chunk, at)
+      page = chunk.toString('latin1', at, end)
+    }
+    let read = 0
+    while (read < page.length && !this.#isPaused && !this.#isStopped) {
+      const length = (chunk[at + read + 1] ?? 0) & ~MASKED
+      const start = read + header
+      read = start + length
+      this.#listener.onMessage(page.slice(start, read), length)
+    }
+    this.#page = read < page.length ? page.slice(read) : ''
+    return at + read
   }
 
   /** Reads a frame from its beginning on, and returns where it stopped. */
@@ -169,7 +188,7 @@ export class FrameParser {
       this.#begin()
       return this.#readPart(chunk, start)
     }
-    const { isMasked } = this.#options
+    const { isMasked } = this.#rules
     const isAsciiText = isMasked && applyMask(chunk, this.#key, start, end)
     if (first === TEXT_FRAME) this.#deliverText(chunk, start, end, isAsciiText)
     else if (isControl) this.#deliverControl(first & OPCODE, copySmall(chunk, start, end))
@@ -181,7 +200,7 @@ export class FrameParser {
     const size = end - start
     const bytes = isAsciiText ? undefined : chunk.subarray(start, end)
     if (bytes && !isUtf8(bytes)) this.#refuse(INVALID_TEXT)
-    else if (this.#options.settings.binary)
+    else if (this.#rules.settings.binary)
       this.#listener.onMessage(copySmall(chunk, start, end), size)
     else {
       const isLatin = bytes === undefined || isAscii(bytes)
@@ -195,17 +214,17 @@ export class FrameParser {
    */
   #readHeader(bytes: Buffer, at: number): number {
     if (at + 2 > bytes.length) return INCOMPLETE
-    const { isMasked } = this.#options
+    const { isMasked } = this.#rules
     const first = bytes[at] ?? 0
     const second = bytes[at + 1] ?? 0
-    const fault = this.#faultOf(first, second)
+    const fault = findFault(first, second, this.#rules, this.#message)
     if (fault !== undefined) return this.#refuse({ code: 1002, description: fault })
     const short = second & ~MASKED
     const start = at + (short < 126 ? 2 : short === 126 ? 4 : 10)
     if (start > bytes.length) return INCOMPLETE
     const length = short < 126 ? short : readLength(bytes, at + 2, short)
     if (short === 127 && (bytes[at + 2] ?? 0) >= 0x80) return this.#refuse(HIGHEST_BIT)
-    const refusal = this.#refusalOf(first, short, length)
+    const refusal = findRefusal(first, [short, length], this.#rules, this.#message)
     if (refusal) return this.#refuse(refusal)
     this.#first = first
     this.#length = length
@@ -224,49 +243,6 @@ export class FrameParser {
     this.#begin()
     const at = end - begun.length
     return this.#length === 0 ? this.#readPart(chunk, at) : at
-  }
-
-  /** Tells what is wrong with the first two bytes of a frame. */
-  #faultOf(first: number, second: number): string | undefined {
-    const { isMasked, mayCompress } = this.#options
-    const isMaskRight = second >= MASKED === isMasked
-    if ((first === TEXT_FRAME || first === BINARY_FRAME) && isMaskRight && !this.#message) {
-      return undefined // nearly every frame
-    }
-    const opcode = first & OPCODE
-    const isData = opcode === TEXT || opcode === BINARY
-    if ((first & 0x30) !== 0) return 'RSV2 and RSV3 must be clear'
-    if ((first & COMPRESSED) !== 0 && !(mayCompress && isData)) return 'RSV1 must be clear'
-    if (opcode >= CLOSE && opcode <= PONG) {
-      const length = second & ~MASKED
-      if (first < FIN) return 'FIN must be set'
-      if (length > MAX_CONTROL_PAYLOAD || (opcode === CLOSE && length === 1)) {
-        return `invalid payload length ${length}`
-      }
-    } else if (opcode > BINARY || isData === (this.#message !== undefined)) {
-      return `invalid opcode ${opcode}`
-    }
-    if (isMaskRight) return undefined
-    return isMasked ? 'MASK must be set' : 'MASK must be clear'
-  }
-
-  /** Tells what is wrong with the length of a frame. */
-  #refusalOf(first: number, short: number, length: number): CloseReason | undefined {
-    const { maxReceivedFrameSize: maxFrame, maxReceivedMessageSize: maxMessage } =
-      this.#options.settings
-    if (short >= 126 && length < (short === 126 ? 126 : 65_536)) return LONG_LENGTH
-    if (maxFrame !== false && length > maxFrame) {
-      return { code: 1008, description: `frame size exceeds maximum of ${maxFrame} Bytes.` }
-    }
-    if ((first & OPCODE) >= CLOSE) return undefined
-    const message = this.#message
-    const isText = message?.isText ?? (first & OPCODE) === TEXT
-    const isCompressed = message?.isCompressed ?? (first & COMPRESSED) !== 0
-    const max = isCompressed ? maxDeflated(maxMessage) : maxMessage
-    const possible = isText ? constants.MAX_STRING_LENGTH : constants.MAX_LENGTH
-    if ((message?.size ?? 0) + length > Math.min(max, possible)) return messageTooBig(maxMessage)
-    if (message && message.fragments >= maxFragments(maxMessage)) return TOO_MANY_FRAGMENTS
-    return undefined
   }
 
   /** Begins a frame that is not delivered straight from its chunk. */
@@ -294,7 +270,7 @@ export class FrameParser {
   /** Reads what a chunk has of the payload under way, and returns where that ends. */
   #readPart(chunk: Buffer, start: number): number {
     const end = Math.min(start + this.#missing, chunk.length)
-    const { isMasked } = this.#options
+    const { isMasked } = this.#rules
     const isAsciiText = isMasked && applyMask(chunk, this.#key, start, end)
     if (isMasked) this.#key = rotateKey(this.#key, end - start)
     this.#missing -= end - start
@@ -333,7 +309,7 @@ export class FrameParser {
     else if (!payload.isWhole) this.#refuse(INVALID_TEXT)
     else
       this.#listener.onMessage(
-        this.#options.settings.binary ? payload.take() : payload.decode(),
+        this.#rules.settings.binary ? payload.take() : payload.decode(),
         size,
       )
   }
@@ -359,29 +335,29 @@ export class FrameParser {
   }
 }
 
-const INVALID_TEXT: CloseReason = { code: 1007, description: 'invalid UTF-8 sequence' }
-const TOO_MANY_FRAGMENTS: CloseReason = { code: 1008, description: 'Too many message fragments' }
-const HIGHEST_BIT: CloseReason = {
-  code: 1002,
-  description: 'the highest bit of a length must be clear',
-}
-const LONG_LENGTH: CloseReason = {
-  code: 1002,
-  description: 'a length must take no more bytes than it needs',
-}
-
-function maxFragments(maxMessage: number): number {
-  return Math.max(LEAST_MAX_FRAGMENTS, Math.ceil(maxMessage / HONEST_FRAGMENT))
-}
-
-/** Returns how many bytes a compressed message may have: compressing makes some longer. */
-function maxDeflated(maxMessage: number): number {
-  return maxMessage + Math.ceil(maxMessage / 8) + 1024
-}
-
-function readLength(bytes: Buffer, at: number, short: number): number {
-  if (short === 126) return bytes.readUInt16BE(at)
-  return bytes.readUInt32BE(at) * 2 ** 32 + bytes.readUInt32BE(at + 4)
+/**
+ * Finds where the short ASCII texts end that begin here, and unmasks them. Their keys become zeros, so
+ * that they may be read again as any frame.
+ */
+function findTexts(chunk: Buffer, at: number, isMasked: boolean): number {
+  const header = isMasked ? 6 : 2
+  const most = Math.min(at + PAGE, chunk.length)
+  let end = at
+  while (end + header <= most && chunk[end] === TEXT_FRAME) {
+    const length = (chunk[end + 1] ?? 0) - (isMasked ? MASKED : 0)
+    const start = end + header
+    if (length < 0 || length > LONGEST_SHORT || start + length > most) return end
+    const isAsciiText = applyMask(
+      chunk,
+      isMasked ? readKey(chunk, end + 2) : 0,
+      start,
+      start + length,
+    )
+    if (isMasked) writeKey(chunk, 0, end + 2)
+    if (!isAsciiText) return end
+    end = start + length
+  }
+  return end
 }
 
 /** Returns bytes of a chunk, copied where they would keep much more alive than they are. */
@@ -390,13 +366,7 @@ function copySmall(chunk: Buffer, start: number, end: number): Uint8Array {
   return MAX_WASTE * bytes.length < bytes.buffer.byteLength ? bytes.slice() : bytes
 }
 
-/** Reads the payload of a close frame, RFC 6455 §5.5.1. */
-function readClose(payload: Uint8Array): CloseReason | { readonly fault: CloseReason } {
-  if (payload.length === 0) return { code: NO_CODE, description: '' }
-  const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.length)
-  const code = bytes.readUInt16BE()
-  if (!maySend(code)) return { fault: { code: 1002, description: `invalid status code ${code}` } }
-  const text = bytes.subarray(2)
-  if (!isUtf8(text)) return { fault: INVALID_TEXT }
-  return { code, description: text.toString() }
+function readLength(bytes: Buffer, at: number, short: number): number {
+  if (short === 126) return bytes.readUInt16BE(at)
+  return bytes.readUInt32BE(at) * 2 ** 32 + bytes.readUInt32BE(at + 4)
 }
