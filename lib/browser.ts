@@ -12,7 +12,7 @@ export {
   type ErrorDetails,
   type Refusal,
 } from './errors.ts'
-export { listen, once, type ListenOptions, type Unlisten } from './listen.ts'
+export { listen, once, type ListenOptions, type OnceOptions, type Unlisten } from './listen.ts'
 export type { Data, SendData } from './message.ts'
 export type { Asked } from './options/asked.ts'
 export type { ClientOptions, Reconnection } from './options/client.ts'

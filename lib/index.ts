@@ -26,7 +26,7 @@ export {
   type Refused,
 } from './errors.ts'
 export type { AnyHttpServer } from './http.ts'
-export { listen, once, type ListenOptions, type Unlisten } from './listen.ts'
+export { listen, once, type ListenOptions, type OnceOptions, type Unlisten } from './listen.ts'
 export type { Data, SendData } from './message.ts'
 export type { Asked } from './options/asked.ts'
 export type { ClientOptions, Reconnection } from './options/client.ts'
