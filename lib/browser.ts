@@ -1,7 +1,8 @@
 export type { Url } from './attempt.ts'
 export { WebsocketClient, type ClientEvents } from './client.ts'
 export { closeReason, closeTexts, maySend, type CloseReason } from './close.ts'
-export { WebsocketConnection, type ConnectionEvents } from './connection.ts'
+export type { ConnectionEvents } from './connection-core.ts'
+export { WebsocketConnection } from './connection.ts'
 export {
   CallbackError,
   ClosedError,

@@ -3,7 +3,8 @@ import * as network from '#transport'
 import debug from '#debug'
 import { Impossible, Postponed, reach, Stopped, stoppedBy, type Url } from './attempt.ts'
 import { closeReason, sendableReason, type CloseReason } from './close.ts'
-import { FAIL, WebsocketConnection, type Maker } from './connection.ts'
+import type { Maker } from './connection-core.ts'
+import { WebsocketConnection } from './connection.ts'
 import { newCounts } from './counts.ts'
 import { logTextOf } from './error-text.ts'
 import { ConnectError, type WebsocketError } from './errors.ts'
@@ -69,7 +70,7 @@ class ClientSignals extends Signals<ClientEvents> {
 
   /** A connection whose `connect` listener failed was never set up, whether that was heard or not. */
   override listenerFailed(value: unknown): void {
-    if (value instanceof WebsocketConnection) value[FAIL]()
+    if (value instanceof WebsocketConnection) value[SIGNALS].fail()
   }
 }
 

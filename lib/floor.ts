@@ -1,5 +1,6 @@
 import type { Backplane } from './backplane.ts'
-import type { Reader, WebsocketConnection } from './connection.ts'
+import type { Reader } from './connection-core.ts'
+import type { WebsocketConnection } from './connection.ts'
 import type { Counts } from './counts.ts'
 import type { Denial, WebsocketError } from './errors.ts'
 import type { RequestDetails } from './request.ts'

@@ -8,7 +8,8 @@ export {
 export type { Url } from './attempt.ts'
 export { WebsocketClient, type ClientEvents } from './client.ts'
 export { closeReason, closeTexts, maySend, type CloseReason } from './close.ts'
-export { WebsocketConnection, type ConnectionEvents } from './connection.ts'
+export type { ConnectionEvents } from './connection-core.ts'
+export { WebsocketConnection } from './connection.ts'
 export type { DropReason } from './counts.ts'
 export {
   CallbackError,

@@ -13,7 +13,8 @@ import {
 import { Allowance } from './allowance.ts'
 import type { RefusedChannel } from './backplane.ts'
 import type { CloseReason } from './close.ts'
-import { CARRIED, CUT, FAIL, READ, WebsocketConnection, type Maker } from './connection.ts'
+import type { Maker } from './connection-core.ts'
+import { WebsocketConnection } from './connection.ts'
 import { newCounts, type Counts, type DropReason } from './counts.ts'
 import { diagnostics, dropped } from './diagnostics.ts'
 import { errorLog } from './error-log.ts'
@@ -135,7 +136,7 @@ class ServerSignals<Context extends {}> extends Signals<ServerEvents<Context>> {
 
   /** A connection whose `client` listener failed was never set up, whether that was heard or not. */
   override listenerFailed(value: unknown): void {
-    if (value instanceof WebsocketConnection) value[FAIL]()
+    if (value instanceof WebsocketConnection) value[SIGNALS].fail()
   }
 }
 
@@ -322,9 +323,8 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     const { received, sent, drops } = this.#counts
     let { bytesReceived, bytesSent } = this.#counts // of those who have gone
     for (const client of this.clients) {
-      const carried = client[CARRIED]()
-      bytesReceived += carried.received
-      bytesSent += carried.sent
+      bytesReceived += client[SIGNALS].bytesReceived
+      bytesSent += client[SIGNALS].bytesSent
     }
     return {
       connections: this.clients.size,
@@ -427,7 +427,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     const transport = visit.enter(request, this.#settings.protocols)
     request.pack()
     const connection = new WebsocketConnection(this.#maker, transport, request, context)
-    if (guest) connection[READ](guest.enter(connection))
+    if (guest) connection[SIGNALS].readWith(guest.enter(connection))
     this.#count(request, 1)
     if (log.enabled) log('%s connected from %s', connection.id, request.remoteAddress)
     this.#rooms.admit(connection)
@@ -510,9 +510,8 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
 
   #gone(connection: WebsocketConnection<Context>, { code, description }: CloseReason): void {
     if (log.enabled) log('%s closed: %d %s', connection.id, code, description)
-    const { received, sent } = connection[CARRIED]()
-    this.#counts.bytesReceived += received
-    this.#counts.bytesSent += sent
+    this.#counts.bytesReceived += connection[SIGNALS].bytesReceived
+    this.#counts.bytesSent += connection[SIGNALS].bytesSent
     this.#count(connection.request, -1)
     this.#rooms.leaveAll(connection)
   }
@@ -601,7 +600,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       try {
         await client.close(code, description)
       } catch (cause) {
-        client[CUT]()
+        client[SIGNALS].cut()
         throw cause
       }
     })

@@ -2,7 +2,8 @@ export { backplaneContract, type Joint, type Proof } from './proof.ts'
 
 import type { Url } from './attempt.ts'
 import { OPEN_BY, type Opener } from './client.ts'
-import { CUT, WebsocketConnection, type Maker } from './connection.ts'
+import type { Maker } from './connection-core.ts'
+import { WebsocketConnection } from './connection.ts'
 import { newCounts } from './counts.ts'
 import { ConnectError } from './errors.ts'
 import { Keepalive } from './keepalive.ts'
@@ -13,6 +14,7 @@ import { resolveServer } from './options/server.ts'
 import { deferred } from './promises.ts'
 import { dialledHeaders, RequestDetails } from './request.ts'
 import type { WebsocketServer } from './server.ts'
+import { SIGNALS } from './signals.ts'
 import { WELCOME, type Visit } from './visit.ts'
 import { joinInMemory } from './transport/memory.ts'
 import type { Dial } from './transport/transport.ts'
@@ -51,7 +53,7 @@ export function pair(
 
 /** Cuts a connection off as a failing network would: no handshake, 1006 on both ends. */
 export function cut(connection: WebsocketConnection): void {
-  connection[CUT]()
+  connection[SIGNALS].cut()
 }
 
 /**

@@ -9,6 +9,7 @@ const TIMEOUT = 60_000 // ms; an answer that waits in the crowd isn't lost
 export class ChannelGoer extends Goer {
   readonly #client = new ChannelClient({ timeout: TIMEOUT })
   readonly #channels = new Map<string, Channel>()
+  readonly #compared = new Map<Channel, () => void>()
 
   constructor(who: string, findings: Findings) {
     super(who, findings)
@@ -43,7 +44,15 @@ export class ChannelGoer extends Goer {
       this.heard(payload)
       return this.held
     })
-    listen(channel, 'message', () => this.held) // water, and who is present
+    listen(channel.messages, 'head', ({ payload }: Message<Head>) => {
+      this.ledger.reached(payload)
+      this.#settle(channel)
+    })
+    listen(channel, 'message', () => this.held) // water, and presence
+    listen(channel, 'close', () => {
+      this.#settle(channel)
+      if (!this.#channels.has(room)) this.ledger.left(room)
+    })
     void channel.join()
   }
 
@@ -81,15 +90,22 @@ export class ChannelGoer extends Goer {
   async #leave(channel: Channel): Promise<void> {
     await this.#compare(channel)
     await channel.leave()
-    if (!this.#channels.has(channel.topic)) this.ledger.left(channel.topic)
   }
 
+  /** Resolves once all that was sent before has been heard, or the membership has ended. */
   async #compare(channel: Channel | undefined): Promise<void> {
     if (channel?.state !== 'joined') return
+    const heard = new Promise<void>((resolve) => this.#compared.set(channel, resolve))
     try {
-      this.ledger.reached((await channel.push('head', {})) as Head)
+      await channel.push('head', {})
+      await heard
     } catch {
       // Its connection went before the answer came: with that its membership.
     }
+  }
+
+  #settle(channel: Channel): void {
+    this.#compared.get(channel)?.()
+    this.#compared.delete(channel)
   }
 }

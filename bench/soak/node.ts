@@ -125,7 +125,10 @@ function hears(channel: Channel, sender: Sender): void {
     void channel.push('said', told)
     reply({})
   })
-  listen(channel.messages, 'head', ({ reply }: Message) => reply({ room, node, at: at(room) }))
+  listen(channel.messages, 'head', ({ reply }: Message) => {
+    reply({})
+    void channel.push('head', { room, node, at: at(room) }) // a reply overtakes messages that wait
+  })
   listen(channel.messages, 'flood', () => {})
   listen(channel.messages, 'drown', ({ reply }: Message) => {
     reply({})

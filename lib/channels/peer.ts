@@ -1,8 +1,9 @@
 import type { CloseReason } from '../close.ts'
-import { MESSAGE_OVERHEAD, type Reader, type WebsocketConnection } from '../connection.ts'
+import { MESSAGE_OVERHEAD, type Reader } from '../connection-core.ts'
+import type { WebsocketConnection } from '../connection.ts'
 import { dropped } from '../diagnostics.ts'
 import type { Denial } from '../errors.ts'
-import { DELIVER, type Data, type Message } from '../message.ts'
+import type { Data, Message } from '../message.ts'
 import type { RoomMember, Rooms } from '../room.ts'
 import type { Ground, Guest } from '../floor.ts'
 import { SIGNALS, type Hearer } from '../signals.ts'
@@ -154,7 +155,7 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
   }
 
   send(data: Data): void {
-    this.connection[DELIVER](data)
+    this.connection[SIGNALS].deliver(data)
   }
 
   inDialect(broadcast: Broadcast): Message | undefined {

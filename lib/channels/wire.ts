@@ -1,11 +1,6 @@
 import type { CloseReason } from '../close.ts'
-import {
-  CUT,
-  MESSAGE_OVERHEAD,
-  READ,
-  type Reader,
-  type WebsocketConnection,
-} from '../connection.ts'
+import { MESSAGE_OVERHEAD, type Reader } from '../connection-core.ts'
+import type { WebsocketConnection } from '../connection.ts'
 import { ChannelError, FrameError, unexpected, WebsocketError } from '../errors.ts'
 import type { Data } from '../message.ts'
 import type { ConnectionSettings } from '../options/connection.ts'
@@ -85,7 +80,7 @@ export class Wire implements Line, Reader, Beating {
 
   /** Takes a connection, before its first message. */
   connected(connection: WebsocketConnection): void {
-    connection[READ](this)
+    connection[SIGNALS].readWith(this)
     this.#connection = connection
     const { signs } = this.#settings.serializer
     const { heartbeat = signs.heartbeat } = this.#settings
@@ -156,7 +151,7 @@ export class Wire implements Line, Reader, Beating {
       return
     }
     this.log('transport', what, undefined)
-    this.#connection?.[CUT]()
+    this.#connection?.[SIGNALS].cut()
   }
 
   ref(): string {
