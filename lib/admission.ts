@@ -2,7 +2,7 @@ import { STATUS_CODES, type IncomingMessage } from 'node:http'
 import { messageOf, PeerConnectError, unexpected, type Denial } from './errors.ts'
 import type { ServerSettings } from './options/server.ts'
 import { originAllowed, originCure } from './origin.ts'
-import { findPath, pathOf, type Place } from './path.ts'
+import { findPath, pathOf, type Place, type Spot } from './path.ts'
 import { RequestDetails, type RequestSource } from './request.ts'
 
 /** Somebody at the door, and what they are judged by. */
@@ -70,14 +70,19 @@ interface Received {
  * @throws PeerConnectError 400 for a path that can't be read, 404 for one that isn't served.
  */
 export function received(source: RequestSource, place: Place): Received {
+  const found = source.spot ?? spotOf(source, place)
+  const params = place.path === undefined ? undefined : found.params
+  return { request: new RequestDetails(source, params), ending: found.ending }
+}
+
+function spotOf(source: RequestSource, place: Place): Spot {
   const path = pathOf(source.url)
   if (path === undefined)
     throw new PeerConnectError('the path makes no sense', { status: 400, reason: 'path' })
   const spot = findPath(place, path)
   if (!spot)
     throw new PeerConnectError(`nothing is served at ${path}`, { status: 404, reason: 'path' })
-  const params = place.path === undefined ? undefined : spot.params
-  return { request: new RequestDetails(source, params), ending: spot.ending }
+  return spot
 }
 
 /**

@@ -1,4 +1,4 @@
-import { pathOf } from './path.ts'
+import { pathOf, type Spot } from './path.ts'
 
 /** What a request is known by before it is looked into. */
 export interface RequestSource {
@@ -8,6 +8,8 @@ export interface RequestSource {
   readonly rawHeaders: readonly string[]
   /** Where the peer is. */
   readonly remoteAddress: string
+  /** Where its path is, if that was looked up on the way. */
+  readonly spot?: Spot | undefined
 }
 
 /** A name and a password. */

@@ -33,13 +33,14 @@ import { Keepalive } from './keepalive.ts'
 import { Message, toBytes, type SendData } from './message.ts'
 import { resolveClose, type CloseOptions } from './options/close.ts'
 import { resolveServer, type ServerOptions, type ServerSettings } from './options/server.ts'
-import { below, type Place } from './path.ts'
+import { below, type Place, type Spot } from './path.ts'
 import { deferred, handled, type Deferred } from './promises.ts'
 import type { RequestDetails } from './request.ts'
 import { nameOf, Rooms, type ReadonlyRoom, type Room } from './room.ts'
 import { RollingClose } from './rolling-close.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
 import type { Upgrader } from './transport/tcp/upgrade.ts'
+import type { Transport } from './transport/transport.ts'
 import { claimUpgrades, type Door } from './upgrades.ts'
 import { visitOf, WELCOME, type Visit, type Welcome } from './visit.ts'
 
@@ -459,11 +460,10 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     if (!this.#signals.report(error)) log('%s: %s', error.message, logTextOf(error.cause))
   }
 
-  #enterBy(http: AnyHttpServer, paths: readonly (string | undefined)[]): void {
-    const enter: Door['enter'] = (request, tcp, head) => this.#knocked(request, tcp, head)
+  #enterBy(http: AnyHttpServer, doors: readonly Door[]): void {
     const releases: (() => void)[] = []
     try {
-      for (const path of paths) releases.push(claimUpgrades(http, { path, enter }))
+      for (const door of doors) releases.push(claimUpgrades(http, door))
     } catch (error) {
       for (const release of releases) release()
       throw error
@@ -472,9 +472,20 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     this.#begin()
   }
 
-  #paths(): readonly (string | undefined)[] {
+  /** Its doors at an http server of the caller's: one for each path that it serves. */
+  #paths(): readonly Door[] {
     const { path } = this.#settings
-    return path === undefined ? [undefined] : this.#endings.map((ending) => below(path, ending))
+    if (path === undefined) return [this.#everyPath]
+    return this.#endings.map((ending) => ({
+      path: below(path, ending),
+      enter: (request, tcp, head, params = new Map()) =>
+        this.#knocked(request, tcp, head, { ending, params }),
+    }))
+  }
+
+  readonly #everyPath: Door = {
+    path: undefined,
+    enter: (request, tcp, head) => this.#knocked(request, tcp, head),
   }
 
   #begin(): void {
@@ -516,11 +527,10 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     this.#rooms.leaveAll(connection)
   }
 
-  #knocked(request: IncomingMessage, tcp: Duplex, head: Buffer): void {
+  #knocked(request: IncomingMessage, tcp: Duplex, head: Buffer, spot?: Spot): void {
     const { trustProxy } = this.#settings
-    void this[WELCOME](
-      visitOf(request, tcp, { trustProxy, open: () => this.#upgrade(request, tcp, head) }),
-    )
+    const open = (): Transport => this.#upgrade(request, tcp, head)
+    void this[WELCOME](visitOf(request, tcp, { trustProxy, spot, open }))
   }
 
   #isClosing(): PeerConnectError {
@@ -548,7 +558,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     const address = { ...(await listening(http, port, host)), host }
     this.#http = http
     this.#address = address
-    this.#enterBy(http, [undefined]) // any other path is refused, and told of, here
+    this.#enterBy(http, [this.#everyPath]) // any other path is refused, and told of, here
     log('listens on %s port %d', address.address, address.port)
     this.#signals.emit('listening', address)
     return address

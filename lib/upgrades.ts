@@ -7,8 +7,13 @@ import { matchPath, pathOf, pathsOverlap } from './path.ts'
 export interface Door {
   /** The path it claims; none claims every path. */
   readonly path: string | undefined
-  /** Takes an upgrade of a path that is its own. */
-  readonly enter: (request: IncomingMessage, tcp: Duplex, head: Buffer) => void
+  /** Takes an upgrade of a path that is its own, with the params of that path where it claims one. */
+  readonly enter: (
+    request: IncomingMessage,
+    tcp: Duplex,
+    head: Buffer,
+    params: ReadonlyMap<string, string> | undefined,
+  ) => void
 }
 
 const registries = new WeakMap<AnyHttpServer, Registry>()
@@ -55,19 +60,18 @@ class Registry {
 
   readonly #upgraded = (request: IncomingMessage, tcp: Duplex, head: Buffer): void => {
     const path = pathOf(request.url ?? '')
-    const door = [...this.#doors].find((each) => opens(each, path))
     const alone = this.#http.listenerCount('upgrade') === 1
-    if (door && (alone || isWebsocket(request))) {
-      door.enter(request, tcp, head)
-    } else if (alone) {
-      answer(tcp, path === undefined ? 400 : 404, 'no WebSocket is served at this path')
+    if (!alone && !isWebsocket(request)) return
+    for (const door of this.#doors) {
+      // One that claims every path says by itself what makes no sense.
+      const claims = door.path !== undefined
+      const params = claims && path !== undefined ? matchPath(door.path, path) : undefined
+      if (claims && !params) continue
+      door.enter(request, tcp, head, params)
+      return
     }
+    if (alone) answer(tcp, path === undefined ? 400 : 404, 'no WebSocket is served at this path')
   }
-}
-
-function opens({ path }: Door, asked: string | undefined): boolean {
-  if (path === undefined) return true // it says by itself what makes no sense
-  return asked !== undefined && matchPath(path, asked) !== undefined
 }
 
 function isWebsocket(request: IncomingMessage): boolean {

@@ -4,6 +4,7 @@ import { addressOf, checkHandshake } from './admission.ts'
 import type { WebsocketConnection } from './connection.ts'
 import type { PeerConnectError } from './errors.ts'
 import { refuse } from './http.ts'
+import type { Spot } from './path.ts'
 import type { RequestDetails, RequestSource } from './request.ts'
 import type { Transport } from './transport/transport.ts'
 
@@ -27,11 +28,18 @@ export type Welcome<Context extends {}> =
 /** Names the method that lets in who comes by another way than http. */
 export const WELCOME: unique symbol = Symbol('welcome')
 
+/** What a server adds to a request for an upgrade. */
+interface UpgradeDetails {
+  readonly trustProxy: boolean | number
+  readonly spot: Spot | undefined
+  readonly open: () => Transport
+}
+
 /** Is the visit of who asks for an upgrade; `open` makes the transport of it. */
 export function visitOf(
   request: IncomingMessage,
   tcp: Duplex,
-  { trustProxy, open }: { readonly trustProxy: boolean | number; readonly open: () => Transport },
+  { trustProxy, spot, open }: UpgradeDetails,
 ): Visit {
   tcp.on('error', destroy)
   return {
@@ -39,6 +47,7 @@ export function visitOf(
       url: request.url ?? '/',
       rawHeaders: request.rawHeaders,
       remoteAddress: addressOf(request, trustProxy),
+      spot,
     },
     check: () => checkHandshake(request),
     watch: (left) => watch(tcp, left),
