@@ -165,7 +165,9 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   readonly #printed = new Set<RefusalReason>()
   readonly #rooms: Rooms<WebsocketConnection<Context>>
   readonly #maker: Maker<Context>
-  readonly #upgrade: Upgrader
+  /** The settings of the connections' transports: channels tell text from bytes by themselves. */
+  #transportSettings: ServerSettings
+  #upgrade: Upgrader
   readonly #visitors = new Set<(error: PeerConnectError) => void>()
   readonly #addresses = new Map<string, number>()
   readonly #doors = new Map<AnyHttpServer, readonly (() => void)[]>()
@@ -190,6 +192,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     const { keepaliveTimeout, backplane, binary, rateLimit } = settings
     const hearer = this.#hearer
     this.#settings = settings
+    this.#transportSettings = settings
     this.#upgrade = makeUpgrader(settings)
     this.#rooms = new Rooms({
       backplane,
@@ -379,6 +382,8 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       throw new TypeError('make the ChannelServer before its server serves or is attached')
     }
     this.#floor = floor
+    this.#transportSettings = { ...this.#settings, binary: false }
+    this.#upgrade = makeUpgrader(this.#transportSettings)
     const own = [...this.#protocols]
     this.#endings.push(...floor.endings.filter((ending) => ending !== ''))
     this.#protocols.push(...floor.protocols.filter((name) => !own.includes(name)))
@@ -425,7 +430,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     context: Context | undefined,
   ): WebsocketConnection<Context> {
     this.#checkLoops() // again: others may have come in while `authorize` was asked
-    const transport = visit.enter(request, this.#settings.protocols)
+    const transport = visit.enter(request, this.#transportSettings)
     request.pack()
     const connection = new WebsocketConnection(this.#maker, transport, request, context)
     if (guest) connection[SIGNALS].readWith(guest.enter(connection))

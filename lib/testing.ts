@@ -37,7 +37,6 @@ export function pair(
   options: PairOptions = {},
 ): [server: WebsocketConnection, client: WebsocketConnection] {
   checkNames(options, ['server', 'client', 'context'])
-  const [one, other] = joinInMemory()
   const request = new RequestDetails({
     url: '/',
     rawHeaders: ['host', 'localhost'],
@@ -45,6 +44,7 @@ export function pair(
   })
   const server = loneMaker('server', resolveServer(options.server))
   const client = loneMaker('client', resolveClient(options.client))
+  const [one, other] = joinInMemory({ server: server.settings, client: client.settings })
   return [
     new WebsocketConnection(server, one, request, options.context),
     new WebsocketConnection(client, other, request),
@@ -77,7 +77,7 @@ function dialTo<Context extends {}>(
   server: WebsocketServer<Context>,
   entered: (connection: WebsocketConnection<Context>) => void,
 ): Dial {
-  return ({ url, headers, protocols }, { opened, failed }) => {
+  return ({ url, headers, protocols, settings: client }, { opened, failed }) => {
     const gone = new AbortController()
     const visit: Visit = {
       source: {
@@ -90,9 +90,9 @@ function dialTo<Context extends {}>(
         gone.signal.addEventListener('abort', left)
         return () => gone.signal.removeEventListener('abort', left)
       },
-      enter: (request, spoken) => {
-        const protocol = request.protocols.find((name) => spoken.includes(name))
-        const [here, there] = joinInMemory(protocol)
+      enter: (request, server) => {
+        const protocol = request.protocols.find((name) => server.protocols.includes(name))
+        const [here, there] = joinInMemory({ server, client, protocol })
         queueMicrotask(() => {
           if (!gone.signal.aborted && (protocol !== undefined || request.protocols.length === 0)) {
             opened(there)

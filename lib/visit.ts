@@ -4,6 +4,7 @@ import { addressOf, checkHandshake } from './admission.ts'
 import type { WebsocketConnection } from './connection.ts'
 import type { PeerConnectError } from './errors.ts'
 import { refuse } from './http.ts'
+import type { ServerSettings } from './options/server.ts'
 import type { Spot } from './path.ts'
 import type { RequestDetails, RequestSource } from './request.ts'
 import type { Transport } from './transport/transport.ts'
@@ -16,7 +17,7 @@ export interface Visit {
   /** Checks how they knock; throws a `PeerConnectError`. */
   readonly check: () => void
   /** Opens their connection, once they are let in; throws a `PeerConnectError`. */
-  readonly enter: (request: RequestDetails, protocols: readonly string[]) => Transport
+  readonly enter: (request: RequestDetails, settings: ServerSettings) => Transport
   /** Tells them that they are not. */
   readonly refuse: (error: PeerConnectError) => void
 }

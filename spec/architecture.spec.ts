@@ -69,7 +69,6 @@ const rows: readonly (readonly string[])[] = [
     'transport/websocket',
     'transport/tcp/deflate',
     'transport/tcp/frame-parser',
-    'transport/memory',
     'signals',
     'attempt',
     'channels/phoenix',
@@ -79,7 +78,7 @@ const rows: readonly (readonly string[])[] = [
   ],
   ['transport/tcp/sender'],
   ['transport/tcp/tcp-transport'],
-  ['transport/tcp/dial', 'transport/tcp/upgrade'],
+  ['transport/tcp/dial', 'transport/tcp/upgrade', 'transport/memory'],
   ['transport/tcp/index'],
   [
     'listen',

@@ -3,8 +3,8 @@ import { test } from 'node:test'
 import { Impossible, Postponed, reach, Stopped, stoppedBy, type Attempt } from '../lib/attempt.ts'
 import { ConnectError } from '../lib/errors.ts'
 import { resolveClient } from '../lib/options/node.ts'
-import { joinInMemory } from '../lib/transport/memory.ts'
 import type { Call, Caller } from '../lib/transport/transport.ts'
+import { memoryEnds } from './transport/memory.ts'
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
@@ -30,7 +30,7 @@ function made(
   return { attempt, drops: () => drops }
 }
 
-const opens = ({ opened }: Caller): void => queueMicrotask(() => opened(joinInMemory()[0]))
+const opens = ({ opened }: Caller): void => queueMicrotask(() => opened(memoryEnds()[0]))
 
 test('an attempt resolves with what is made of the transport', async () => {
   const { attempt, drops } = made(opens)
@@ -39,7 +39,7 @@ test('an attempt resolves with what is made of the transport', async () => {
 })
 
 test('what opens while it dials is not dropped', async () => {
-  const { attempt, drops } = made(({ opened }) => opened(joinInMemory()[0]))
+  const { attempt, drops } = made(({ opened }) => opened(memoryEnds()[0]))
   assert.equal(await reach(attempt), 'reached ws://localhost/')
   assert.equal(drops(), 0)
 })

@@ -44,7 +44,7 @@ test('a server that awaits `drain` echoes everything to a slow reader that is ho
 test('a pending once of `drain` leaves reading paused', async () => {
   const [server, client] = pair()
   listen(server, 'message', never)
-  for (let number = 0; number < 100; number++) client.send(number)
+  for (let number = 0; number < 100; number++) client.send('x'.repeat(1024))
   await turn()
   assert.ok(client.bufferedAmount > 0)
   void once(server, 'drain').catch(() => {})

@@ -6,9 +6,10 @@ import { ConnectError, listen, WebsocketClient } from 'simplewebsockets'
 import type { CloseReason, WebsocketConnection } from 'simplewebsockets'
 import { cut } from 'simplewebsockets/testing'
 import { OPEN_BY } from '../lib/client.ts'
-import { joinInMemory, type MemoryTransport } from '../lib/transport/memory.ts'
 import type { Caller, Network, Receiver } from '../lib/transport/transport.ts'
 import { seeded } from './random.ts'
+import type { Transport } from '../lib/transport/transport.ts'
+import { memoryEnds } from './transport/memory.ts'
 
 const SEQUENCES = Number(process.env.SEQUENCES ?? 3_000)
 const STEPS = 30
@@ -251,7 +252,7 @@ class World {
   live = 0
   heardOfTheDead = 0
   #caller: Caller | undefined
-  #peer: MemoryTransport | undefined
+  #peer: Transport | undefined
   #giveUrl: ((url: string) => void) | undefined
   #failUrl: ((error: Error) => void) | undefined
   #woken: () => void = () => {}
@@ -289,7 +290,7 @@ class World {
   }
 
   answer(): void {
-    const [here, there] = joinInMemory()
+    const [here, there] = memoryEnds()
     const quiet = (): void => {}
     const closed = (): void => {
       this.live--

@@ -19,9 +19,9 @@ import {
 } from 'simplewebsockets'
 import { cut, link } from 'simplewebsockets/testing'
 import { OPEN_BY } from '../lib/client.ts'
-import { joinInMemory } from '../lib/transport/memory.ts'
 import type { Call, Caller, Transport } from '../lib/transport/transport.ts'
 import { RawServer } from './rawpeer.ts'
+import { memoryEnds } from './transport/memory.ts'
 
 /** Loses no time. */
 const SNAPPY = { delay: () => 1 }
@@ -89,7 +89,7 @@ class Desk implements AsyncDisposable {
   /** Answers the next call, with a transport that may have more to it. */
   async answer(more: Partial<Transport> = {}): Promise<{ pings: () => number }> {
     const caller = await this.#next()
-    const [here, there] = joinInMemory()
+    const [here, there] = memoryEnds()
     let pings = 0
     const ping = (): void => {
       pings++
@@ -751,7 +751,7 @@ test('a connection that dies in its own `connect` listener is followed by anothe
   const { client, story } = told()
   listen(client, 'connect', cut, { once: true })
   const [, here] = await link(server, client)
-  assert.equal(here.isOpen, false)
+  await once(here, 'close')
   await once(client, 'connect')
   assert.deepEqual(story.slice(0, 4), ['connect', 'close 1006', 'retry 1', 'connect'])
   await client.close()

@@ -34,9 +34,10 @@ import {
 } from 'simplewebsockets'
 import { link } from 'simplewebsockets/testing'
 import { WebSocketServer as ForeignServer } from 'ws'
-import { joinInMemory, type MemoryTransport } from '../lib/transport/memory.ts'
 import { WELCOME } from '../lib/visit.ts'
 import { handshake, certificate, RawPeer } from './rawpeer.ts'
+import type { Transport } from '../lib/transport/transport.ts'
+import { memoryEnds } from './transport/memory.ts'
 
 /** Is how a closing server says goodbye. */
 const AWAY = { code: 1001, description: 'Remote peer is going away' }
@@ -1319,8 +1320,8 @@ test('a description that begins with codes closes a server, as text', async () =
 })
 
 /** Lets a client in whose transport fails when it is to send a close frame. */
-function enterBroken(server: WebsocketServer): MemoryTransport {
-  const [transport] = joinInMemory()
+function enterBroken(server: WebsocketServer): Transport {
+  const [transport] = memoryEnds()
   transport.close = () => {
     throw new Error('the transport is broken')
   }

@@ -145,9 +145,9 @@ test('a cut ends both ends with 1006 and without a handshake', async () => {
 test('a cut in the middle of a closing handshake keeps the reason of who closed', async () => {
   const [server, client] = pair()
   const closing = client.close(4000, 'enough')
-  cut(client)
-  assert.deepEqual(await closing, { code: 4000, description: 'enough' })
-  assert.equal((await once(server, 'close')).code, 1006)
+  cut(client) // behind the close frame, which is sent
+  const reason = { code: 4000, description: 'enough' }
+  assert.deepEqual([await closing, await once(server, 'close')], [reason, reason])
 })
 
 test('what had arrived before a cut is not lost', async () => {

@@ -34,7 +34,9 @@ function serve(options: ServerOptions = {}): {
   return { server, channels, ended }
 }
 
-const push = (topic: string, ref: number): unknown[] => ['1', `${ref}`, topic, 'evt', {}]
+const push = (topic: string, ref: number, text = ''): unknown[] => {
+  return ['1', `${ref}`, topic, 'evt', { text }]
+}
 
 test('a slow listener delays neither another channel nor the heartbeat', async () => {
   const { server } = serve()
@@ -51,7 +53,10 @@ test('at 1,000 waiting messages reading pauses, and after 5 s the slowest member
   const { server, ended } = serve()
   const client = await (await (await Raw.enter(server)).join('slow:1')).join('fast:1')
   const answers = once(client.here, 'message', { where: (data) => String(data).includes('"2"') })
-  for (let ref = 10; ref < 1_500; ref++) client.say(push('slow:1', ref))
+  for (let ref = 10; ref < 1_500; ref++) {
+    client.say(push('slow:1', ref, 'x'.repeat(100)))
+    if (ref % 100 === 0) await turn()
+  }
   client.say(push('fast:1', 2))
   for (let count = 0; count < 5; count++) await turn()
   assert.ok(client.here.bufferedAmount > 0, 'an honest uploader feels it')
@@ -97,7 +102,10 @@ test('what waits is bounded by `maxWaitingBytes`, too', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] })
   const { server, ended } = serve({ maxWaitingBytes: 10_000 })
   const client = await (await Raw.enter(server)).join('slow:1')
-  for (let ref = 10; ref < 210; ref++) client.say(push('slow:1', ref))
+  for (let ref = 10; ref < 210; ref++) {
+    client.say(push('slow:1', ref, 'x'.repeat(1_000)))
+    if (ref % 20 === 0) await turn()
+  }
   for (let count = 0; count < 5; count++) await turn()
   assert.ok(client.here.bufferedAmount > 0)
   t.mock.timers.tick(STANDSTILL)

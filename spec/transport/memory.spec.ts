@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { joinInMemory } from '../../lib/transport/memory.ts'
 import { transportContract } from './contract.ts'
+import { memoryEnds } from './memory.ts'
 
 transportContract('memory', () =>
-  Promise.resolve({ ends: joinInMemory(), release: () => Promise.resolve() }),
+  Promise.resolve({ ends: memoryEnds(), release: () => Promise.resolve() }),
 )
 
 test('memory: both ends know the subprotocol', () => {
   assert.deepEqual(
-    joinInMemory('chat').map(({ protocol }) => protocol),
+    memoryEnds('chat').map(({ protocol }) => protocol),
     ['chat', 'chat'],
   )
 })
