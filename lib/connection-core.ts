@@ -75,7 +75,7 @@ interface Closing {
 }
 
 /** How many bytes went over a connection. */
-export interface Carried {
+interface Carried {
   readonly received: number
   readonly sent: number
 }

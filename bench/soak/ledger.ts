@@ -5,8 +5,8 @@ interface Place {
   node: string
   /** The last that it heard of what was said on its own node, */
   last: number
-  /** and where that stood when it came in. */
-  since: number
+  /** and where that stood each time when it came in, as far as nothing later was heard. */
+  since: number[]
   /** The last number of each sender, whatever its node. */
   senders: Map<string, number>
 }
@@ -23,9 +23,11 @@ export class Ledger {
   /** It is a member, of a room that has come so far. */
   joined({ room, node, at }: Head): void {
     const before = this.#places.get(room)
-    // What it still held of the membership before may follow: that goes on where it was.
-    const last = before?.node === node ? before.last : at
-    this.#places.set(room, { node, last, since: at, senders: new Map() })
+    // What it still held of the memberships before may follow: that goes on where it was.
+    const isSame = before?.node === node
+    const last = isSame ? before.last : at
+    const since = isSame ? [...before.since, at] : [at]
+    this.#places.set(room, { node, last, since, senders: new Map() })
   }
 
   /** It has heard that: what is said on its own node comes in one piece. */
@@ -40,15 +42,16 @@ export class Ledger {
     place.senders.set(from, number)
     if (node !== place.node) return
     if (at <= place.last) this.#wrong(`heard ${at} of ${room} on ${node} after ${place.last}`)
-    else if (at !== place.last + 1 && at !== place.since + 1) this.#lost(room, place, at)
+    else if (at !== place.last + 1 && !place.since.includes(at - 1)) this.#lost(room, place, at)
     place.last = Math.max(place.last, at)
+    place.since = place.since.filter((start) => start >= at)
   }
 
   /** The room has come so far, and all of it was sent: it must have been heard. */
   reached({ room, node, at }: Head): void {
     const place = this.#places.get(room)
     if (place?.node !== node) return
-    if (Math.max(place.last, place.since) < at) this.#lost(room, place, at + 1)
+    if (Math.max(place.last, ...place.since) < at) this.#lost(room, place, at + 1)
   }
 
   /** It is a member no more. */
