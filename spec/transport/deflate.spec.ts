@@ -30,8 +30,11 @@ function noise(length: number, seed = 1): Buffer {
 }
 
 /** Makes one end's compression, as if it was agreed that it may look back so far. */
-function deflateFor(deflateWindowBits: number, compression: boolean | Compression): Deflate {
-  const parameters = { deflateWindowBits, inflateWindowBits: 15, keepsContext: false }
+function deflateFor(windowBits: number, compression: boolean | Compression): Deflate {
+  const parameters = {
+    send: { windowBits, keepsContext: false },
+    receive: { windowBits: 15, keepsContext: false },
+  }
   return new Deflate(parameters, resolveServer({ compression }))
 }
 
@@ -50,49 +53,80 @@ const NAME = 'permessage-deflate'
 const BARE = `${NAME}; server_no_context_takeover; client_no_context_takeover`
 
 const offers: [offer: string, answer: string, parameters: DeflateParameters][] = [
-  [NAME, BARE, { deflateWindowBits: 15, inflateWindowBits: 15, keepsContext: false }],
+  [
+    NAME,
+    BARE,
+    {
+      send: { windowBits: 15, keepsContext: false },
+      receive: { windowBits: 15, keepsContext: false },
+    },
+  ],
   [
     `${NAME}; client_max_window_bits`,
     BARE,
-    { deflateWindowBits: 15, inflateWindowBits: 15, keepsContext: false },
+    {
+      send: { windowBits: 15, keepsContext: false },
+      receive: { windowBits: 15, keepsContext: false },
+    },
   ],
   [
     `x-any, ${NAME}; unknown, ${NAME}; server_max_window_bits=10; client_max_window_bits=9`,
     `${BARE}; server_max_window_bits=10; client_max_window_bits=9`,
-    { deflateWindowBits: 10, inflateWindowBits: 9, keepsContext: false },
+    {
+      send: { windowBits: 10, keepsContext: false },
+      receive: { windowBits: 9, keepsContext: false },
+    },
   ],
 ]
 
 for (const [offer, answer, parameters] of offers) {
   test(`a server answers ${offer}`, () => {
-    assert.deepEqual(acceptOffer(offer), { answer, parameters })
+    assert.deepEqual(acceptOffer(offer, resolveServer({})), { answer, parameters })
   })
 }
 
 test('a server takes no offer that makes no sense, and throws for what is no list', () => {
   for (const offer of ['x-any', `${NAME}; unknown`, `${NAME}; server_max_window_bits=16`]) {
-    assert.equal(acceptOffer(offer), undefined)
+    assert.equal(acceptOffer(offer, resolveServer({})), undefined)
   }
-  assert.throws(() => acceptOffer(`${NAME};;`), SyntaxError)
+  assert.throws(() => acceptOffer(`${NAME};;`, resolveServer({})), SyntaxError)
 })
 
 const answers: [answer: string, parameters: DeflateParameters | undefined][] = [
-  [NAME, { deflateWindowBits: 15, inflateWindowBits: 15, keepsContext: true }],
-  [BARE, { deflateWindowBits: 15, inflateWindowBits: 15, keepsContext: false }],
+  [
+    NAME,
+    {
+      send: { windowBits: 15, keepsContext: false },
+      receive: { windowBits: 15, keepsContext: true },
+    },
+  ],
+  [
+    BARE,
+    {
+      send: { windowBits: 15, keepsContext: false },
+      receive: { windowBits: 15, keepsContext: false },
+    },
+  ],
   [
     `${NAME}; client_max_window_bits=8; server_max_window_bits="10"`,
-    { deflateWindowBits: 8, inflateWindowBits: 10, keepsContext: true },
+    {
+      send: { windowBits: 8, keepsContext: false },
+      receive: { windowBits: 10, keepsContext: true },
+    },
   ],
 ]
 
 for (const [answer, parameters] of answers) {
   test(`a client understands ${answer}`, () => {
-    assert.deepEqual(readAnswer({ 'sec-websocket-extensions': answer }), parameters)
+    assert.deepEqual(
+      readAnswer({ 'sec-websocket-extensions': answer }, resolveServer({})),
+      parameters,
+    )
   })
 }
 
 test('a client whose offer was declined has nothing to inflate', () => {
-  assert.equal(readAnswer({}), undefined)
+  assert.equal(readAnswer({}, resolveServer({})), undefined)
 })
 
 const thresholds: [compression: boolean | Compression, threshold: number][] = [

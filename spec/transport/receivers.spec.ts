@@ -18,6 +18,7 @@ const { SEED, ROUNDS, MINUTES } = process.env
 const seed = Number(SEED ?? Date.now() % 1e9)
 const rounds = Number(ROUNDS ?? Infinity)
 const duration = MINUTES === undefined ? 3_000 : Number(MINUTES) * 60_000
+const ALONE = { windowBits: 15, keepsContext: false }
 const MANY = 50 // rounds between two looks at the clock
 
 /** What `ws` exports, and its types don't say so. */
@@ -127,10 +128,7 @@ const codes = new Map([
 async function byOurs(script: Script): Promise<string[]> {
   const { isServer, isCompressed, limit, chunks, pauses } = script
   const options = { maxReceivedMessageSize: limit }
-  const deflate = new Deflate(
-    { deflateWindowBits: 15, inflateWindowBits: 15, keepsContext: false },
-    resolveServer(options),
-  )
+  const deflate = new Deflate({ send: ALONE, receive: ALONE }, resolveServer(options))
   const told: string[] = []
   let inflating: [Uint8Array, boolean] | undefined
   const recording = new Recording({ isMasked: isServer, mayCompress: isCompressed, ...options })
