@@ -99,6 +99,33 @@ for (const windowBits of [9, 12, 15]) {
   })
 }
 
+test('a message may end with anything, also with what is put behind it to find its end', async () => {
+  const ends = ['0800f7ff', '0900f6ff', '0800f7ff0707070707070707', '0900f6ff070707070707070707']
+  for (const end of [...ends, ...ends.map((each) => `${each}0300`), '0000ffff', '07'.repeat(20)]) {
+    const data = Buffer.concat([noise(100), hex(end)])
+    const stored = deflateRawSync(data, { level: 0, finishFlush: constants.Z_SYNC_FLUSH })
+    const payload = stored.subarray(0, -4)
+    const outcome = await new Inflater(TERMS).inflate(payload)
+    assert.ok(Buffer.isBuffer(outcome) && outcome.equals(data), end)
+    for (let missing = 1; missing < 30; missing++) {
+      assert.equal(await outcomeOf(payload.subarray(0, -missing)), 1007, `${end} - ${missing}`)
+    }
+  }
+})
+
+test('what becomes long while it is inflated is inflated off the event loop, up to the limit', async () => {
+  const maxSize = 1_000_000
+  const inflater = new Inflater({ ...TERMS, maxSize })
+  const whole = Buffer.alloc(maxSize, 'x')
+  const payload = deflated(whole)
+  assert.ok(payload.length < 2_000)
+  const pending = inflater.inflate(payload)
+  assert.ok(pending instanceof Promise)
+  const outcome = await pending
+  assert.ok(Buffer.isBuffer(outcome) && outcome.equals(whole))
+  assert.ok(inflater.inflate(deflated(Buffer.alloc(1_000, 'x'))) instanceof Buffer, 'at once')
+})
+
 test('what may not look back has nothing to look back at', async () => {
   const inflater = new Inflater(TERMS)
   assert.equal(await outcomeOf(hex(HELLO), inflater), 'Hello')

@@ -84,8 +84,11 @@ export function acceptOffer(header: string, settings: ConnectionSettings): Agree
   const answer = {
     ...(!send.keepsContext && { server_no_context_takeover: [true] as const }),
     ...(!receive.keepsContext && { client_no_context_takeover: [true] as const }),
-    ...(send.windowBits < LARGEST_WINDOW && { server_max_window_bits: [`${send.windowBits}`] }),
-    ...(receive.windowBits < LARGEST_WINDOW && {
+    ...((offer.server_max_window_bits || send.windowBits < LARGEST_WINDOW) && {
+      server_max_window_bits: [`${send.windowBits}`],
+    }),
+    ...((typeof offer.client_max_window_bits?.[0] === 'string' ||
+      receive.windowBits < LARGEST_WINDOW) && {
       client_max_window_bits: [`${receive.windowBits}`],
     }),
   }
