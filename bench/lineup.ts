@@ -9,7 +9,14 @@ import type { Way } from './wire/peer.ts'
 
 /** What a server is to do. */
 export type Mode =
-  'echo' | 'echo-tls' | 'echo-async' | 'echo-loop' | 'fanout' | 'fanout-deflate' | 'channels'
+  | 'echo'
+  | 'echo-deflate'
+  | 'echo-tls'
+  | 'echo-async'
+  | 'echo-loop'
+  | 'fanout'
+  | 'fanout-deflate'
+  | 'channels'
 
 /** How it is measured. */
 export interface Setting {

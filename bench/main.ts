@@ -1,8 +1,9 @@
-// npm run bench [-- echo|fanout|memory|handshakes|client|channels|slow|diagnostics|cluster] [--quick] [--profile]
+// npm run bench [-- echo|fanout|deflate|memory|handshakes|client|channels|slow|diagnostics|cluster] [--quick] [--profile]
 import { writeFileSync } from 'node:fs'
 import { channels } from './cases/channels.ts'
 import { client } from './cases/client.ts'
 import { cluster } from './cases/cluster.ts'
+import { deflate } from './cases/deflate.ts'
 import { diagnostics } from './cases/diagnostics.ts'
 import { echo } from './cases/echo.ts'
 import { fanout } from './cases/fanout.ts'
@@ -17,7 +18,7 @@ import type { Setting } from './lineup.ts'
 import { machine } from './machine.ts'
 import { document, section } from './results.ts'
 
-const besideWs = { echo, fanout, memory, handshakes, client }
+const besideWs = { echo, fanout, deflate, memory, handshakes, client }
 const parts = new Map(Object.entries({ ...besideWs, channels, slow, diagnostics, cluster }))
 const flags = ['--quick', '--profile']
 

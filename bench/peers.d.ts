@@ -80,7 +80,7 @@ declare module '@trufflesuite/uws-js-unofficial' {
 
 interface BunSocket {
   subscribe(topic: string): void
-  send(data: string | Uint8Array): number
+  send(data: string | Uint8Array, compress?: boolean): number
 }
 
 interface BunServer {

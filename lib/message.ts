@@ -22,6 +22,7 @@ export class Message {
   #bytes: Uint8Array | undefined
   #ownBytes: Uint8Array | undefined
   readonly #variants: (Uint8Array | undefined)[] = []
+  readonly #compressed: (Uint8Array | Promise<Uint8Array> | undefined)[] = []
 
   constructor(data: Data) {
     this.data = data
@@ -41,6 +42,14 @@ export class Message {
   keep(number: number, bytes: Uint8Array): Uint8Array {
     this.#variants[number] = bytes
     return bytes
+  }
+
+  /** Returns the payload compressed, as it is for all who get this variant: once, for the first one. */
+  compressed(
+    number: number,
+    compress: () => Uint8Array | Promise<Uint8Array>,
+  ): Uint8Array | Promise<Uint8Array> {
+    return (this.#compressed[number] ??= compress())
   }
 
   /** The payload as it goes on the wire. */

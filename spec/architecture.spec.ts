@@ -29,6 +29,8 @@ const rows: readonly (readonly string[])[] = [
     'transport/tcp/frame',
     'transport/tcp/mask',
     'transport/tcp/payload',
+    'transport/tcp/sliding-window',
+    'transport/tcp/thread-pool',
   ],
   [
     'message',
@@ -48,7 +50,7 @@ const rows: readonly (readonly string[])[] = [
   [
     'transport/transport',
     'transport/tcp/extensions',
-    'transport/tcp/inflater',
+    'transport/tcp/inflation',
     'transport/tcp/frame-rules',
     'transport/tcp/frame-writer',
     'admission',
@@ -67,7 +69,7 @@ const rows: readonly (readonly string[])[] = [
   ],
   [
     'transport/websocket',
-    'transport/tcp/deflate',
+    'transport/tcp/inflater',
     'transport/tcp/frame-parser',
     'signals',
     'attempt',
@@ -76,6 +78,7 @@ const rows: readonly (readonly string[])[] = [
     'channels/mail',
     'channels/gate',
   ],
+  ['transport/tcp/deflate'],
   ['transport/tcp/sender'],
   ['transport/tcp/tcp-transport'],
   ['transport/tcp/dial', 'transport/tcp/upgrade', 'transport/memory'],

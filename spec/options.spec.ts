@@ -103,7 +103,9 @@ const BYTES = 'bytes, a whole number from 1 up'
 const WHOLE = 'a whole number from 1 up'
 const FLAG = 'true or false'
 const COMPRESSION =
-  'true, false, or { threshold, level (0 to 9), memLevel (1 to 9), windowBits (9 to 15) }'
+  'true, false, or { threshold, level (0 to 9), memLevel (1 to 9), ' +
+  'serverMaxWindowBits and clientMaxWindowBits (9 to 15), ' +
+  'serverNoContextTakeover and clientNoContextTakeover (true or false) }'
 const PROTOCOLS = 'an array of different subprotocol names'
 const HEADERS = 'a plain object of strings, or a function that returns one'
 const ORIGINS = "'*', or an array of origins like https://example.com, *.example.com or null"
@@ -186,9 +188,21 @@ const cases: readonly Case[] = [
       true,
       false,
       {},
-      { threshold: 0, level: 0, memLevel: 1, windowBits: 9 },
-      { threshold: 2 ** 40, level: 9, memLevel: 9, windowBits: 15 },
-      { threshold: undefined, level: undefined, memLevel: undefined, windowBits: undefined },
+      { threshold: 0, level: 0, memLevel: 1, serverMaxWindowBits: 9, clientMaxWindowBits: 9 },
+      {
+        threshold: 2 ** 40,
+        level: 9,
+        memLevel: 9,
+        serverMaxWindowBits: 15,
+        clientMaxWindowBits: 15,
+      },
+      {
+        threshold: undefined,
+        level: undefined,
+        memLevel: undefined,
+        serverMaxWindowBits: undefined,
+      },
+      { serverNoContextTakeover: false, clientNoContextTakeover: true },
     ],
     refused: [
       ...noTruths,
@@ -201,9 +215,10 @@ const cases: readonly Case[] = [
       [{ level: -1 }, 'an object'],
       [{ memLevel: 0 }, 'an object'],
       [{ memLevel: 10 }, 'an object'],
-      [{ windowBits: 8 }, 'an object'],
-      [{ windowBits: 16 }, 'an object'],
-      [{ windowBits: null }, 'an object'],
+      [{ serverMaxWindowBits: 8 }, 'an object'],
+      [{ clientMaxWindowBits: 16 }, 'an object'],
+      [{ serverMaxWindowBits: null }, 'an object'],
+      [{ serverNoContextTakeover: 1 }, 'an object'],
     ],
   },
   {
@@ -485,7 +500,8 @@ test('an option called __proto__ is unknown like any other', () => {
 const compressionSlips: [name: string, cure: string][] = [
   ['levels', 'did you mean `compression.level`?'],
   ['treshold', 'did you mean `compression.threshold`?'],
-  ['windowbits', 'did you mean `compression.windowBits`?'],
+  ['windowBits', 'did you mean `compression.serverMaxWindowBits`?'],
+  ['serverNoContextTakover', 'did you mean `compression.serverNoContextTakeover`?'],
 ]
 
 for (const [name, cure] of compressionSlips) {
@@ -498,9 +514,9 @@ for (const [name, cure] of compressionSlips) {
 }
 
 test('compression has no option that is nothing like those it has', () => {
-  assert.throws(() => makers.client({ compression: { serverNoContextTakeover: true } }), {
+  assert.throws(() => makers.client({ compression: { zlibDeflateOptions: {} } }), {
     name: 'TypeError',
-    message: /^unknown option `compression\.serverNoContextTakeover`/,
+    message: /^unknown option `compression\.zlibDeflateOptions`/,
   })
 })
 

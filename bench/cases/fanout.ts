@@ -44,7 +44,7 @@ export async function* fanout(setting: Setting): AsyncGenerator<Result> {
     const lineup = await Lineup.start(setting, deflate ? 'fanout-deflate' : 'fanout')
     for (const shape of casesOf(setting.quick).filter((one) => one.deflate === deflate)) {
       const { pairings, absent } = await lineup.pair((way) =>
-        FanoutLoad.connect({ ...way, deflate }, shape),
+        FanoutLoad.connect({ ...way, deflate: deflate ? 'no takeover' : undefined }, shape),
       )
       const { rounds, absent: failed } = await compare(pairings, plan(setting.quick))
       const { name, about } = shape

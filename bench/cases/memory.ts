@@ -2,9 +2,9 @@
 import { absence, type Absence } from '../absence.ts'
 import type { Memory } from '../contestant.ts'
 import { BASE, type Entry } from '../contestants.ts'
-import { start, type Setting } from '../lineup.ts'
+import { start, type Mode, type Setting } from '../lineup.ts'
 import { median, show, table } from '../stats.ts'
-import { Peer } from '../wire/peer.ts'
+import { Peer, type Way } from '../wire/peer.ts'
 import { missing, spread, type Result } from './result.ts'
 
 const CONNECTIONS = 10_000 // as many as spread what the young generation takes, whoever fills it, thinly
@@ -19,7 +19,7 @@ export async function* memory({ entries, quick }: Setting): AsyncGenerator<Resul
     for (const entry of entries.filter(({ name }) => !absent.has(name))) {
       const { name } = entry
       try {
-        measured.set(name, [...(measured.get(name) ?? []), await perConnection(entry, CONNECTIONS)])
+        measured.set(name, [...(measured.get(name) ?? []), await perConnection(entry, IDLE)])
       } catch (error) {
         measured.delete(name)
         absent.set(name, absence(name, error))
@@ -51,15 +51,29 @@ export async function* memory({ entries, quick }: Setting): AsyncGenerator<Resul
   }
 }
 
-/** Is what each of some connections costs a fresh server. */
-async function perConnection(entry: Entry, count: number): Promise<Memory> {
-  const server = await start(entry, 'echo', ['--expose-gc'])
+/** How connections are made, and what they do before they are weighed. */
+export interface Use {
+  readonly mode: Mode
+  readonly count: number
+  readonly way?: Partial<Way>
+  readonly act?: (peers: readonly Peer[]) => Promise<void>
+}
+
+const IDLE: Use = { mode: 'echo', count: CONNECTIONS }
+
+/** Weighs what each of some connections costs a fresh server. */
+export async function perConnection(
+  entry: Entry,
+  { mode, count, way: more, act }: Use,
+): Promise<Memory> {
+  const server = await start(entry, mode, ['--expose-gc'])
   try {
-    const way = { port: server.port, dialect: entry.dialect }
+    const way = { port: server.port, dialect: entry.dialect, ...more }
     for (const peer of await Peer.openAll(WARM_UP, way)) peer.close()
     await pause()
     const before = await server.memory()
     const peers = await Peer.openAll(count, way)
+    await act?.(peers)
     await pause()
     const after = await server.memory()
     for (const peer of peers) peer.close()

@@ -65,7 +65,7 @@ export class FanoutLoad extends Load {
     if (!caller) throw new Error('there are no members')
     caller.write(call)
     for (const member of members) {
-      const said = read(await member.take(), way.deflate)
+      const said = read(await member.take(), way.deflate !== undefined)
       if (!payload.equals(said)) throw new Error(`broadcast ${said}`)
     }
     if (from) caller.count()

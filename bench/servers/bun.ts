@@ -16,7 +16,7 @@ const server = Bun.serve({
     },
     message: (socket, text) => {
       if (fansOut) server.publish('all', text, compresses)
-      else socket.send(text)
+      else socket.send(text, compresses)
     },
   },
 })

@@ -14,4 +14,4 @@ export const tlsFiles =
 export const hasRooms = mode === 'channels'
 
 /** Whether messages are compressed. */
-export const compresses = mode === 'fanout-deflate'
+export const compresses = mode === 'fanout-deflate' || mode === 'echo-deflate'

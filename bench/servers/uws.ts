@@ -13,7 +13,7 @@ app.ws('/*', {
   message: (socket, data) => {
     const text = Buffer.from(data).toString()
     if (fansOut) app.publish('all', text, false, compresses)
-    else socket.send(text, false, false)
+    else socket.send(text, false, compresses)
   },
 })
 app.listen('127.0.0.1', 0, (socket) => report(uws.us_socket_local_port(socket)))

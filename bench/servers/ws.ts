@@ -10,7 +10,8 @@ const https =
   tlsFiles && createServer({ cert: readFileSync(tlsFiles.cert), key: readFileSync(tlsFiles.key) })
 const server = new WebSocketServer({
   ...(https ? { server: https } : { port: 0, host: '127.0.0.1' }),
-  perMessageDeflate: compresses && { serverNoContextTakeover: true },
+  // A broadcast has to be the same for all; an echo is compressed as `ws` does it by default.
+  perMessageDeflate: compresses && (fansOut ? { serverNoContextTakeover: true } : {}),
 })
 server.on('connection', (socket) => {
   // As ours does: text arrives as a string, so the bytes are decoded and encoded again.

@@ -1,13 +1,13 @@
 import { listen, type WebsocketConnection } from '../../lib/index.ts'
 import { ChannelClient, type Channel, type Message } from '../../lib/channels/index.ts'
 import { Goer, type Findings } from './goer.ts'
-import { count, type Head, type Said } from './words.ts'
+import { compression, count, type Head, type Said } from './words.ts'
 
 const TIMEOUT = 60_000 // ms; an answer that waits in the crowd isn't lost
 
 /** Is a client in channels of a `ChannelServer`. */
 export class ChannelGoer extends Goer {
-  readonly #client = new ChannelClient({ timeout: TIMEOUT })
+  readonly #client = new ChannelClient({ timeout: TIMEOUT, compression })
   readonly #channels = new Map<string, Channel>()
   readonly #compared = new Map<Channel, () => void>()
 

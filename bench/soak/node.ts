@@ -4,6 +4,7 @@ import { listen, WebsocketServer, type WebsocketConnection } from '../../lib/ind
 import { ChannelServer, Presence, type Channel, type Message } from '../../lib/channels/index.ts'
 import { is, open } from '../../spec/engines.ts'
 import {
+  compression,
   total,
   type Ask,
   type Head,
@@ -25,7 +26,7 @@ const violations: string[] = []
 const below = open('node-redis', redis, { prefix: 'rooms.', heartbeat: 500 })
 const above = open('node-redis', redis, { prefix: 'channels.', heartbeat: 500 })
 const backplanes = [below.backplane, above.backplane]
-const limits = { maxBufferedAmount: 256 * KIB }
+const limits = { maxBufferedAmount: 256 * KIB, compression }
 const rooms = new WebsocketServer({
   ...limits,
   backplane: below.backplane,

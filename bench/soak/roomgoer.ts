@@ -1,12 +1,13 @@
 import { listen, WebsocketClient, type WebsocketConnection } from '../../lib/index.ts'
 import { Goer, type Findings } from './goer.ts'
-import type { Ask, Told } from './words.ts'
+import { compression, type Ask, type Told } from './words.ts'
 
 const LONGEST = 3_000 // ms before it tries again
 
 /** Is a client in rooms of a `WebsocketServer`. */
 export class RoomGoer extends Goer {
   readonly #client = new WebsocketClient({
+    compression,
     reconnect: {
       when: () => true,
       delay: (attempt) => Math.random() * Math.min(LONGEST, 100 * 2 ** attempt),

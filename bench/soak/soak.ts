@@ -1,6 +1,6 @@
 // Two nodes, a Redis between them and a crowd of clients, where all that can happen happens, by chance:
 // what was said must be heard once, in order and by all who were there, and nothing may be left over.
-// Run: npm run soak -- --minutes N [--clients N] [--seed N]
+// Run: npm run soak -- --minutes N [--clients N] [--seed N] [--compression]
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { seeded } from '../../spec/random.ts'
@@ -21,9 +21,12 @@ const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '10' },
     clients: { type: 'string', default: '2000' },
+    compression: { type: 'boolean', default: false },
     seed: { type: 'string', default: String(1 + Math.floor(Math.random() * 2 ** 31)) },
   },
 })
+// The programs beside this one find it in their environment.
+if (values.compression) process.env.SOAK_COMPRESSION = 'true'
 const minutes = above('minutes', values.minutes)
 const clients = above('clients', values.clients)
 const seed = above('seed', values.seed)

@@ -1,5 +1,11 @@
 // What the programs of the soak say to each other.
 
+/** How messages are compressed, where that was asked for: some with takeover, and short ones, too. */
+export const compression = process.env.SOAK_COMPRESSION === 'true' && {
+  ...{ threshold: 64, serverNoContextTakeover: false, clientNoContextTakeover: false },
+  ...{ serverMaxWindowBits: 10, clientMaxWindowBits: 10 },
+}
+
 /** What somebody said, as all members of its room hear it. */
 export interface Said {
   readonly room: string

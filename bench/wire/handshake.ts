@@ -2,17 +2,22 @@ import { createHash } from 'node:crypto'
 
 const MAGIC = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11' // RFC 6455 §1.3
 
-const OFFER =
-  'Sec-WebSocket-Extensions: permessage-deflate; ' +
-  'server_no_context_takeover; client_no_context_takeover\r\n'
+/** How compression is offered: as browsers do, or so that each message stands for itself. */
+export type Offer = 'as browsers' | 'no takeover'
+
+const OFFERS: Readonly<Record<Offer, string>> = {
+  'as browsers': 'client_max_window_bits',
+  'no takeover': 'server_no_context_takeover; client_no_context_takeover',
+}
 
 /** Is how a client asks for a connection. */
-export function request(port: number, path: string, deflate = false): string {
+export function request(port: number, path: string, deflate?: Offer): string {
+  const offer = deflate && `Sec-WebSocket-Extensions: permessage-deflate; ${OFFERS[deflate]}\r\n`
   return (
     `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n` +
     'Connection: Upgrade\r\nUpgrade: websocket\r\n' +
     'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n' +
-    `${deflate ? OFFER : ''}\r\n`
+    `${offer ?? ''}\r\n`
   )
 }
 

@@ -2,14 +2,14 @@ import { connect, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { plain, type Dialect } from './dialects.ts'
 import { FrameCounter, maskedFrame, takeFrame, TEXT, type Frame } from './frames.ts'
-import { request } from './handshake.ts'
+import { request, type Offer } from './handshake.ts'
 
 /** How a connection is made. */
 export interface Way {
   readonly port: number
   readonly dialect?: Dialect | undefined
-  /** true: permessage-deflate is asked for, and must be had. */
-  readonly deflate?: boolean
+  /** How permessage-deflate is asked for, and must be had. Default: not at all. */
+  readonly deflate?: Offer | undefined
   /** true: over TLS, whoever the server says it is. */
   readonly tls?: boolean
 }
@@ -50,7 +50,7 @@ export class Peer {
   }
 
   /** Opens a connection, up to where messages can be sent. */
-  static async open({ port, dialect = plain, deflate = false, tls = false }: Way): Promise<Peer> {
+  static async open({ port, dialect = plain, deflate, tls = false }: Way): Promise<Peer> {
     const peer = new Peer(port, tls)
     try {
       peer.#tcp.write(request(port, dialect.path, deflate))

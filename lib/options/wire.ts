@@ -14,36 +14,80 @@ import {
   type Rule,
 } from './rules.ts'
 
-/** How messages are compressed with permessage-deflate, RFC 7692. */
-export interface Compression {
-  /** Bytes; a smaller message goes out as it is. Default: 1024. */
-  threshold?: number | undefined
-  /** 0 (none) to 9 (best). Default: zlib's own, 6. */
-  level?: number | undefined
-  /** 1 to 9; how much memory a deflater takes. Default: zlib's own, 8. */
-  memLevel?: number | undefined
+/** The parameters of permessage-deflate that both ends agree on, RFC 7692 §7.1. */
+export interface Negotiable {
   /**
-   * 9 to 15; how far back a server's deflater looks, as a power of two, in messages of up to 64 KiB.
-   * Default: 15.
+   * Whether a server compresses each message for itself. false: a message may look back at those
+   * before it, which makes it smaller, takes as many bytes for each connection as the window has, on
+   * both ends, and more time.
+   *
+   * @default true
    */
-  windowBits?: number | undefined
+  serverNoContextTakeover?: boolean | undefined
+  /**
+   * Whether a client compresses each message for itself: as `serverNoContextTakeover`, for what
+   * clients send.
+   *
+   * @default true
+   */
+  clientNoContextTakeover?: boolean | undefined
+  /**
+   * How far back a server looks in what it sends, as a power of two, 9 to 15: 512 bytes to 32 KiB.
+   *
+   * @default 15
+   */
+  serverMaxWindowBits?: number | undefined
+  /**
+   * How far back a client looks in what it sends, 9 to 15. A client that does not offer
+   * `client_max_window_bits` can't be told.
+   *
+   * @default 15
+   */
+  clientMaxWindowBits?: number | undefined
 }
 
-const COMPRESSION_RANGES = {
-  threshold: [0, Number.MAX_SAFE_INTEGER],
-  level: [0, 9],
-  memLevel: [1, 9],
-  windowBits: [9, 15],
-} as const
+/** How messages are compressed with permessage-deflate, RFC 7692. */
+export interface Compression extends Negotiable {
+  /**
+   * Bytes. A shorter message is sent as it is.
+   *
+   * @default 1024
+   */
+  threshold?: number | undefined
+  /**
+   * How hard zlib tries, 0 (not at all) to 9.
+   *
+   * @default zlib's own, 6
+   */
+  level?: number | undefined
+  /**
+   * How much memory zlib takes while it compresses a message, 1 to 9 (1 KiB to 256 KiB).
+   *
+   * @default as much as the message needs, 8 at most
+   */
+  memLevel?: number | undefined
+}
+
+const isBetween = (least: number, most: number) => (value: unknown) =>
+  isWhole(value, least) && Number(value) <= most
+const isFlag = (value: unknown): boolean => typeof value === 'boolean'
+
+const compressionRules: Readonly<Record<keyof Compression, (value: unknown) => boolean>> = {
+  threshold: isBetween(0, Number.MAX_SAFE_INTEGER),
+  level: isBetween(0, 9),
+  memLevel: isBetween(1, 9),
+  serverNoContextTakeover: isFlag,
+  clientNoContextTakeover: isFlag,
+  serverMaxWindowBits: isBetween(9, 15),
+  clientMaxWindowBits: isBetween(9, 15),
+}
 
 function isCompression(value: unknown): boolean {
   if (typeof value === 'boolean') return true
   if (!isObject(value) || isList(value)) return false
-  checkNames(value, Object.keys(COMPRESSION_RANGES), 'compression.')
+  checkNames(value, Object.keys(compressionRules), 'compression.')
   return Object.entries(value).every(([name, given]: [string, unknown]) => {
-    if (given === undefined) return true
-    const [least, most] = COMPRESSION_RANGES[name as keyof typeof COMPRESSION_RANGES]
-    return isWhole(given, least) && Number(given) <= most
+    return given === undefined || compressionRules[name as keyof Compression](given)
   })
 }
 
@@ -55,7 +99,9 @@ export const wireRules = {
   compression: {
     fallback: false,
     wanted:
-      'true, false, or { threshold, level (0 to 9), memLevel (1 to 9), windowBits (9 to 15) }',
+      'true, false, or { threshold, level (0 to 9), memLevel (1 to 9), ' +
+      'serverMaxWindowBits and clientMaxWindowBits (9 to 15), ' +
+      'serverNoContextTakeover and clientNoContextTakeover (true or false) }',
     accepts: isCompression,
   } as Rule<boolean | Compression>,
 }

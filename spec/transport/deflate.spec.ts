@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { constants, deflateRawSync, inflateRawSync } from 'node:zlib'
+import { resolveClient } from '../../lib/options/node.ts'
 import { resolveServer } from '../../lib/options/server.ts'
 import type { Compression } from '../../lib/options/wire.ts'
 import { Deflate } from '../../lib/transport/tcp/deflate.ts'
@@ -30,8 +31,11 @@ function noise(length: number, seed = 1): Buffer {
 }
 
 /** Makes one end's compression, as if it was agreed that it may look back so far. */
-function deflateFor(deflateWindowBits: number, compression: boolean | Compression): Deflate {
-  const parameters = { deflateWindowBits, inflateWindowBits: 15, keepsContext: false }
+function deflateFor(windowBits: number, compression: boolean | Compression): Deflate {
+  const parameters = {
+    send: { windowBits, keepsContext: false },
+    receive: { windowBits: 15, keepsContext: false },
+  }
   return new Deflate(parameters, resolveServer({ compression }))
 }
 
@@ -50,49 +54,80 @@ const NAME = 'permessage-deflate'
 const BARE = `${NAME}; server_no_context_takeover; client_no_context_takeover`
 
 const offers: [offer: string, answer: string, parameters: DeflateParameters][] = [
-  [NAME, BARE, { deflateWindowBits: 15, inflateWindowBits: 15, keepsContext: false }],
+  [
+    NAME,
+    BARE,
+    {
+      send: { windowBits: 15, keepsContext: false },
+      receive: { windowBits: 15, keepsContext: false },
+    },
+  ],
   [
     `${NAME}; client_max_window_bits`,
     BARE,
-    { deflateWindowBits: 15, inflateWindowBits: 15, keepsContext: false },
+    {
+      send: { windowBits: 15, keepsContext: false },
+      receive: { windowBits: 15, keepsContext: false },
+    },
   ],
   [
     `x-any, ${NAME}; unknown, ${NAME}; server_max_window_bits=10; client_max_window_bits=9`,
     `${BARE}; server_max_window_bits=10; client_max_window_bits=9`,
-    { deflateWindowBits: 10, inflateWindowBits: 9, keepsContext: false },
+    {
+      send: { windowBits: 10, keepsContext: false },
+      receive: { windowBits: 9, keepsContext: false },
+    },
   ],
 ]
 
 for (const [offer, answer, parameters] of offers) {
   test(`a server answers ${offer}`, () => {
-    assert.deepEqual(acceptOffer(offer), { answer, parameters })
+    assert.deepEqual(acceptOffer(offer, resolveServer({})), { answer, parameters })
   })
 }
 
 test('a server takes no offer that makes no sense, and throws for what is no list', () => {
   for (const offer of ['x-any', `${NAME}; unknown`, `${NAME}; server_max_window_bits=16`]) {
-    assert.equal(acceptOffer(offer), undefined)
+    assert.equal(acceptOffer(offer, resolveServer({})), undefined)
   }
-  assert.throws(() => acceptOffer(`${NAME};;`), SyntaxError)
+  assert.throws(() => acceptOffer(`${NAME};;`, resolveServer({})), SyntaxError)
 })
 
 const answers: [answer: string, parameters: DeflateParameters | undefined][] = [
-  [NAME, { deflateWindowBits: 15, inflateWindowBits: 15, keepsContext: true }],
-  [BARE, { deflateWindowBits: 15, inflateWindowBits: 15, keepsContext: false }],
+  [
+    NAME,
+    {
+      send: { windowBits: 15, keepsContext: false },
+      receive: { windowBits: 15, keepsContext: true },
+    },
+  ],
+  [
+    BARE,
+    {
+      send: { windowBits: 15, keepsContext: false },
+      receive: { windowBits: 15, keepsContext: false },
+    },
+  ],
   [
     `${NAME}; client_max_window_bits=8; server_max_window_bits="10"`,
-    { deflateWindowBits: 8, inflateWindowBits: 10, keepsContext: true },
+    {
+      send: { windowBits: 8, keepsContext: false },
+      receive: { windowBits: 10, keepsContext: true },
+    },
   ],
 ]
 
 for (const [answer, parameters] of answers) {
   test(`a client understands ${answer}`, () => {
-    assert.deepEqual(readAnswer({ 'sec-websocket-extensions': answer }), parameters)
+    assert.deepEqual(
+      readAnswer({ 'sec-websocket-extensions': answer }, resolveServer({})),
+      parameters,
+    )
   })
 }
 
 test('a client whose offer was declined has nothing to inflate', () => {
-  assert.equal(readAnswer({}), undefined)
+  assert.equal(readAnswer({}, resolveServer({})), undefined)
 })
 
 const thresholds: [compression: boolean | Compression, threshold: number][] = [
@@ -192,11 +227,11 @@ test('the options of zlib may be left out, and undefined is left out', () => {
   assert.deepEqual(Buffer.from(deflated(prose, { windowBits: 15 }, undefineds)), plain)
 })
 
-test('a deflater looks no farther back than the options let it', () => {
+test('a deflater looks no farther back than was agreed on', () => {
   const part = noise(4_000)
   const payload = Buffer.concat([part, part])
   const far = deflated(payload, { windowBits: 15 }, true)
-  const near = deflated(payload, { windowBits: 15 }, { windowBits: 9 })
+  const near = deflated(payload, { windowBits: 9 }, true)
   assert.ok(far.length < 5_000, 'it sees the first half')
   assert.ok(near.length >= payload.length, 'it does not see the first half')
   assert.ok(inflated(near, 9).equals(payload))
@@ -214,6 +249,16 @@ test('a longer message is compressed beside the event loop, and may change at on
   assert.ok(inflated(short, 12).equals(expected))
 })
 
+test('a message is compressed in a window that is no larger than it needs', () => {
+  const deflate = deflateFor(15, true)
+  const lengths = [0, 250, 251, 700, 1_024, 32_506, 32_507, 1_000_000]
+  assert.deepEqual(
+    lengths.map((length) => deflate.variantFor(length)),
+    [9, 9, 10, 10, 11, 15, 15, 15],
+  )
+  assert.equal(deflateFor(12, true).variantFor(1_000_000), 12)
+})
+
 test('what is compressed for a window of 8 can be inflated with it', () => {
   for (const [what, payload] of payloads) {
     const short = deflated(payload, { windowBits: 8 }, { level: 9 })
@@ -226,4 +271,72 @@ test('one end inflates what the other has compressed', async () => {
     const outcome = await deflateFor(15, true).inflate(deflated(payload, { windowBits: 15 }, true))
     assert.ok(Buffer.isBuffer(outcome) && outcome.equals(payload), what)
   }
+})
+
+const TAKEOVER = { serverNoContextTakeover: false, clientNoContextTakeover: false }
+
+const negotiations: [compression: boolean | Compression, offer: string, answer: string][] = [
+  [TAKEOVER, NAME, NAME],
+  [TAKEOVER, `${NAME}; server_no_context_takeover`, `${NAME}; server_no_context_takeover`],
+  [TAKEOVER, `${NAME}; client_no_context_takeover`, `${NAME}; client_no_context_takeover`],
+  [{ serverNoContextTakeover: false }, NAME, `${NAME}; client_no_context_takeover`],
+  [{ clientNoContextTakeover: false }, NAME, `${NAME}; server_no_context_takeover`],
+  [
+    { ...TAKEOVER, serverMaxWindowBits: 10, clientMaxWindowBits: 9 },
+    `${NAME}; client_max_window_bits`,
+    `${NAME}; server_max_window_bits=10; client_max_window_bits=9`,
+  ],
+  [
+    { ...TAKEOVER, serverMaxWindowBits: 10, clientMaxWindowBits: 12 },
+    `${NAME}; server_max_window_bits=9; client_max_window_bits=11`,
+    `${NAME}; server_max_window_bits=9; client_max_window_bits=11`,
+  ],
+  // A client that does not offer the parameter can't be told to use a smaller window.
+  [{ ...TAKEOVER, clientMaxWindowBits: 9 }, NAME, NAME],
+]
+
+for (const [compression, offer, answer] of negotiations) {
+  test(`with ${JSON.stringify(compression)} a server answers ${offer} with ${answer}`, () => {
+    const agreement = acceptOffer(offer, resolveServer({ compression }))
+    assert.equal(agreement?.answer, answer)
+    // The client comes to the same terms, seen from the other end.
+    const seen = readAnswer(
+      { 'sec-websocket-extensions': answer },
+      resolveClient({ compression: { ...TAKEOVER, clientMaxWindowBits: 15 } }),
+    )
+    assert.deepEqual(
+      [seen?.send, seen?.receive],
+      [agreement.parameters.receive, agreement.parameters.send],
+    )
+  })
+}
+
+/** Makes two ends that look back at the messages before one in both directions. */
+function withContext(windowBits: number): [Deflate, Deflate] {
+  const direction = { windowBits, keepsContext: true }
+  const make = (): Deflate =>
+    new Deflate({ send: direction, receive: direction }, resolveServer({ compression: TAKEOVER }))
+  return [make(), make()]
+}
+
+for (const windowBits of [9, 12, 15]) {
+  test(`messages that look back ${windowBits} bits are inflated, those for all among them`, async () => {
+    const [one, other] = withContext(windowBits)
+    for (let index = 0; index < 60; index++) {
+      const length = [30, 700, 5_000, 70_000][index % 4] ?? 0
+      const payload = noise(length, 1 + (index % 7))
+      const isShared = index % 3 === 0
+      if (isShared) one.remember(payload)
+      const bytes = await (isShared ? one.deflateAlone(payload) : one.deflate(payload))
+      const outcome = await other.inflate(bytes)
+      assert.ok(Buffer.isBuffer(outcome) && outcome.equals(payload), `message ${index}`)
+    }
+  })
+}
+
+test('a message that is like the one before it takes next to nothing', async () => {
+  const [one] = withContext(15)
+  const payload = noise(1_024)
+  assert.ok((await one.deflate(payload)).length > 1_024)
+  assert.ok((await one.deflate(payload)).length < 32)
 })

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { constants, createDeflateRaw, deflateRawSync } from 'node:zlib'
 import type { CloseReason } from '../../lib/close.ts'
-import { Inflater, type Inflating } from '../../lib/transport/tcp/inflater.ts'
+import { Inflater, type InflaterOptions } from '../../lib/transport/tcp/inflater.ts'
 
-const TERMS: Inflating = { windowBits: 15, context: false, most: 1_000_000 }
+const TERMS: InflaterOptions = { windowBits: 15, keepsContext: false, maxSize: 1_000_000 }
 const HELLO = 'f248cdc9c90700'
 const FINAL_HELLO = 'f348cdc9c90700'
 
@@ -48,8 +48,9 @@ for (const [what, digits, outcome] of [
   ['a final block, and what is due behind it', `${FINAL_HELLO} 00`, 'Hello'],
   ['a final block, and nothing behind it', FINAL_HELLO, 'Hello'],
   ['a block behind a final one', `${FINAL_HELLO} ${HELLO}`, 'HelloHello'],
-  ['64 final blocks', FINAL_HELLO.repeat(64), 'Hello'.repeat(64)],
-  ['65 final blocks', FINAL_HELLO.repeat(65), 1008],
+  ['two final blocks', FINAL_HELLO.repeat(2), 'HelloHello'],
+  ['two final blocks, and what is due behind them', `${FINAL_HELLO.repeat(2)} 00`, 'HelloHello'],
+  ['more than two final blocks', FINAL_HELLO.repeat(3), 1008],
   ['a block behind a final one that looks back over it', `${FINAL_HELLO} f200110000`, 'HelloHello'],
   ['a look behind the beginning', 'f200110000', 1007],
   ['a block behind a final one, broken off', `${FINAL_HELLO} f248cdc9`, 1007],
@@ -76,12 +77,12 @@ for (const [what, data] of [
 
 test('a message of just the limit is one, and a byte more is too much', async () => {
   for (const data of [noise(1_000), Buffer.alloc(1_000)]) {
-    const inflater = new Inflater({ ...TERMS, most: 1_000 })
+    const inflater = new Inflater({ ...TERMS, maxSize: 1_000 })
     assert.equal(await outcomeOf(deflated(data), inflater), data.toString())
     const more = Buffer.concat([data, Buffer.alloc(1)])
     assert.equal(await outcomeOf(deflated(more), inflater), 1009)
   }
-  const inflater = new Inflater({ ...TERMS, most: 9 })
+  const inflater = new Inflater({ ...TERMS, maxSize: 9 })
   assert.equal(await outcomeOf(hex(`${FINAL_HELLO} ${HELLO}`), inflater), 1009)
 })
 
@@ -89,7 +90,7 @@ for (const windowBits of [9, 12, 15]) {
   test(`messages look back ${windowBits} bits at those before them, and no farther`, async () => {
     const parts = [300, 3_000, 20_000, 40_000].map((length) => noise(length, length))
     const messages = [...parts, ...parts, ...parts.slice(0, 2).flatMap((part) => [part, part])]
-    const inflater = new Inflater({ ...TERMS, windowBits, context: true })
+    const inflater = new Inflater({ ...TERMS, windowBits, keepsContext: true })
     let index = 0
     for await (const payload of looking(messages, windowBits)) {
       assert.deepEqual(await inflater.inflate(payload), messages[index++])
@@ -97,6 +98,33 @@ for (const windowBits of [9, 12, 15]) {
     assert.equal(index, messages.length)
   })
 }
+
+test('a message may end with anything, also with what is put behind it to find its end', async () => {
+  const ends = ['0800f7ff', '0900f6ff', '0800f7ff0707070707070707', '0900f6ff070707070707070707']
+  for (const end of [...ends, ...ends.map((each) => `${each}0300`), '0000ffff', '07'.repeat(20)]) {
+    const data = Buffer.concat([noise(100), hex(end)])
+    const stored = deflateRawSync(data, { level: 0, finishFlush: constants.Z_SYNC_FLUSH })
+    const payload = stored.subarray(0, -4)
+    const outcome = await new Inflater(TERMS).inflate(payload)
+    assert.ok(Buffer.isBuffer(outcome) && outcome.equals(data), end)
+    for (let missing = 1; missing < 30; missing++) {
+      assert.equal(await outcomeOf(payload.subarray(0, -missing)), 1007, `${end} - ${missing}`)
+    }
+  }
+})
+
+test('what becomes long while it is inflated is inflated off the event loop, up to the limit', async () => {
+  const maxSize = 1_000_000
+  const inflater = new Inflater({ ...TERMS, maxSize })
+  const whole = Buffer.alloc(maxSize, 'x')
+  const payload = deflated(whole)
+  assert.ok(payload.length < 2_000)
+  const pending = inflater.inflate(payload)
+  assert.ok(pending instanceof Promise)
+  const outcome = await pending
+  assert.ok(Buffer.isBuffer(outcome) && outcome.equals(whole))
+  assert.ok(inflater.inflate(deflated(Buffer.alloc(1_000, 'x'))) instanceof Buffer, 'at once')
+})
 
 test('what may not look back has nothing to look back at', async () => {
   const inflater = new Inflater(TERMS)

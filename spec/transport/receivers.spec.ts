@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Writable } from 'node:stream'
 import { test } from 'node:test'
-import { constants, deflateRawSync } from 'node:zlib'
 import * as ws from 'ws'
 import type { Data } from '../../lib/message.ts'
 import { resolveServer } from '../../lib/options/server.ts'
@@ -31,6 +30,8 @@ const { Receiver, PerMessageDeflate } = ws as unknown as Exports
 interface Script {
   readonly isServer: boolean
   readonly isCompressed: boolean
+  /** Whether a compressed message may look at those before it. */
+  readonly keepsContext: boolean
   readonly limit: number
   readonly chunks: readonly Buffer[]
   /** Whether reading pauses, at each message. */
@@ -40,26 +41,42 @@ interface Script {
 function draw(random: Random): Script {
   const isServer = random() < 0.5
   const isCompressed = random() < 0.4
+  const keepsContext = random() < 0.5
   const limit = pick(random, [50, 1_000, 1_000, 70_000])
   const peer = new Hostile(random, isServer, limit)
   const badness = pick(random, [0, 0.05, 0.3])
   const frames = peer.frames(below(random, 12), badness)
   if (isCompressed) {
+    const sender = deflateOf(keepsContext, limit)
     for (let count = below(random, 4); count > 0; count--) {
-      frames.splice(below(random, frames.length + 1), 0, compressed(random, isServer, limit))
+      frames.splice(
+        below(random, frames.length + 1),
+        0,
+        compressed(random, isServer, limit, sender),
+      )
     }
   }
   const pauses = Array.from({ length: 20 }, () => random() < 0.3)
-  return { isServer, isCompressed, limit, chunks: peer.chunks(frames), pauses }
+  return { isServer, isCompressed, keepsContext, limit, chunks: peer.chunks(frames), pauses }
+}
+
+/** Makes one end's compression. */
+function deflateOf(keepsContext: boolean, maxReceivedMessageSize: number): Deflate {
+  const direction = { windowBits: 15, keepsContext }
+  const settings = resolveServer({ maxReceivedMessageSize })
+  return new Deflate({ send: direction, receive: direction }, settings)
 }
 
 /** Is a compressed message, in fragments or not; now and then it is none. */
-function compressed(random: Random, masked: boolean, limit: number): Buffer {
+function compressed(random: Random, masked: boolean, limit: number, sender: Deflate): Buffer {
   const payload =
     random() < 0.9
-      ? deflateRawSync(noise(random, below(random, Math.min(limit, 5_000))), {
-          finishFlush: constants.Z_SYNC_FLUSH,
-        }).subarray(0, -4)
+      ? Buffer.from(
+          // Some are like the one before, as their bytes come from the same few.
+          sender.deflate(
+            noise(seeded(below(random, 3)), below(random, Math.min(limit, 5_000))),
+          ) as Uint8Array,
+        )
       : Buffer.of(0x07, 0xff, 0xff)
   const cut = random() < 0.5 ? payload.length : below(random, payload.length + 1)
   const fin = cut === payload.length
@@ -73,12 +90,18 @@ const said = (data: Data | Buffer, isText: boolean): string =>
   `${isText ? 'text' : 'bytes'} ${data.length} ${digest(data)}`
 
 /** Is what the receiver of `ws` tells of a stream. */
-async function byWs({ isServer, isCompressed, limit, chunks }: Script): Promise<string[]> {
+async function byWs({
+  isServer,
+  isCompressed,
+  keepsContext,
+  limit,
+  chunks,
+}: Script): Promise<string[]> {
   const told: string[] = []
   const extension = new PerMessageDeflate({ isServer, maxPayload: limit })
   if (isCompressed) {
     const both = { client_no_context_takeover: [true], server_no_context_takeover: [true] }
-    extension.accept([both])
+    extension.accept([keepsContext ? {} : both])
   }
   const receiver = new Receiver({
     isServer,
@@ -125,12 +148,9 @@ const codes = new Map([
 
 /** Is what our parser tells of it, and pauses now and then. */
 async function byOurs(script: Script): Promise<string[]> {
-  const { isServer, isCompressed, limit, chunks, pauses } = script
+  const { isServer, isCompressed, keepsContext, limit, chunks, pauses } = script
   const options = { maxReceivedMessageSize: limit }
-  const deflate = new Deflate(
-    { deflateWindowBits: 15, inflateWindowBits: 15, keepsContext: false },
-    resolveServer(options),
-  )
+  const deflate = deflateOf(keepsContext, limit)
   const told: string[] = []
   let inflating: [Uint8Array, boolean] | undefined
   const recording = new Recording({ isMasked: isServer, mayCompress: isCompressed, ...options })

@@ -1,53 +1,99 @@
-import { promisify } from 'node:util'
 import { constants, deflateRaw, deflateRawSync, type ZlibOptions } from 'node:zlib'
 import type { CloseReason } from '../../close.ts'
 import type { ConnectionSettings } from '../../options/connection.ts'
-import type { DeflateParameters } from './extensions.ts'
+import type { DeflateParameters, Direction } from './extensions.ts'
 import { Inflater } from './inflater.ts'
+import { slideWindow } from './sliding-window.ts'
+import { inThreadPool } from './thread-pool.ts'
 
-const MAX_SYNC = 64 * 1024 // bytes; a longer message is compressed beside the event loop
+const MAX_SYNC = 64 * 1024 // bytes; a longer message is compressed off the event loop
 const SMALLEST_WINDOW = 9 // zlib's; it looks no farther back with it than a window of 8 allows
+const UNREACHED = 262 // bytes of its window that zlib does not look back at
+const MAX_MEM_LEVEL = 8
+const MEM_LEVEL_BITS = 6 // a window of 2 to the 6 + n needs no more than memLevel n
 const TAIL = 4 // the bytes that a flush ends with, which are left out: RFC 7692 §7.2.1
-const deflateRawAsync = promisify(deflateRaw)
+const NOTHING = Buffer.alloc(0)
 
 /** Compresses and inflates the messages of one connection, RFC 7692 §7.2. */
 export class Deflate {
   /** Bytes from which a message is compressed. */
   readonly threshold: number
-  /** The messages that are compressed in the same way have the same number. */
-  readonly variant: number
-  readonly #options: ZlibOptions
+  readonly #send: Direction
+  readonly #level: number | undefined
+  readonly #memLevel: number | undefined
   readonly #inflater: Inflater
+  #history: Buffer = NOTHING // what the next message may look back at
 
-  constructor(parameters: DeflateParameters, settings: ConnectionSettings) {
-    const { compression, maxReceivedMessageSize } = settings
+  constructor({ send, receive }: DeflateParameters, settings: ConnectionSettings) {
+    const { compression, maxReceivedMessageSize: maxSize } = settings
     const chosen = typeof compression === 'object' ? compression : {}
-    const { threshold = 1024, windowBits = parameters.deflateWindowBits, level, memLevel } = chosen
-    const most = Math.min(windowBits, parameters.deflateWindowBits)
-    this.threshold = threshold
-    this.variant = Math.max(SMALLEST_WINDOW, most)
-    this.#options = {
-      finishFlush: constants.Z_SYNC_FLUSH,
-      windowBits: this.variant,
-      ...(level !== undefined && { level }),
-      ...(memLevel !== undefined && { memLevel }),
-    }
-    this.#inflater = new Inflater({
-      windowBits: parameters.inflateWindowBits,
-      context: parameters.keepsContext,
-      most: maxReceivedMessageSize,
-    })
+    this.threshold = chosen.threshold ?? 1024
+    this.#level = chosen.level
+    this.#memLevel = chosen.memLevel
+    this.#send = { ...send, windowBits: Math.max(SMALLEST_WINDOW, send.windowBits) }
+    this.#inflater = new Inflater({ ...receive, maxSize })
   }
 
-  /** Compresses a message for itself; the payload may change once this has returned. */
+  /**
+   * Returns a number that is the same for all connections on which a shared message of so many bytes
+   * is compressed to the same bytes.
+   */
+  variantFor(length: number): number {
+    return this.#windowBitsFor(length)
+  }
+
+  /**
+   * Compresses a message: at once where it is short, in the thread pool otherwise. The payload may
+   * change once this has returned.
+   */
   deflate(payload: Uint8Array): Uint8Array | Promise<Uint8Array> {
-    if (payload.length <= MAX_SYNC) return deflateRawSync(payload, this.#options).subarray(0, -TAIL)
-    const own = Uint8Array.from(payload)
-    return deflateRawAsync(own, this.#options).then((bytes) => bytes.subarray(0, -TAIL))
+    const { keepsContext, windowBits } = this.#send
+    if (!keepsContext) return this.deflateAlone(payload)
+    const dictionary = this.#history
+    this.remember(payload)
+    if (dictionary.length === 0) return this.deflateAlone(payload)
+    return deflated(payload, { ...this.#zlibOptions(windowBits), dictionary })
+  }
+
+  /** Compresses a message without a look at those before it: the same for all who get it. */
+  deflateAlone(payload: Uint8Array): Uint8Array | Promise<Uint8Array> {
+    return deflated(payload, this.#zlibOptions(this.#windowBitsFor(payload.length)))
+  }
+
+  /** Lets the next message look back at one that was compressed for all. */
+  remember(payload: Uint8Array): void {
+    const { keepsContext, windowBits } = this.#send
+    if (keepsContext) this.#history = slideWindow(this.#history, payload, windowBits)
   }
 
   /** Inflates a whole message, or tells what is wrong with it. */
-  inflate(payload: Uint8Array): Promise<Buffer | CloseReason> {
+  inflate(payload: Uint8Array): Buffer | CloseReason | Promise<Buffer | CloseReason> {
     return this.#inflater.inflate(payload)
   }
+
+  /** The smallest window in which a whole message is looked back at, within what was agreed on. */
+  #windowBitsFor(length: number): number {
+    const needed = Math.ceil(Math.log2(length + UNREACHED))
+    return Math.min(this.#send.windowBits, Math.max(SMALLEST_WINDOW, needed))
+  }
+
+  #zlibOptions(windowBits: number): ZlibOptions {
+    const needed = Math.min(MAX_MEM_LEVEL, windowBits - MEM_LEVEL_BITS)
+    return {
+      finishFlush: constants.Z_SYNC_FLUSH,
+      windowBits,
+      memLevel: this.#memLevel ?? needed,
+      ...(this.#level !== undefined && { level: this.#level }),
+    }
+  }
+}
+
+function deflated(payload: Uint8Array, options: ZlibOptions): Uint8Array | Promise<Uint8Array> {
+  if (payload.length <= MAX_SYNC) return withoutTail(deflateRawSync(payload, options))
+  const own = Uint8Array.from(payload)
+  return inThreadPool<Buffer>((done) => deflateRaw(own, options, done)).then(withoutTail)
+}
+
+function withoutTail(bytes: Buffer): Buffer {
+  return bytes.subarray(0, -TAIL)
 }

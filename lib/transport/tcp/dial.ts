@@ -1,11 +1,11 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
-import { WebSocket } from 'ws'
+import { WebSocket, type PerMessageDeflateOptions } from 'ws'
 import { ConnectError } from '../../errors.ts'
 import type { ClientSettings } from '../../options/client.ts'
 import type { Call, Dial, Transport } from '../transport.ts'
 import { WebSocketTransport } from '../websocket.ts'
-import { isSensibleAnswer, readAnswer } from './extensions.ts'
+import { deflateOptions, isSensibleAnswer, LARGEST_WINDOW, readAnswer } from './extensions.ts'
 import { TcpTransport } from './tcp-transport.ts'
 
 const MAX_BODY = 4 * 1024 // bytes kept of what a server says instead of 101
@@ -49,14 +49,20 @@ function open({ url, protocols, headers, settings }: Call): WebSocket {
   const { agent, tls, compression } = settings
   return new WebSocket(url, [...protocols], {
     ...tls,
-    // Neither side keeps a context: it would cost each connection 227 KiB.
-    perMessageDeflate: compression !== false && {
-      serverNoContextTakeover: true,
-      clientNoContextTakeover: true,
-    },
+    perMessageDeflate: compression !== false && offerOf(settings),
     headers: { ...headers },
     ...(agent && { agent }),
   })
+}
+
+/** Returns what `ws` offers of permessage-deflate. */
+function offerOf(settings: ClientSettings): PerMessageDeflateOptions {
+  const { serverMaxWindowBits, clientMaxWindowBits, ...flags } = deflateOptions(settings)
+  return {
+    ...flags,
+    ...(serverMaxWindowBits < LARGEST_WINDOW && { serverMaxWindowBits }),
+    ...(clientMaxWindowBits < LARGEST_WINDOW && { clientMaxWindowBits }),
+  } as PerMessageDeflateOptions
 }
 
 /** Makes what takes a TCP socket over from `ws`, once that has checked the handshake. */
@@ -81,7 +87,7 @@ function adopter(
       side: 'client',
       protocol,
       settings,
-      deflate: readAnswer(headers),
+      deflate: readAnswer(headers, settings),
     })
   }
 }

@@ -1,8 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { extension } from 'ws'
+import type { ConnectionSettings } from '../../options/connection.ts'
+import type { Negotiable } from '../../options/wire.ts'
 
 const NAME = 'permessage-deflate'
-const LARGEST_WINDOW = 15
+export const LARGEST_WINDOW = 15
 const WINDOW = /^(?:[89]|1[0-5])$/
 
 /** The parameters of an extension, each with the values it came with: true where it has none. */
@@ -24,14 +26,18 @@ declare module 'ws' {
   }
 }
 
-/** The parameters agreed on, RFC 7692 §7.1, as one end sees them. */
-export interface DeflateParameters {
-  /** How far back what is sent may look, as a power of two. */
-  readonly deflateWindowBits: number
-  /** How far back what is received may look, as a power of two. */
-  readonly inflateWindowBits: number
-  /** Whether what is received may look at the messages before it. */
+/** What was agreed on for one direction, RFC 7692 §7.1. */
+export interface Direction {
+  /** How far back a message may look, as a power of two. */
+  readonly windowBits: number
+  /** Whether a message may look at those before it. */
   readonly keepsContext: boolean
+}
+
+/** The parameters agreed on, as one end sees them. */
+export interface DeflateParameters {
+  readonly send: Direction
+  readonly receive: Direction
 }
 
 /** What a server answers to an offer, and what it means. */
@@ -41,42 +47,71 @@ export interface Agreement {
   readonly parameters: DeflateParameters
 }
 
-/**
- * Chooses the first offer that makes sense, RFC 7692 §7.1. Neither side keeps a context from one
- * message to the next: that would cost each connection 227 KiB.
- *
- * @throws SyntaxError for what is no list of extensions.
- */
-export function acceptOffer(header: string): Agreement | undefined {
-  const offer = parseOffers(header).find((each) => makesSense(each, 'client'))
-  if (!offer) return undefined
-  const [deflateBits] = offer.server_max_window_bits ?? []
-  const [inflateBits] = offer.client_max_window_bits ?? []
-  const answer = {
-    server_no_context_takeover: [true] as const,
-    client_no_context_takeover: [true] as const,
-    ...(typeof deflateBits === 'string' && { server_max_window_bits: [deflateBits] }),
-    ...(typeof inflateBits === 'string' && { client_max_window_bits: [inflateBits] }),
-  }
+/** The options of permessage-deflate that both ends agree on, settled. */
+type Negotiated = { readonly [Name in keyof Negotiable]-?: NonNullable<Negotiable[Name]> }
+
+/** Returns the options of permessage-deflate with their defaults. */
+export function deflateOptions({ compression }: ConnectionSettings): Negotiated {
+  const chosen = typeof compression === 'object' ? compression : {}
   return {
-    answer: extension.format({ [NAME]: [answer] }),
-    parameters: {
-      deflateWindowBits: windowOf(deflateBits),
-      inflateWindowBits: windowOf(inflateBits),
-      keepsContext: false,
-    },
+    serverNoContextTakeover: chosen.serverNoContextTakeover ?? true,
+    clientNoContextTakeover: chosen.clientNoContextTakeover ?? true,
+    serverMaxWindowBits: chosen.serverMaxWindowBits ?? LARGEST_WINDOW,
+    clientMaxWindowBits: chosen.clientMaxWindowBits ?? LARGEST_WINDOW,
   }
 }
 
+/**
+ * Chooses the first offer that makes sense, RFC 7692 §7.1, and answers it within the options.
+ *
+ * @throws SyntaxError for what is no list of extensions.
+ */
+export function acceptOffer(header: string, settings: ConnectionSettings): Agreement | undefined {
+  const offer = parseOffers(header).find((each) => makesSense(each, 'client'))
+  if (!offer) return undefined
+  const options = deflateOptions(settings)
+  const send: Direction = {
+    windowBits: Math.min(windowOf(offer.server_max_window_bits), options.serverMaxWindowBits),
+    keepsContext: !(offer.server_no_context_takeover || options.serverNoContextTakeover),
+  }
+  const receive: Direction = {
+    // A client that does not say it knows the parameter can't be told to use a smaller window.
+    windowBits: offer.client_max_window_bits
+      ? Math.min(windowOf(offer.client_max_window_bits), options.clientMaxWindowBits)
+      : LARGEST_WINDOW,
+    keepsContext: !(offer.client_no_context_takeover || options.clientNoContextTakeover),
+  }
+  const answer = {
+    ...(!send.keepsContext && { server_no_context_takeover: [true] as const }),
+    ...(!receive.keepsContext && { client_no_context_takeover: [true] as const }),
+    ...((offer.server_max_window_bits || send.windowBits < LARGEST_WINDOW) && {
+      server_max_window_bits: [`${send.windowBits}`],
+    }),
+    ...((typeof offer.client_max_window_bits?.[0] === 'string' ||
+      receive.windowBits < LARGEST_WINDOW) && {
+      client_max_window_bits: [`${receive.windowBits}`],
+    }),
+  }
+  return { answer: extension.format({ [NAME]: [answer] }), parameters: { send, receive } }
+}
+
 /** Reads what a server has answered, which `ws` has found to be one that was offered. */
-export function readAnswer(headers: IncomingHttpHeaders): DeflateParameters | undefined {
-  const { 'sec-websocket-extensions': header } = headers
+export function readAnswer(
+  { 'sec-websocket-extensions': header }: IncomingHttpHeaders,
+  settings: ConnectionSettings,
+): DeflateParameters | undefined {
   const [answer] = header === undefined ? [] : parseOffers(header)
   if (!answer) return undefined
+  const options = deflateOptions(settings)
   return {
-    deflateWindowBits: windowOf(answer.client_max_window_bits?.[0]),
-    inflateWindowBits: windowOf(answer.server_max_window_bits?.[0]),
-    keepsContext: answer.server_no_context_takeover === undefined,
+    send: {
+      windowBits: Math.min(windowOf(answer.client_max_window_bits), options.clientMaxWindowBits),
+      keepsContext: !(answer.client_no_context_takeover || options.clientNoContextTakeover),
+    },
+    receive: {
+      windowBits: windowOf(answer.server_max_window_bits),
+      keepsContext: !answer.server_no_context_takeover,
+    },
   }
 }
 
@@ -114,6 +149,6 @@ function makesSense(parameters: Parameters, from: 'client' | 'server'): boolean 
   })
 }
 
-function windowOf(bits: string | true | undefined): number {
+function windowOf([bits]: readonly (string | true)[] = []): number {
   return typeof bits === 'string' ? Number(bits) : LARGEST_WINDOW
 }

@@ -1,105 +1,80 @@
-import { createInflateRaw } from 'node:zlib'
+import { inflateRaw, inflateRawSync, type ZlibOptions } from 'node:zlib'
 import { messageTooBig, type CloseReason } from '../../close.ts'
+import { Inflation, type Inflated } from './inflation.ts'
+import { inThreadPool } from './thread-pool.ts'
 
-// What a sender leaves out of a message, and an empty last block behind it: a message is whole if
-// that is reached, and was cut off inside a block otherwise.
-const TRAILER = Uint8Array.of(0x00, 0x00, 0xff, 0xff, 0x03, 0x00)
-const NOTHING = Buffer.alloc(0)
-const MOST_STREAMS = 64 // that end with a final block, in a message
+const KIB = 1024
+const MAX_SYNC_INPUT = 64 * KIB // bytes; a longer payload is inflated off the event loop,
+const MAX_SYNC_OUTPUT = 256 * KIB // and so is one from which more comes
 
 /** What both ends agreed on for what the peer sends, RFC 7692 §7.1. */
-export interface Inflating {
-  /** How far back a message can look, as a power of two. */
+export interface InflaterOptions {
+  /** How far back a message may look, as a power of two. */
   readonly windowBits: number
-  /** Whether it can look at the messages before it. */
-  readonly context: boolean
+  /** Whether it may look at the messages before it: then the last bytes of them are kept. */
+  readonly keepsContext: boolean
   /** Bytes of a message at most. */
-  readonly most: number
+  readonly maxSize: number
 }
 
-/** One stream of a message, up to its final block. */
-interface Stream {
-  readonly data: Buffer
-  /** Bytes that it took. */
-  readonly used: number
-  /** Whether it went on in the trailer: then it was broken off inside a block. */
-  readonly open: boolean
-}
+const NOTHING = Buffer.alloc(0)
+
+// zlib's functions take the option `info`, which their types don't know.
+const inflateNow = inflateRawSync as unknown as (input: Buffer, options: ZlibOptions) => Inflated
+const inflateAside = inflateRaw as unknown as (
+  input: Buffer,
+  options: ZlibOptions,
+  done: (error: Error | null, inflated: Inflated) => void,
+) => void
 
 /** Inflates the messages of one connection, RFC 7692 §7.2.2. */
 export class Inflater {
-  readonly #terms: Inflating
-  #history = NOTHING // what may be looked back at
+  readonly #options: InflaterOptions
+  #history: Buffer = NOTHING // what the next message may look back at
 
-  constructor(terms: Inflating) {
-    this.#terms = terms
+  constructor(options: InflaterOptions) {
+    this.#options = options
   }
 
-  /** Inflates a whole message, or tells what is wrong with it. */
-  async inflate(bytes: Uint8Array): Promise<Buffer | CloseReason> {
-    const { most, context } = this.#terms
-    const { length } = bytes
-    const inflated: Buffer[] = []
-    let size = 0
-    let at = 0
-    for (let count = 0; at < length; count++) {
-      if (count === MOST_STREAMS) return tooMany
-      const stream = await this.#inflate(bytes.subarray(at), most - size)
-      if (!('used' in stream)) return stream
-      if (stream.open) return cutOff
-      inflated.push(stream.data)
-      size += stream.data.length
-      at += stream.used
-      this.#remember(stream.data)
+  /**
+   * Inflates a whole message, or tells why the connection has to close: at once where the message is
+   * short, in the thread pool otherwise. Only one at a time: the next may look back at this one.
+   */
+  inflate(payload: Uint8Array): Buffer | CloseReason | Promise<Buffer | CloseReason> {
+    const { maxSize } = this.#options
+    if (payload.length > MAX_SYNC_INPUT) return this.#inflateAside(payload)
+    const inflation = this.#begin(payload, Math.min(maxSize, MAX_SYNC_OUTPUT))
+    try {
+      while (inflation.isUnderWay) {
+        inflation.take(inflateNow(inflation.input, inflation.zlibOptions))
+      }
+    } catch (error) {
+      inflation.fail(error)
     }
-    if (!context) this.#history = NOTHING
-    // Behind a final block a sender may have left out the empty one that is due there.
-    return at === length || at === length + TRAILER.length ? joined(inflated, size) : cutOff
+    const isLong = inflation.isTooBig && maxSize > MAX_SYNC_OUTPUT
+    return isLong ? this.#inflateAside(payload) : this.#finish(inflation)
   }
 
-  #inflate(bytes: Uint8Array, most: number): Promise<Stream | CloseReason> {
-    const { windowBits } = this.#terms
-    const dictionary = this.#history
-    return new Promise((resolve) => {
-      const zlib = createInflateRaw({ windowBits, ...(dictionary.length > 0 && { dictionary }) })
-      const parts: Buffer[] = []
-      let size = 0
-      let whole = Infinity // bytes that came of all but the trailer
-      zlib
-        .on('data', (part: Buffer) => {
-          size += part.length
-          parts.push(part)
-          if (size <= most) return
-          zlib.close()
-          resolve(messageTooBig(this.#terms.most))
-        })
-        .on('error', ({ message }) => resolve({ code: 1007, description: message }))
-        .on('end', () => {
-          zlib.close()
-          const data = joined(parts, size)
-          resolve({ data, used: zlib.bytesWritten, open: size > whole })
-        })
-        .write(bytes, (error) => {
-          whole = size
-          if (!error && zlib.bytesWritten === bytes.length) zlib.end(TRAILER)
-        })
-    })
+  async #inflateAside(payload: Uint8Array): Promise<Buffer | CloseReason> {
+    const inflation = this.#begin(payload, this.#options.maxSize)
+    try {
+      while (inflation.isUnderWay) {
+        const { input, zlibOptions } = inflation
+        inflation.take(await inThreadPool((done) => inflateAside(input, zlibOptions, done)))
+      }
+    } catch (error) {
+      inflation.fail(error)
+    }
+    return this.#finish(inflation)
   }
 
-  #remember(data: Buffer): void {
-    const most = 2 ** this.#terms.windowBits
-    const before = this.#history.subarray(Math.max(0, this.#history.length - most + data.length))
-    this.#history = Buffer.concat([data.length < most ? before : NOTHING, data.subarray(-most)])
+  #begin(payload: Uint8Array, maxSize: number): Inflation {
+    const { windowBits } = this.#options
+    return new Inflation(payload, { windowBits, maxSize, history: this.#history })
   }
-}
 
-function joined(parts: readonly Buffer[], size: number): Buffer {
-  const [only] = parts
-  return only && parts.length === 1 ? only : Buffer.concat(parts, size)
-}
-
-const cutOff: CloseReason = { code: 1007, description: 'a compressed message is cut off' }
-const tooMany: CloseReason = {
-  code: 1008,
-  description: `a compressed message has more than ${MOST_STREAMS} final blocks`,
+  #finish(inflation: Inflation): Buffer | CloseReason {
+    if (this.#options.keepsContext) this.#history = inflation.history
+    return inflation.isTooBig ? messageTooBig(this.#options.maxSize) : inflation.outcome
+  }
 }

@@ -81,30 +81,35 @@ export class Sender {
   }
 
   #compress(message: Data | Message, deflate: Deflate): void {
-    const known = message instanceof Message ? message.variant(deflate.variant) : undefined
+    const payload = toBytes(message)
+    const variant = deflate.variantFor(payload.length)
+    const isShared = message instanceof Message
+    if (isShared) deflate.remember(payload)
+    const known = isShared && message.variant(variant)
     if (known) {
       this.#writer.frame(known)
       return
     }
-    const payload = toBytes(message)
-    const compressed = deflate.deflate(payload)
+    const compressed = isShared
+      ? message.compressed(variant, () => deflate.deflateAlone(payload))
+      : deflate.deflate(payload)
     if (compressed instanceof Uint8Array) {
-      this.#put(message, compressed, deflate)
+      this.#put(message, compressed, variant)
       return
     }
     this.#isCompressing = true
     this.#queuedBytes += payload.length
-    const whole = typeof message === 'string' ? '' : message // only its kind still matters
+    const kept = typeof message === 'string' ? '' : message // only its kind still matters
     compressed
       .then((bytes) => {
         this.#queuedBytes -= payload.length
-        this.#put(whole, bytes, deflate)
+        this.#put(kept, bytes, variant)
         this.#goOn()
       })
       .catch(() => this.#tcp.destroy()) // zlib is out of memory
   }
 
-  #put(message: Data | Message, compressed: Uint8Array, { variant }: Deflate): void {
+  #put(message: Data | Message, compressed: Uint8Array, variant: number): void {
     if (message instanceof Message) this.#writer.prepared(message, variant, compressed)
     else this.#writer.bytes(COMPRESSED | (typeof message === 'string' ? TEXT : BINARY), compressed)
   }

@@ -30,9 +30,9 @@ export interface TcpTransportOptions {
   readonly deflate?: DeflateParameters | undefined
 }
 
-/** A message that was inflated, and waits to be delivered. */
+/** A message that was inflated, or could not be, and waits to be delivered. */
 interface Inflated {
-  readonly bytes: Buffer
+  readonly outcome: Buffer | CloseReason
   readonly isText: boolean
 }
 
@@ -81,7 +81,12 @@ export class TcpTransport implements Transport, FrameListener {
   }
 
   get heldBytes(): number {
-    return this.#parser.restBytes + (this.#inflated?.bytes.length ?? 0)
+    return this.#parser.restBytes + this.#inflatedBytes
+  }
+
+  get #inflatedBytes(): number {
+    const { outcome } = this.#inflated ?? {}
+    return outcome && 'length' in outcome ? outcome.length : 0
   }
 
   start(receiver: Receiver): void {
@@ -163,14 +168,16 @@ export class TcpTransport implements Transport, FrameListener {
   }
 
   onCompressedMessage(payload: Uint8Array, isText: boolean): void {
-    this.#isInflating = true
-    this.#holdReading()
-    void this.#deflate?.inflate(payload).then((outcome) => {
-      this.#isInflating = false
-      if ('code' in outcome) this.onInvalid(outcome)
-      else this.#inflated = { bytes: outcome, isText }
-      this.#goOnReading()
-    })
+    const outcome = this.#deflate?.inflate(payload)
+    if (outcome instanceof Promise) {
+      this.#isInflating = true
+      this.#holdReading()
+      void outcome.then((inflated) => {
+        this.#isInflating = false
+        this.#inflated = { outcome: inflated, isText }
+        this.#goOnReading()
+      })
+    } else if (outcome) this.#deliver({ outcome, isText })
   }
 
   onPing(payload: Uint8Array): void {
@@ -241,10 +248,15 @@ export class TcpTransport implements Transport, FrameListener {
     return this.#isPaused || this.#isInflating
   }
 
-  #deliver({ bytes, isText }: Inflated): void {
-    const isBinary = !isText || this.#settings.binary
-    if (isText && !isUtf8(bytes)) this.onInvalid(INVALID_TEXT)
-    else this.onMessage(isBinary ? Uint8Array.from(bytes) : bytes.toString(), bytes.length)
+  #deliver({ outcome, isText }: Inflated): void {
+    if ('code' in outcome) {
+      this.onInvalid(outcome)
+    } else if (isText && !isUtf8(outcome)) {
+      this.onInvalid(INVALID_TEXT)
+    } else {
+      const isBinary = !isText || this.#settings.binary
+      this.onMessage(isBinary ? Uint8Array.from(outcome) : outcome.toString(), outcome.length)
+    }
   }
 
   #tellEnd(): void {

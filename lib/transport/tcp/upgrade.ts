@@ -67,7 +67,7 @@ function agree({ headers }: IncomingMessage, settings: ServerSettings): Agreemen
   const { 'sec-websocket-extensions': offers } = headers
   if (offers === undefined || settings.compression === false) return undefined
   try {
-    return acceptOffer(offers)
+    return acceptOffer(offers, settings)
   } catch {
     throw badRequest('Invalid or unacceptable Sec-WebSocket-Extensions header')
   }

@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { inThreadPool } from '../../lib/transport/tcp/thread-pool.ts'
+
+test('four are under way at once, the others wait their turn, in their order', async () => {
+  const started: number[] = []
+  const done: ((error: Error | null, result: number) => void)[] = []
+  const results = Array.from({ length: 10 }, (_, index) =>
+    inThreadPool<number>((finish) => {
+      started.push(index)
+      done.push(finish)
+    }),
+  )
+  assert.deepEqual(started, [0, 1, 2, 3])
+  done[2]?.(null, 2)
+  assert.deepEqual(started, [0, 1, 2, 3, 4])
+  const failed = assert.rejects(results[0] ?? Promise.resolve(), /out of memory/)
+  done[0]?.(new Error('out of memory'), 0)
+  await failed
+  assert.deepEqual(started, [0, 1, 2, 3, 4, 5])
+  for (const index of [1, 3, 4, 5, 6, 7, 8, 9]) done[index]?.(null, index)
+  assert.deepEqual(await Promise.all(results.slice(1)), [1, 2, 3, 4, 5, 6, 7, 8, 9])
+})
