@@ -74,12 +74,6 @@ interface Closing {
   ended?: Deferred<CloseReason>
 }
 
-/** How many bytes went over a connection. */
-interface Carried {
-  readonly received: number
-  readonly sent: number
-}
-
 const PLAN: Plan<ConnectionEvents> = {
   kind: 'connection',
   events: ['message', 'ping', 'pong', 'drain', 'error', 'close'],

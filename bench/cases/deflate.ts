@@ -25,7 +25,7 @@ const cases = [
 export async function* deflate(setting: Setting): AsyncGenerator<Result> {
   const lineup = await Lineup.start(setting, 'echo-deflate')
   for (const { name, what, texts } of cases) {
-    const shape = { texts: texts.map((text = '') => text), inFlight: texts.length, connections }
+    const shape = { texts, inFlight: texts.length, connections }
     const { pairings, absent } = await lineup.pair((way) => DeflateEchoLoad.connect(way, shape))
     const { rounds, absent: failed } = await compare(pairings, plan(setting.quick))
     const about =

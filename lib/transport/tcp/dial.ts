@@ -62,7 +62,7 @@ function offerOf(settings: ClientSettings): PerMessageDeflateOptions {
     ...flags,
     ...(serverMaxWindowBits < LARGEST_WINDOW && { serverMaxWindowBits }),
     ...(clientMaxWindowBits < LARGEST_WINDOW && { clientMaxWindowBits }),
-  } as PerMessageDeflateOptions
+  }
 }
 
 /** Makes what takes a TCP socket over from `ws`, once that has checked the handshake. */

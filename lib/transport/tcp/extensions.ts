@@ -72,19 +72,19 @@ export function acceptOffer(header: string, settings: ConnectionSettings): Agree
   const options = deflateOptions(settings)
   const send: Direction = {
     windowBits: Math.min(windowOf(offer.server_max_window_bits), options.serverMaxWindowBits),
-    keepsContext: !(offer.server_no_context_takeover || options.serverNoContextTakeover),
+    keepsContext: !has(offer, 'server_no_context_takeover') && !options.serverNoContextTakeover,
   }
   const receive: Direction = {
     // A client that does not say it knows the parameter can't be told to use a smaller window.
-    windowBits: offer.client_max_window_bits
+    windowBits: has(offer, 'client_max_window_bits')
       ? Math.min(windowOf(offer.client_max_window_bits), options.clientMaxWindowBits)
       : LARGEST_WINDOW,
-    keepsContext: !(offer.client_no_context_takeover || options.clientNoContextTakeover),
+    keepsContext: !has(offer, 'client_no_context_takeover') && !options.clientNoContextTakeover,
   }
   const answer = {
     ...(!send.keepsContext && { server_no_context_takeover: [true] as const }),
     ...(!receive.keepsContext && { client_no_context_takeover: [true] as const }),
-    ...((offer.server_max_window_bits || send.windowBits < LARGEST_WINDOW) && {
+    ...((has(offer, 'server_max_window_bits') || send.windowBits < LARGEST_WINDOW) && {
       server_max_window_bits: [`${send.windowBits}`],
     }),
     ...((typeof offer.client_max_window_bits?.[0] === 'string' ||
@@ -106,11 +106,11 @@ export function readAnswer(
   return {
     send: {
       windowBits: Math.min(windowOf(answer.client_max_window_bits), options.clientMaxWindowBits),
-      keepsContext: !(answer.client_no_context_takeover || options.clientNoContextTakeover),
+      keepsContext: !has(answer, 'client_no_context_takeover') && !options.clientNoContextTakeover,
     },
     receive: {
       windowBits: windowOf(answer.server_max_window_bits),
-      keepsContext: !answer.server_no_context_takeover,
+      keepsContext: !has(answer, 'server_no_context_takeover'),
     },
   }
 }
@@ -126,6 +126,8 @@ export function isSensibleAnswer({
     return true
   }
 }
+
+const has = (parameters: Parameters, name: string): boolean => Object.hasOwn(parameters, name)
 
 function parseOffers(header: string): readonly Parameters[] {
   return extension.parse(header)[NAME] ?? []
