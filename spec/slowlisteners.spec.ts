@@ -10,6 +10,8 @@ import { closePayload, frame, RawPeer } from './rawpeer.ts'
 const { SEED, ROUNDS = '40' } = process.env
 const seed = Number(SEED ?? Date.now() % 1e9)
 const KIB = 1024
+const MAX_CHUNKS = 5_000
+const MAX_BYTES = 4 * 1024 * KIB // of all messages, so that a run ends within its time
 const limited = { timeout: 120_000 } // what never comes fails, rather than to hang
 const OFFER = { 'Sec-WebSocket-Extensions': 'permessage-deflate; client_no_context_takeover' }
 
@@ -33,7 +35,12 @@ function draw(random: Random): Plan {
   const maxReceivedFrameSize = pick<number | false>(random, [false, false, 300])
   const compression = random() < 0.5
   const count = 1 + below(random, pick(random, [20, 300]))
-  const messages = Array.from({ length: count }, () => drawMessage(random, maxReceivedMessageSize))
+  const messages: Data[] = []
+  for (let bytes = 0; messages.length < count && bytes < MAX_BYTES;) {
+    const message = drawMessage(random, maxReceivedMessageSize)
+    messages.push(message)
+    bytes += message.length
+  }
   const frames = messages.flatMap((message) =>
     framesOf(
       random,
@@ -90,7 +97,8 @@ function framesOf(
 }
 
 function cut(random: Random, stream: Buffer): Buffer[] {
-  const most = pick(random, [100, 5_000, 64 * KIB, stream.length])
+  const sizes = [100, 5_000, 64 * KIB].filter((size) => stream.length / size < MAX_CHUNKS)
+  const most = pick(random, [stream.length, ...sizes])
   const chunks: Buffer[] = []
   for (let at = 0; at < stream.length;) {
     const size = stream.length / most > 200 ? most : 1 + below(random, most)
