@@ -31,6 +31,7 @@ const rows: readonly (readonly string[])[] = [
     'transport/tcp/payload',
     'transport/tcp/sliding-window',
     'transport/tcp/thread-pool',
+    'transport/tcp/write-backlog',
   ],
   [
     'message',

@@ -113,3 +113,20 @@ test('where messages are dropped, pings, pongs and the close frame are not', asy
   await peer.reset()
   await scene.calm()
 })
+
+test('messages of 10 bytes that wait for a peer take less than twice their bytes', async () => {
+  await using scene = await Scene.set({ maxBufferedAmount: 16 * MIB })
+  const { peer, there } = await scene.stranger()
+  for (let count = 0; count < 8; count++) there.send('x'.repeat(MIB)) // what both kernels hold
+  do await turn()
+  while (there.bufferedAmount === 0)
+  const before = { memory: inUse(), bytes: there.bufferedAmount }
+  while (there.bufferedAmount < before.bytes + MIB) {
+    there.send('0123456789')
+    await turn()
+  }
+  const cost = (inUse() - before.memory) / (there.bufferedAmount - before.bytes)
+  assert.ok(cost < 2, `each byte takes ${cost}`)
+  await peer.reset()
+  await scene.calm()
+})

@@ -4,6 +4,7 @@ import type { CloseReason } from '../../close.ts'
 import { Message, toBytes, type Data } from '../../message.ts'
 import { BINARY, CLOSE, COMPRESSED, CONTINUATION, FIN, MASKED, NO_CODE, TEXT } from './frame.ts'
 import { applyMask, drawKey, writeKey } from './mask.ts'
+import { WriteBacklog } from './write-backlog.ts'
 
 const KEY_LENGTH = 4
 const LONGEST_HEADER = 14
@@ -44,6 +45,7 @@ export class FrameWriter {
   readonly #tcp: Duplex
   readonly #options: FrameWriterOptions
   #pieces: Uint8Array[] | undefined
+  #backlog: WriteBacklog | undefined // what waits until TCP has taken what it was given
   #start = 0 // of those frames at the end of the slab that are ours
   #end = 0
   #isGathering = false
@@ -105,16 +107,32 @@ export class FrameWriter {
     this.bytes(CLOSE, code === NO_CODE ? text : Uint8Array.of(code >> 8, code & 0xff, ...text))
   }
 
-  /** Hands everything on. */
+  /** Hands everything on, unless TCP has still to take what it was given: then that waits here, joined. */
   flush(): void {
     this.#isGathering = false
+    if (this.size === 0 && !this.#onWritten) return
+    if (this.#tcp.writableLength === 0 || !this.#tcp.writable) {
+      this.flushNow()
+      return
+    }
+    const isFirst = !this.#backlog
+    this.#backlog ??= new WriteBacklog()
+    for (const piece of this.#take()) this.#backlog.add(piece)
+    if (isFirst) this.#tcp.write(NOTHING, () => this.flushNow())
+  }
+
+  /** Hands everything on at once. */
+  flushNow(): void {
     const { size } = this
     const onWritten = this.#onWritten
+    const waiting = this.#backlog?.take() ?? []
+    this.#backlog = undefined
     if (size === 0 && !onWritten) return
     this.size = 0
     this.bytesWritten += size
     this.#onWritten = undefined
-    const pieces = size === 0 ? [NOTHING] : this.#take()
+    const pieces = [...waiting, ...this.#take()]
+    if (size === 0) pieces.push(NOTHING)
     if (this.#tcp.writable) write(this.#tcp, pieces, size, onWritten)
   }
 

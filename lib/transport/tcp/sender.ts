@@ -63,7 +63,7 @@ export class Sender {
 
   /** Hands on what can be, at once. */
   flush(): void {
-    this.#writer.flush()
+    this.#writer.flushNow()
   }
 
   /** Does something behind all that was sent so far. */
