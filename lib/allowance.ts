@@ -1,18 +1,37 @@
 const PERIOD = 1_000 // ms
 
-/** How much a peer may send. */
+/** How much a peer may send, as it comes over the wire. */
 export interface RateLimit {
-  /** How many messages in a period; pings count, too. Default: false. */
+  /**
+   * Frames in a period: a message in one frame counts as one, and so does each fragment of another,
+   * each ping and each pong.
+   *
+   * @default false
+   */
   messages?: number | false | undefined
-  /** How many bytes of messages in a period, and so of one message. Default: false. */
+  /**
+   * Bytes of frames in a period, and so of one frame: with their headers, and compressed where they
+   * are.
+   *
+   * @default false
+   */
   bytes?: number | false | undefined
-  /** Milliseconds of a period. Default: 1_000. */
+  /**
+   * Milliseconds of a period.
+   *
+   * @default 1_000
+   */
   per?: number | undefined
-  /** What happens past it: close with 1008, or drop what is too much. Default: 'close'. */
+  /**
+   * What happens past it: 'close' closes with 1008; 'drop' skips the frame, and the message that it is
+   * a part of.
+   *
+   * @default 'close'
+   */
   policy?: 'close' | 'drop' | undefined
 }
 
-/** Is what one peer may still send. A burst of a whole period is fine after a pause of one. */
+/** Two token buckets for one connection. They allow a burst of one full period. */
 export class Allowance {
   /** Whether what is too much is dropped; otherwise the connection closes. */
   readonly drops: boolean
@@ -26,7 +45,7 @@ export class Allowance {
     this.#bytes = new Bucket('bytes', bytes, per)
   }
 
-  /** Takes a message out; tells why it may not come, and takes nothing then. */
+  /** Takes out a frame of so many bytes. Where it may not come it returns why, and takes nothing. */
   refusal(size: number): string | undefined {
     const now = performance.now()
     for (const bucket of [this.#messages, this.#bytes]) bucket.fill(now)

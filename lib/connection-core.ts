@@ -306,6 +306,10 @@ export class ConnectionCore<Context extends {} = {}>
     }
   }
 
+  frame(bytes: number): boolean {
+    return this.#allows(bytes)
+  }
+
   message(data: Data, size: number): void {
     const most = this.#maker.settings.maxReceivedMessageSize
     if (this.#hasFailed) {
@@ -314,7 +318,7 @@ export class ConnectionCore<Context extends {} = {}>
       this.invalid(messageTooBig(most))
     } else if (this.#overfull && this.#state !== OPEN) {
       this.#drop('closing') // the connection closes for it already
-    } else if (this.#allows(size)) {
+    } else {
       this.#take(data, size)
     }
   }
@@ -410,7 +414,7 @@ export class ConnectionCore<Context extends {} = {}>
   }
 
   ping(payload: Uint8Array): void {
-    if (this.#hasFailed || !this.#allows(payload.length)) return
+    if (this.#hasFailed) return
     this.#reader?.pinged()
     if (this.listens('ping')) this.emit('ping', this.#readable(payload))
   }

@@ -58,8 +58,9 @@ export interface ServerOptions<Context extends {} = {}> extends ConnectionOption
   /** How many connections one address may have; more get 429. Default: false. */
   maxConnectionsPerAddress?: number | false | undefined
   /**
-   * How many messages, and bytes of them, a peer may send in a period: `{ messages, bytes, per,
-   * policy }`. Default: false.
+   * Frames, and bytes of them, that a peer may send in a period: `{ messages, bytes, per, policy }`.
+   *
+   * @default false
    */
   rateLimit?: RateLimit | false | undefined
 }

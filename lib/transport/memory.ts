@@ -4,7 +4,7 @@ import { TcpTransport } from './tcp/tcp-transport.ts'
 
 /** The settings of both ends, and the subprotocol they agreed on. */
 interface MemoryOptions {
-  readonly server: ConnectionSettings
+  readonly server: ConnectionSettings & { readonly rateLimit?: unknown }
   readonly client: ConnectionSettings
   readonly protocol?: string | undefined
 }
@@ -19,7 +19,10 @@ export function joinInMemory({
   here.once('close', () => there.destroy()) // as TCP does, where one end is destroyed
   there.once('close', () => here.destroy())
   return [
-    new TcpTransport(here, { side: 'server', protocol, settings: server }),
+    new TcpTransport(here, {
+      ...{ side: 'server', protocol, settings: server },
+      countsFrames: Boolean(server.rateLimit),
+    }),
     new TcpTransport(there, { side: 'client', protocol, settings: client }),
   ]
 }

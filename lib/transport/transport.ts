@@ -5,6 +5,11 @@ import type { ClientSettings } from '../options/client.ts'
 
 /** What a transport tells the connection above it. */
 export interface Receiver {
+  /**
+   * A data frame, ping or pong begins that takes so many bytes: returns whether it may come. One that
+   * may not is skipped, and so is the message that it is a part of.
+   */
+  frame?(bytes: number): boolean
   /** A whole message came: text as a string, binary as bytes, with its size in bytes. */
   message(data: Data, size: number): void
   /** A ping came; the transport answers it by itself. */

@@ -12,7 +12,7 @@ import {
   type FrameRules,
 } from './frame-rules.ts'
 import { applyMask, readKey, rotateKey, writeKey } from './mask.ts'
-import { Payload, TextPayload } from './payload.ts'
+import { Payload, SkippedPayload, TextPayload } from './payload.ts'
 
 const TEXT_FRAME = FIN | TEXT
 const BINARY_FRAME = FIN | BINARY
@@ -24,6 +24,8 @@ const INCOMPLETE = -1
 
 /** The target of what a parser reads. */
 export interface FrameListener {
+  /** A data frame, ping or pong begins: returns whether it may come. One that may not is skipped. */
+  onFrame?(bytes: number): boolean
   onMessage(data: Data, size: number): void
   /** A whole message came that has to be inflated. */
   onCompressedMessage(payload: Uint8Array, isText: boolean): void
@@ -37,7 +39,7 @@ export interface FrameListener {
 
 /** A message of which frames, or bytes, are still to come. */
 interface PartialMessage extends BegunMessage {
-  readonly payload: Payload
+  payload: Payload
   size: number
   fragments: number
 }
@@ -69,7 +71,7 @@ export class FrameParser {
     const { binary, maxReceivedFrameSize: maxFrame, maxReceivedMessageSize } = this.#rules.settings
     const max =
       maxFrame === false ? maxReceivedMessageSize : Math.min(maxFrame, maxReceivedMessageSize)
-    return !this.#message && !binary && max >= LONGEST_SHORT
+    return !this.#message && !binary && !this.#rules.countsFrames && max >= LONGEST_SHORT
   }
 
   /** Whether nothing more is read: a close frame came, or a bad one. */
@@ -175,8 +177,11 @@ export class FrameParser {
       return chunk.length
     }
     const end = start + this.#length
-    if (end <= chunk.length && this.#first >= FIN) return this.#readWhole(chunk, start, end)
-    this.#begin()
+    const mayCome = this.#mayCome(end - at)
+    if (mayCome && end <= chunk.length && this.#first >= FIN) {
+      return this.#readWhole(chunk, start, end)
+    }
+    this.#begin(mayCome)
     return this.#readPart(chunk, start)
   }
 
@@ -240,18 +245,24 @@ export class FrameParser {
     const end = this.#readHeader(header, 0)
     this.#header = end === INCOMPLETE && !this.#isStopped ? header : undefined
     if (end === INCOMPLETE) return chunk.length
-    this.#begin()
+    this.#begin(this.#mayCome(end + this.#length))
     const at = end - begun.length
     return this.#length === 0 ? this.#readPart(chunk, at) : at
   }
 
+  /** Returns whether the frame under way may come, where that is asked. */
+  #mayCome(bytes: number): boolean {
+    const isClose = (this.#first & OPCODE) === CLOSE
+    return !this.#rules.countsFrames || isClose || this.#listener.onFrame?.(bytes) !== false
+  }
+
   /** Begins a frame that is not delivered straight from its chunk. */
-  #begin(): void {
+  #begin(mayCome = true): void {
     const first = this.#first
     const opcode = first & OPCODE
     this.#missing = this.#length
     if (opcode >= CLOSE) {
-      this.#control = new Payload()
+      this.#control = mayCome ? new Payload() : new SkippedPayload()
       return
     }
     const isText = opcode === TEXT
@@ -265,6 +276,7 @@ export class FrameParser {
     }
     this.#message.size += this.#length
     this.#message.fragments++
+    if (!mayCome) this.#message.payload = new SkippedPayload()
   }
 
   /** Reads what a chunk has of the payload under way, and returns where that ends. */
@@ -296,6 +308,7 @@ export class FrameParser {
     const control = this.#control
     if (control) {
       this.#control = undefined
+      if (control instanceof SkippedPayload) return
       this.#deliverControl(this.#first & OPCODE, control.take())
       return
     }
@@ -304,6 +317,7 @@ export class FrameParser {
     this.#message = undefined
     const { payload, isText, isCompressed } = message
     const { size } = payload
+    if (payload instanceof SkippedPayload) return
     if (isCompressed) this.#listener.onCompressedMessage(payload.take(), isText)
     else if (!(payload instanceof TextPayload)) this.#listener.onMessage(payload.take(), size)
     else if (!payload.isWhole) this.#refuse(INVALID_TEXT)

@@ -13,6 +13,8 @@ export interface FrameRules {
   readonly isMasked: boolean
   /** Whether messages may be compressed, RFC 7692. */
   readonly mayCompress: boolean
+  /** Whether the listener is asked for each frame whether it may come. */
+  readonly countsFrames?: boolean | undefined
   readonly settings: ConnectionSettings
 }
 

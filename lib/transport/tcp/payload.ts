@@ -58,6 +58,11 @@ export class Payload {
   }
 }
 
+/** A payload of which nothing is kept. */
+export class SkippedPayload extends Payload {
+  override append(): void {}
+}
+
 /** A text that arrives in parts, judged as early as can be: RFC 6455 §8.1. */
 export class TextPayload extends Payload {
   #checked = 0 // bytes known to be whole characters

@@ -26,6 +26,8 @@ export interface TcpTransportOptions {
   readonly side: 'server' | 'client'
   readonly protocol: string
   readonly settings: ConnectionSettings
+  /** Whether the receiver is asked for each frame whether it may come. */
+  readonly countsFrames?: boolean
   /** What was agreed on of permessage-deflate; none where messages are not compressed. */
   readonly deflate?: DeflateParameters | undefined
 }
@@ -57,7 +59,7 @@ export class TcpTransport implements Transport, FrameListener {
   #isLost = false // TCP has ended
   #reason: CloseReason | undefined // the peer's close frame
 
-  constructor(tcp: Tcp, { side, protocol, settings, deflate }: TcpTransportOptions) {
+  constructor(tcp: Tcp, { side, protocol, settings, deflate, countsFrames }: TcpTransportOptions) {
     const isMasked = side === 'server'
     const mayCompress = deflate !== undefined
     this.protocol = protocol
@@ -65,7 +67,7 @@ export class TcpTransport implements Transport, FrameListener {
     this.#settings = settings
     this.#side = side
     this.#deflate = deflate && new Deflate(deflate, settings)
-    this.#parser = new FrameParser({ isMasked, mayCompress, settings }, this)
+    this.#parser = new FrameParser({ isMasked, mayCompress, countsFrames, settings }, this)
   }
 
   get bufferedAmount(): number {
@@ -161,6 +163,10 @@ export class TcpTransport implements Transport, FrameListener {
       this.#parser.push(tcp.read(tcp.readableLength) as Buffer)
     }
     this.#goOnReading()
+  }
+
+  onFrame(bytes: number): boolean {
+    return this.#receiver?.frame?.(bytes) !== false
   }
 
   onMessage(data: Data, size: number): void {

@@ -39,7 +39,14 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
     tcp.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1')
     if (head.length > 0) tcp.unshift(head)
     const deflate = agreement?.parameters
-    return new TcpTransport(request.socket, { side: 'server', protocol, settings, deflate })
+    const countsFrames = settings.rateLimit !== false
+    return new TcpTransport(request.socket, {
+      side: 'server',
+      protocol,
+      settings,
+      countsFrames,
+      deflate,
+    })
   }
 }
 
