@@ -116,6 +116,7 @@ export class ConnectionCore<Context extends {} = {}>
   #paused = false
   #full = false
   #hasFailed = false
+  #isOverLimit = false // closed for its rate
 
   constructor(
     connection: WebsocketConnection<Context>,
@@ -363,11 +364,14 @@ export class ConnectionCore<Context extends {} = {}>
 
   /** Tells whether the peer may send so much now; what may not come is dropped, or the end. */
   #allows(size: number): boolean {
+    if (this.#isOverLimit) return false
     this.#allowance ??= this.#maker.allowance?.()
     const refusal = this.#allowance?.refusal(size)
     if (refusal === undefined) return true
     this.#drop('rateLimit')
-    if (!this.#allowance?.drops) this.invalid({ code: 1008, description: refusal })
+    if (this.#allowance?.drops) return false
+    this.#isOverLimit = true
+    this.invalid({ code: 1008, description: refusal })
     return false
   }
 

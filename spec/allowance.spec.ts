@@ -11,6 +11,7 @@ import {
 } from 'simplewebsockets'
 import { link } from 'simplewebsockets/testing'
 import { Allowance } from '../lib/allowance.ts'
+import { frame, RawPeer } from './rawpeer.ts'
 
 /** Runs with a clock that a spec moves. */
 function clocked(t: { after: (end: () => void) => void }): (milliseconds: number) => void {
@@ -90,23 +91,80 @@ test('who sends too much is closed with 1008, which says so on both ends', async
 })
 
 test('with policy drop what is too much is dropped and counted, and the connection goes on', async () => {
-  const { server, here, heard } = await served({ bytes: 6, per: 60_000, policy: 'drop' })
+  const { server, there, here, heard } = await served({ bytes: 30, per: 60_000, policy: 'drop' }) // each frame has 6 more
   const [, neighbour] = await link(server, new WebsocketClient())
-  for (const word of ['one', 'two', 'three', '']) here.send(word)
+  const last = once(there, 'message', { where: (message) => message === '' })
+  for (const word of ['one', 'two', 'three times ten', '']) here.send(word)
   neighbour.send('three')
-  await here.ping()
+  await last
   assert.deepEqual(heard, ['one', 'two', ''])
   assert.equal(server.stats().dropped, 1)
   assert.ok(here.isOpen && neighbour.isOpen)
   await server.close()
 })
 
+for (const [what, sent] of [
+  ['pongs', Array<Buffer>(50_000).fill(frame(10))],
+  ['pings', Array<Buffer>(50_000).fill(frame(9))],
+  [
+    'fragments of one message',
+    [frame(1, 'x', { fin: false }), ...Array<Buffer>(50_000).fill(frame(0, 'x', { fin: false }))],
+  ],
+  ['messages', Array<Buffer>(50_000).fill(frame(1, 'x'))],
+] as const) {
+  test(`50,000 ${what} are too many where 10 messages may come`, async () => {
+    await using server = new WebsocketServer({ rateLimit: { messages: 10 }, closeTimeout: 100 })
+    const { port } = await server.serve(0)
+    const entered = once(server, 'client')
+    const peer = await RawPeer.enter(port)
+    const there = await entered
+    const closed = once(there, 'close')
+    let heard = 0
+    for (const event of ['message', 'ping', 'pong'] as const)
+      listen(there, event, () => void heard++)
+    peer.write(Buffer.concat(sent))
+    const { code, description } = await closed
+    assert.deepEqual([code, description], [1008, 'more than 10 messages in 1000 ms'])
+    assert.ok(heard <= 10)
+    peer.tcp.destroy()
+  })
+}
+
+test('with policy drop a message is skipped whole for one of its fragments', async () => {
+  const rateLimit: RateLimit = { bytes: 60, per: 60_000, policy: 'drop' }
+  await using server = new WebsocketServer({ rateLimit })
+  const { port } = await server.serve(0)
+  const entered = once(server, 'client')
+  const peer = await RawPeer.enter(port)
+  const there = await entered
+  const heard: unknown[] = []
+  listen(there, 'message', (message) => void heard.push(message))
+  const last = once(there, 'message', { where: (message) => message === 'last' })
+  for (const chunk of [
+    frame(1, 'one '),
+    frame(1, 'two, ', { fin: false }),
+    frame(0, 'x'.repeat(50), { fin: false }),
+    frame(0, 'end'),
+    frame(9, 'p'.repeat(60)),
+    frame(1, 'last'),
+  ]) {
+    for (const byte of chunk) peer.write(Buffer.of(byte))
+  }
+  await last
+  assert.deepEqual(heard, ['one ', 'last'])
+  assert.equal(server.stats().drops.rateLimit, 2)
+  peer.tcp.destroy()
+})
+
 test('pings count as messages', async () => {
   const { server, there, here } = await served({ messages: 2, per: 60_000, policy: 'drop' })
   const pings: unknown[] = []
   listen(there, 'ping', (payload) => void pings.push(payload))
-  for (const payload of ['a', 'b', 'c']) await here.ping(payload) // each is answered: that is due
+  const answered = ['a', 'b'].map((payload) => here.ping(payload))
+  void here.ping('c').catch(() => {})
+  await Promise.all(answered)
   assert.deepEqual(pings, ['a', 'b'])
+  assert.equal(server.stats().drops.rateLimit, 1)
   await server.close()
 })
 

@@ -139,7 +139,7 @@ class There implements Transport {
     const values = heard.values.map((value) =>
       Array.isArray(value) ? Uint8Array.from(value as number[]) : value,
     )
-    const tell = receiver[heard.event].bind(receiver) as (...values: unknown[]) => void
+    const tell = receiver[heard.event]?.bind(receiver) as (...values: unknown[]) => void
     tell(...values)
   }
 }
