@@ -364,12 +364,11 @@ export class ConnectionCore<Context extends {} = {}>
 
   /** Tells whether the peer may send so much now; what may not come is dropped, or the end. */
   #allows(size: number): boolean {
-    if (this.#isOverLimit) return false
     this.#allowance ??= this.#maker.allowance?.()
-    const refusal = this.#allowance?.refusal(size)
+    const refusal = this.#isOverLimit ? '' : this.#allowance?.refusal(size)
     if (refusal === undefined) return true
     this.#drop('rateLimit')
-    if (this.#allowance?.drops) return false
+    if (this.#isOverLimit || this.#allowance?.drops) return false
     this.#isOverLimit = true
     this.invalid({ code: 1008, description: refusal })
     return false

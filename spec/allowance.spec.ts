@@ -121,7 +121,9 @@ for (const [what, sent] of [
     const closed = once(there, 'close')
     let heard = 0
     for (const event of ['message', 'ping', 'pong'] as const)
-      listen(there, event, () => void heard++)
+      listen(there, event, () => {
+        heard++
+      })
     peer.write(Buffer.concat(sent))
     const { code, description } = await closed
     assert.deepEqual([code, description], [1008, 'more than 10 messages in 1000 ms'])
