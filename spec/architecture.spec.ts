@@ -32,6 +32,7 @@ const rows: readonly (readonly string[])[] = [
     'transport/tcp/sliding-window',
     'transport/tcp/thread-pool',
     'transport/tcp/write-backlog',
+    'transport/tcp/message-timer',
   ],
   [
     'message',

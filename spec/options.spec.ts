@@ -19,6 +19,7 @@ const BOTH: readonly Side[] = ['server', 'client']
 
 const connectionDefaults = {
   maxReceivedFrameSize: false,
+  messageTimeout: 30_000,
   fragmentationThreshold: false,
   closeTimeout: 5_000,
   keepaliveTimeout: 20_000,
@@ -156,6 +157,13 @@ const cases: readonly Case[] = [
     wanted: `${BYTES}, or false`,
     accepted: [1, 65_536, false],
     refused: noBytes,
+  },
+  {
+    name: 'messageTimeout',
+    of: BOTH,
+    wanted: 'milliseconds from 1 up, or false',
+    accepted: [1, 1.5, 2 ** 31 - 1, false],
+    refused: noNumbers,
   },
   {
     name: 'fragmentationThreshold',

@@ -157,6 +157,7 @@ const passedOn: readonly string[] = [
   'maxReceivedMessageSize',
   'maxWaitingBytes',
   'maxReceivedFrameSize',
+  'messageTimeout',
   'fragmentationThreshold',
   'closeTimeout',
   'keepaliveTimeout',

@@ -18,6 +18,7 @@ const browserRules = {
   agent: left(undefined, 'it has its own proxies'),
   compression: left<false>(false, 'it offers it by itself, so let the server agree'),
   maxReceivedFrameSize: left<false>(false, 'choose `maxReceivedMessageSize`'),
+  messageTimeout: left<false>(false, 'the server is trusted to end its messages'),
   fragmentationThreshold: left<false>(false, 'send smaller messages'),
   useNagleAlgorithm: left(false, 'it sends when it likes'),
 }

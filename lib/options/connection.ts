@@ -18,6 +18,14 @@ export interface ConnectionOptions {
    * Browsers send a message as one frame: a limit below the message's refuses honest messages.
    */
   maxReceivedFrameSize?: number | false | undefined
+  /**
+   * Milliseconds that a message may take from its first byte to its last, and a second more for each
+   * 16 KiB of it; one that takes longer closes with 1008. The time in which reading is paused here
+   * doesn't count. Not in browsers.
+   *
+   * @default 30_000
+   */
+  messageTimeout?: number | false | undefined
   /** Bytes; a longer message goes out in frames of this size (SimpleWebsockets: 16 KiB). Default: false. */
   fragmentationThreshold?: number | false | undefined
   /** Milliseconds that a peer has to answer a close frame before it is cut. Default: 5_000. */

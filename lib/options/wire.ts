@@ -9,6 +9,7 @@ import {
   isList,
   isObject,
   isWhole,
+  milliseconds,
   optional,
   orFalse,
   type Rule,
@@ -94,6 +95,7 @@ function isCompression(value: unknown): boolean {
 /** The rules of what can be chosen only where the frames are ours: not in a browser. */
 export const wireRules = {
   maxReceivedFrameSize: orFalse(bytes(64 * 1024), false),
+  messageTimeout: orFalse(milliseconds(30_000, 1), 30_000),
   fragmentationThreshold: orFalse(bytes(16 * 1024), false),
   useNagleAlgorithm: flag(),
   compression: {

@@ -4,8 +4,9 @@ import { test } from 'node:test'
 import { resolveClient } from '../../lib/options/browser.ts'
 import { resolveClient as resolveClientInNode } from '../../lib/options/node.ts'
 
-test('a browser has the same options with the same defaults, but no keepalive', () => {
-  assert.deepEqual(resolveClient(), { ...resolveClientInNode(), keepaliveTimeout: false })
+test('a browser has the same options with the same defaults, but no pings and no look at frames', () => {
+  const without = { keepaliveTimeout: false, messageTimeout: false }
+  assert.deepEqual(resolveClient(), { ...resolveClientInNode(), ...without })
 })
 
 test('a keepalive may be asked for, as in Node, and does nothing', () => {
@@ -21,6 +22,7 @@ const impossible: [options: object, message: RegExp][] = [
   [{ compression: true }, /`compression` .* let the server agree/],
   [{ compression: { level: 1 } }, /`compression` to be left out in a browser/],
   [{ maxReceivedFrameSize: 1 }, /`maxReceivedFrameSize` .* choose `maxReceivedMessageSize`/],
+  [{ messageTimeout: 1 }, /`messageTimeout` to be left out in a browser/],
   [{ fragmentationThreshold: 1 }, /`fragmentationThreshold` .* send smaller messages/],
   [{ useNagleAlgorithm: true }, /`useNagleAlgorithm` to be left out in a browser/],
 ]
@@ -35,6 +37,7 @@ test('what is off where it cannot be on may be said', () => {
   const off = {
     compression: false,
     maxReceivedFrameSize: false,
+    messageTimeout: false,
     fragmentationThreshold: false,
     useNagleAlgorithm: false,
     headers: undefined,

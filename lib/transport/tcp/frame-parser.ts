@@ -79,6 +79,11 @@ export class FrameParser {
     return this.#isStopped
   }
 
+  /** Whether bytes of a message, or of a frame, have come, and not yet all. */
+  get isMidMessage(): boolean {
+    return (this.#message ?? this.#header ?? this.#control) !== undefined || this.#missing > 0
+  }
+
   /** Whether bytes wait that came while it was paused. */
   get hasRest(): boolean {
     return this.#rest !== undefined

@@ -8,6 +8,7 @@ import { Deflate } from './deflate.ts'
 import type { DeflateParameters } from './extensions.ts'
 import { PING, PONG } from './frame.ts'
 import { FrameParser, type FrameListener } from './frame-parser.ts'
+import { MessageTimer } from './message-timer.ts'
 import { Sender } from './sender.ts'
 
 const LOST = 1006
@@ -48,6 +49,8 @@ export class TcpTransport implements Transport, FrameListener {
   readonly #deflate: Deflate | undefined
   #lazySender: Sender | undefined
   #receiver: Receiver | undefined
+  #messageTimer: MessageTimer | undefined
+  #messages = 0 // received
   #bytesRead = 0 // for a stream that doesn't count them
   #isPaused = false
   #isInflating = false
@@ -125,11 +128,13 @@ export class TcpTransport implements Transport, FrameListener {
   pause(): void {
     if (this.#isLost || this.#parser.isStopped) return
     this.#isPaused = true
+    this.#messageTimer?.pause()
     this.#holdReading()
   }
 
   resume(): void {
     this.#isPaused = false
+    this.#messageTimer?.resume()
     // Not at once: the listener that made room has not returned yet. But before what it answers is
     // written, so that the answers to one chunk leave together.
     if (this.#inflated || this.#parser.hasRest) queueMicrotask(() => this.#goOnReading())
@@ -144,6 +149,7 @@ export class TcpTransport implements Transport, FrameListener {
   read(chunk: Buffer): void {
     this.#bytesRead += chunk.length
     this.#parser.push(chunk)
+    this.#timeMessage()
     if (this.#isHeldUp && !this.#parser.isStopped) this.#tcp.pause()
   }
 
@@ -157,6 +163,7 @@ export class TcpTransport implements Transport, FrameListener {
   lost(): void {
     const tcp = this.#tcp
     this.#isLost = true
+    this.#messageTimer?.stop()
     this.#isPaused = false
     // What came while nothing was read.
     if (!tcp.readableEnded && tcp.readableLength > 0) {
@@ -170,6 +177,7 @@ export class TcpTransport implements Transport, FrameListener {
   }
 
   onMessage(data: Data, size: number): void {
+    this.#messages++
     this.#receiver?.message(data, size)
   }
 
@@ -211,10 +219,25 @@ export class TcpTransport implements Transport, FrameListener {
   /** The connection closes, unless it does already; then TCP ends. */
   onInvalid(reason: CloseReason): void {
     this.#parser.stop()
+    this.#messageTimer?.stop()
     this.#tcp.resume() // so that its end is noticed
     this.#endsTcp = true
     if (!this.#isLost) this.#receiver?.invalid(reason, undefined)
     if (this.#sentClose) this.#endTcp()
+  }
+
+  /** Times the message under way, if there is one. */
+  #timeMessage(): void {
+    const { messageTimeout } = this.#settings
+    if (messageTimeout === false || !this.#parser.isMidMessage || this.#parser.isStopped) {
+      this.#messageTimer?.stop()
+      return
+    }
+    this.#messageTimer ??= new MessageTimer(messageTimeout, () =>
+      this.onInvalid({ code: 1008, description: `a message took more than ${messageTimeout} ms` }),
+    )
+    this.#messageTimer.update(this.#messages, this.bytesReceived)
+    if (this.#isPaused) this.#messageTimer.pause()
   }
 
   get #sender(): Sender {
