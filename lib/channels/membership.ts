@@ -9,27 +9,29 @@ import { SIGNALS, type Hearer, type Signals, type Target } from '../signals.ts'
 import { Broadcast } from './broadcast.ts'
 import { Channel, TOPIC, type ChannelEvents, type ChannelState, type Loose } from './channel.ts'
 import type { StandardSchema, Verdict } from './contract.ts'
-import type { JoinFrame, PushFrame, Ref, ServerFrame } from './frame.ts'
+import type { JoinFrame, PushFrame, Ref, Serializer, ServerFrame } from './frame.ts'
 import { Gate } from './gate.ts'
 import { ChannelSignals, Messages, type Heard } from './hearing.ts'
 import type { Kept } from './history.ts'
 import { Mail, type Mailed, type Tally } from './mail.ts'
 import { seenIn, SEEN, stripped, type Seen } from './position.ts'
+import type { PresenceState } from './presence-state.ts'
 import { checkedPush, type PushOptions } from './push.ts'
 import { Received, type Answerer, type Message } from './received.ts'
-import { Joining, type JoinRequest, type LeaveReason, type Topic } from './topic.ts'
+import { Joining, type JoinRequest, type LeaveReason, type NewMember, type Topic } from './topic.ts'
 
 /** What the memberships of one connection live on. */
 export interface Host<Context extends {}> extends Tally {
   readonly connection: WebsocketConnection<Context>
   /** Who hears of errors that nobody hears of on the channel. */
   readonly hearer: Hearer
+  readonly serializer: Serializer
   readonly joinTimeout: number
   readonly closeTimeout: number
   /** Writes a frame; undefined, and counted, where the dialect has no words for it. */
   written(frame: ServerFrame): Data | undefined
   /** Sends what is written. */
-  send(data: Data): void
+  send(data: Data | Prepared): void
   /** Is a broadcast in the dialect of the connection; undefined, and counted, where it has no words. */
   inDialect(broadcast: Broadcast): Prepared | undefined
   /** Counts a message that is dropped. */
@@ -98,7 +100,7 @@ class Request<Context extends {}>
 /** One membership of one topic, on the server that has it. */
 export class ServerChannel<Context extends {} = {}>
   extends Channel<Loose, Loose, Context>
-  implements RoomMember, Answerer, Tally, Heard
+  implements RoomMember, Answerer, Tally, Heard, NewMember
 {
   readonly topic: string
   readonly countsUnheard = true
@@ -224,6 +226,13 @@ export class ServerChannel<Context extends {} = {}>
     if (!(message instanceof Broadcast)) return false
     const said = this.#host.inDialect(message)
     return said !== undefined && this.connection[DELIVER](said)
+  }
+
+  sendPresence(state: PresenceState): void {
+    if (this.#state !== 'joined') return // a listener has sent it out
+    const message = state.messageFor(this.#host.serializer, this.topic, this.#joinRef)
+    if (message) this.#host.send(message)
+    else this.#host.dropped()
   }
 
   /** Tells whether a frame that names a membership means this one. */

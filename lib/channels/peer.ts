@@ -154,7 +154,7 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
     return data
   }
 
-  send(data: Data): void {
+  send(data: Data | Message): void {
     this.connection[SIGNALS].deliver(data)
   }
 
