@@ -47,9 +47,7 @@ export class PresenceState {
     }
     // Where a dialect doesn't write the join_ref, all members get the same message.
     const head = server.encode(frame)
-    const kept = this.#messages.find(
-      (each) => each.serializer === serializer && each.head === head,
-    )
+    const kept = this.#messages.find((each) => each.serializer === serializer && each.head === head)
     if (kept) return kept.message
     const payload = takesJsonText(server) ? this.#text() : written(this.#roster)
     const data = server.encode({ ...frame, payload })
