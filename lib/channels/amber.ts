@@ -9,7 +9,7 @@ const PING = 'ping'
  */
 export const amber: Serializer = {
   name: 'Amber',
-  server: { decode: clientFrame, encode: serverText },
+  server: /* @__PURE__ */ withJsonText({ decode: clientFrame, encode: serverText }),
   client: /* @__PURE__ */ withJsonText({ decode: serverFrame, encode: clientText }),
   path: '',
   query: {},

@@ -47,7 +47,7 @@ export type {
   HistoryRecord,
   HistorySender,
 } from './history.ts'
-export type { ChannelServerOptions } from './options.ts'
+export type { ChannelServerOptions, JoinRate } from './options.ts'
 export { phoenix, phoenixV1 } from './phoenix.ts'
 export { Presence, type PresenceOptions } from './presence.ts'
 export type { PresenceEvents, PresenceJoin, PresenceLeave } from './presence-signals.ts'

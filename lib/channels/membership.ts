@@ -9,33 +9,37 @@ import { SIGNALS, type Hearer, type Signals, type Target } from '../signals.ts'
 import { Broadcast } from './broadcast.ts'
 import { Channel, TOPIC, type ChannelEvents, type ChannelState, type Loose } from './channel.ts'
 import type { StandardSchema, Verdict } from './contract.ts'
-import type { JoinFrame, PushFrame, Ref, ServerFrame } from './frame.ts'
+import type { JoinFrame, PushFrame, Ref, Serializer, ServerFrame } from './frame.ts'
 import { Gate } from './gate.ts'
 import { ChannelSignals, Messages, type Heard } from './hearing.ts'
 import type { Kept } from './history.ts'
 import { Mail, type Mailed, type Tally } from './mail.ts'
 import { seenIn, SEEN, stripped, type Seen } from './position.ts'
+import type { PresenceState } from './presence-state.ts'
 import { checkedPush, type PushOptions } from './push.ts'
 import { Received, type Answerer, type Message } from './received.ts'
-import { Joining, type JoinRequest, type LeaveReason, type Topic } from './topic.ts'
+import { Joining, type JoinRequest, type LeaveReason, type NewMember, type Topic } from './topic.ts'
 
 /** What the memberships of one connection live on. */
 export interface Host<Context extends {}> extends Tally {
   readonly connection: WebsocketConnection<Context>
   /** Who hears of errors that nobody hears of on the channel. */
   readonly hearer: Hearer
+  readonly serializer: Serializer
   readonly joinTimeout: number
   readonly closeTimeout: number
   /** Writes a frame; undefined, and counted, where the dialect has no words for it. */
   written(frame: ServerFrame): Data | undefined
   /** Sends what is written. */
-  send(data: Data): void
+  send(data: Data | Prepared): void
   /** Is a broadcast in the dialect of the connection; undefined, and counted, where it has no words. */
   inDialect(broadcast: Broadcast): Prepared | undefined
   /** Counts a message that is dropped. */
   dropped(count?: number): void
   /** Counts a `once` in, or out. */
   wait(step: 1 | -1): void
+  /** Hears that the listeners of a join have answered, or that its time is up. */
+  answered(channel: ServerChannel<Context>): void
   /** Brings a channel among the members of its topic. */
   entered(channel: ServerChannel<Context>): void
   /** Forgets a channel. */
@@ -48,7 +52,7 @@ export interface Host<Context extends {}> extends Tally {
 interface Pending {
   readonly ref: Ref
   /** The memberships that it replaces, whose ends are told after its answer. */
-  readonly replaces: readonly Ref[]
+  replaces: readonly Ref[]
   /** What was pushed here meanwhile, */
   readonly pushed: Data[]
   /** and what the peer pushed, with its sizes. */
@@ -57,7 +61,6 @@ interface Pending {
   seen?: Seen | undefined
   /** Whether it was accepted, and waits to be let in. */
   accepted?: boolean
-  timer?: NodeJS.Timeout
 }
 
 const SENT: Promise<unknown> = Promise.resolve()
@@ -98,7 +101,7 @@ class Request<Context extends {}>
 /** One membership of one topic, on the server that has it. */
 export class ServerChannel<Context extends {} = {}>
   extends Channel<Loose, Loose, Context>
-  implements RoomMember, Answerer, Tally, Heard
+  implements RoomMember, Answerer, Tally, Heard, NewMember
 {
   readonly topic: string
   readonly countsUnheard = true
@@ -107,6 +110,9 @@ export class ServerChannel<Context extends {} = {}>
   readonly #joinRef: Ref
   #state: ChannelState = 'joining'
   #pending: Pending | undefined
+  /** Whether its `join` listeners have answered, or their time is up. */
+  #isAnswered = false
+  #late: NodeJS.Timeout | undefined
   #signals: ChannelSignals | undefined
   #messages: Messages | undefined
   #mail: Mail<Received> | undefined
@@ -128,14 +134,13 @@ export class ServerChannel<Context extends {} = {}>
     host: Host<Context>,
     of: Topic<Loose, Loose, Context>,
     { topic, joinRef, ref }: JoinFrame,
-    replaces: readonly Ref[],
   ) {
     super()
     this.topic = topic
     this.#host = host
     this.#of = of
     this.#joinRef = joinRef
-    this.#pending = { ref, replaces, pushed: [], arrived: [] }
+    this.#pending = { ref, replaces: [], pushed: [], arrived: [] }
   }
 
   get [SIGNALS](): Signals<ChannelEvents> {
@@ -207,6 +212,7 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   leave(): Promise<void> {
+    this.#answered()
     if (this.#pending) this.#refuse({}, 'ended')
     else if (this.#state !== 'closed') {
       this.#tell({ kind: 'close', topic: this.topic, joinRef: this.#joinRef })
@@ -226,6 +232,13 @@ export class ServerChannel<Context extends {} = {}>
     return said !== undefined && this.connection[DELIVER](said)
   }
 
+  sendPresence(state: PresenceState): void {
+    if (this.#state !== 'joined') return // a listener has sent it out
+    const message = state.messageFor(this.#host.serializer, this.topic, this.#joinRef)
+    if (message) this.#host.send(message)
+    else this.#host.dropped()
+  }
+
   /** Tells whether a frame that names a membership means this one. */
   isMeant(joinRef: Ref): boolean {
     return joinRef === null || joinRef === this.#joinRef
@@ -238,15 +251,13 @@ export class ServerChannel<Context extends {} = {}>
     if (replay && this.#pending) this.#pending.seen = seenIn(given)
     if (contract?.join) this.#checkJoin(contract.join, payload)
     else this.#request(payload)
-    if (!this.#pending || this.#pending.accepted) return
-    this.#pending.timer = setTimeout(
-      () => this.reject({ reason: 'join timed out' }),
-      this.#host.joinTimeout,
-    )
+    if (this.#isAnswered || this.#pending?.accepted) return
+    this.#late = setTimeout(() => this.reject({ reason: 'join timed out' }), this.#host.joinTimeout)
   }
 
   accept(reply: unknown): boolean {
     const pending = this.#pending
+    if (!pending) this.#answered()
     if (!pending || pending.accepted) return this.#isMember
     const { replay } = this.#of
     if (replay) {
@@ -257,7 +268,7 @@ export class ServerChannel<Context extends {} = {}>
       if (this.#pending !== pending) return this.#isMember // it is in, or out again, already
       pending.accepted = true
       this.#maySpeak = true
-      clearTimeout(pending.timer)
+      clearTimeout(this.#late)
     } else this.#enter(pending, reply, [])
     return this.#isMember
   }
@@ -272,13 +283,16 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   reject(reason: unknown): void {
-    if (this.#pending && !this.#pending.accepted) this.#refuse(reason, 'ended')
+    if (this.#pending?.accepted) return
+    if (this.#pending) this.#refuse(reason, 'ended')
+    this.#answered()
   }
 
   /** A listener of this membership, or of its topic, has failed. */
   crash(): void {
     if (this.#pending) this.#refuse({ reason: 'join crashed' }, 'crashed')
     else this.#breakOff('channel_crash', 'crashed', 'a listener failed')
+    this.#answered()
   }
 
   /** Ends the membership: its peer sends more than its listeners take. */
@@ -297,11 +311,17 @@ export class ServerChannel<Context extends {} = {}>
     this.#quit('left', { code: 1000, description: 'left' })
   }
 
-  /** The peer joins the topic anew: gives the memberships whose ends it must be told of. */
-  replaced(): readonly Ref[] {
+  /** Takes the place of the membership, or of the join, that its peer had of the topic. */
+  replace(old: ServerChannel<Context>): void {
+    const replaces = old.#replaced()
+    if (this.#pending) this.#pending.replaces = replaces
+  }
+
+  /** Ends it, as its peer joins anew: returns the memberships whose ends the peer must be told of. */
+  #replaced(): readonly Ref[] {
     if (this.#pending) {
       const { replaces } = this.#pending
-      this.#pending = { ...this.#pending, replaces: [] }
+      this.#pending.replaces = []
       this.#refuse({ reason: 'replaced' }, 'replaced')
       return replaces
     }
@@ -312,6 +332,7 @@ export class ServerChannel<Context extends {} = {}>
   /** The connection has closed. */
   closed(reason: CloseReason): void {
     this.#quit('closed', reason)
+    this.#answered()
   }
 
   /** The peer has pushed something. */
@@ -388,7 +409,10 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   #request(payload: unknown): void {
-    if (!this.#pending) return // they have left meanwhile
+    if (!this.#pending) {
+      this.#answered() // they have left meanwhile
+      return
+    }
     const signals = this.#of[SIGNALS]
     if (signals.isFull) {
       this.reject(TOO_BUSY)
@@ -414,8 +438,12 @@ export class ServerChannel<Context extends {} = {}>
    * nothing where the join was given up meanwhile.
    */
   #enter(pending: Pending, reply: unknown, missed: readonly Kept[]): void {
-    if (this.#pending !== pending) return
+    if (this.#pending !== pending) {
+      this.#answered()
+      return
+    }
     this.#reply(this.#joinRef, pending.ref, 'ok', reply)
+    this.#answered()
     this.#settle(pending)
     this.#state = 'joined'
     this.#maySpeak = true
@@ -511,10 +539,16 @@ export class ServerChannel<Context extends {} = {}>
     if (data !== undefined) this.#host.send(data)
   }
 
+  /** Lets the next join of the topic have its turn. */
+  #answered(): void {
+    this.#isAnswered = true
+    clearTimeout(this.#late)
+    this.#host.answered(this)
+  }
+
   /** The join is answered. */
   #settle(pending: Pending): void {
     this.#pending = undefined
-    clearTimeout(pending.timer)
     for (const [, size] of pending.arrived) this.#tally(-1, -size)
     const { topic } = this
     for (const joinRef of pending.replaces) this.#tell({ kind: 'close', topic, joinRef })

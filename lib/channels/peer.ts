@@ -3,6 +3,7 @@ import { MESSAGE_OVERHEAD, type Reader } from '../connection-core.ts'
 import type { WebsocketConnection } from '../connection.ts'
 import { dropped } from '../diagnostics.ts'
 import type { Denial } from '../errors.ts'
+import { listen } from '../listen.ts'
 import type { Data, Message } from '../message.ts'
 import type { RoomMember, Rooms } from '../room.ts'
 import type { Ground, Guest } from '../floor.ts'
@@ -19,6 +20,7 @@ import type {
   ServerFrame,
 } from './frame.ts'
 import type { Loose } from './channel.ts'
+import { JoinQueue } from './join-queue.ts'
 import { ServerChannel, type Host } from './membership.ts'
 import type { ChannelServerSettings } from './options.ts'
 import type { Topic } from './topic.ts'
@@ -54,6 +56,9 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
   readonly #hall: Hall<Context>
   readonly #channels = new Map<string, ServerChannel<Context>>()
   readonly #backlog: Backlog
+  readonly #joins: JoinQueue
+  /** Whether more waits for the peer than its high-water mark: `drain` follows. */
+  #isFull = false
   #connection: WebsocketConnection<Context> | undefined
   #waits = 0
   /** Whether it sent what its connection closes for. */
@@ -68,6 +73,7 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
       { changed: () => this.#flow(), endSlowest: () => this.#endSlowest() },
       hall.ground.maxWaitingBytes,
     )
+    this.#joins = new JoinQueue(this, hall.settings)
   }
 
   get denial(): Denial {
@@ -112,7 +118,7 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
       throw error
     }
     if (frame.kind === 'heartbeat') this.#say({ kind: 'heartbeatReply', ref: frame.ref })
-    else if (frame.kind === 'join') this.#join(frame)
+    else if (frame.kind === 'join') this.#join(frame, size + MESSAGE_OVERHEAD)
     else this.#hand(frame, size + MESSAGE_OVERHEAD)
   }
 
@@ -130,6 +136,7 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
 
   ended(reason: CloseReason): void {
     this.#backlog.stop()
+    this.#joins.stop()
     this.#hall.left(this)
     for (const channel of [...this.#channels.values()]) channel.closed(reason)
   }
@@ -154,8 +161,15 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
     return data
   }
 
-  send(data: Data): void {
-    this.connection[SIGNALS].deliver(data)
+  send(data: Data | Message): void {
+    if (this.connection[SIGNALS].deliver(data) || this.#isFull) return
+    this.#isFull = true
+    this.#joins.hold()
+    const stop = listen(this.connection, 'drain', () => {
+      stop()
+      this.#isFull = false
+      this.#joins.release()
+    })
   }
 
   inDialect(broadcast: Broadcast): Message | undefined {
@@ -181,8 +195,13 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
     this.#hall.rooms.state(roomOf(channel.topic)).add(channel)
   }
 
+  answered(channel: ServerChannel<Context>): void {
+    this.#joins.answered(channel)
+  }
+
   gone(channel: ServerChannel<Context>): void {
     const { topic } = channel
+    this.#joins.remove(channel)
     if (this.#channels.get(topic) === channel) this.#channels.delete(topic)
     const state = this.#hall.rooms.state(roomOf(topic))
     if (state.members.has(channel)) state.delete(channel)
@@ -192,8 +211,8 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
     this.#hall.emit(from.topic, event, payload, from)
   }
 
-  #join(frame: JoinFrame): void {
-    const { topic, joinRef, ref } = frame
+  #join(frame: JoinFrame, size: number): void {
+    const { topic, joinRef, ref, payload } = frame
     const of = this.#hall.topicOf(topic)
     const old = this.#channels.get(topic)
     const { maxChannels } = this.#hall.settings
@@ -202,9 +221,11 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
     } else if (!old && maxChannels !== false && this.#channels.size >= maxChannels) {
       this.#refuse(topic, joinRef, ref, TOO_MANY)
     } else {
-      const channel = new ServerChannel(this, of, frame, old?.replaced() ?? [])
+      const channel = new ServerChannel(this, of, frame)
       this.#channels.set(topic, channel)
-      channel.ask(frame.payload)
+      this.#joins.put(channel, payload, size) // first, so that it takes the place of one that waits
+      if (old) channel.replace(old)
+      this.#joins.run()
     }
   }
 
@@ -238,7 +259,8 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
   #endSlowest(): void {
     const channels = [...this.#channels.values()]
     const most = Math.max(...channels.map(({ waitingBytes }) => waitingBytes))
-    channels.find(({ waitingBytes }) => waitingBytes === most)?.tooSlow()
+    // Where only joins wait for their turn, none of them is to blame.
+    if (most > 0) channels.find(({ waitingBytes }) => waitingBytes === most)?.tooSlow()
   }
 
   /** Too much waits, or not any more. */

@@ -140,6 +140,7 @@ function dialect(
   codecs: Pick<Serializer, 'server' | 'client'>,
 ): Serializer {
   withJsonText(codecs.client)
+  withJsonText(codecs.server)
   return {
     name: `Phoenix ${version}`,
     ...codecs,

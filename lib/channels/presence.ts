@@ -6,6 +6,7 @@ import { Channel, REPLICA, TOPIC, type Loose } from './channel.ts'
 import { META_REF, META_REF_BEFORE, PRESENCE_DIFF, PRESENCE_STATE } from './phoenix.ts'
 import { PresenceSignals, type PresenceEvents } from './presence-signals.ts'
 import type { Nodes } from './nodes.ts'
+import type { PresenceState } from './presence-state.ts'
 import {
   isBag,
   Roster,
@@ -16,7 +17,7 @@ import {
   type Meta,
 } from './roster.ts'
 import { MOST_DEPTH, writeJson } from './text.ts'
-import type { Topic } from './topic.ts'
+import type { NewMember, Topic } from './topic.ts'
 
 /** The options of a presence. */
 export interface PresenceOptions {
@@ -49,6 +50,8 @@ export class Presence<Known extends object = Loose>
   readonly #topic: Topic<any, any, any> | undefined
   /** By the names of topics: a channel has one. */
   readonly #rosters = new Map<string, Roster>()
+  /** What new members are sent of them, by the same names: on a server, and from the first one on. */
+  readonly #states = new Map<string, PresenceState>()
   /** What each member of a topic is tracked by, */
   readonly #tracked = new Map<Channel<any, any, any>, Map<string, Meta>>()
   /** and will be, once it is let in. */
@@ -184,8 +187,20 @@ export class Presence<Known extends object = Loose>
     this.#rosters.set(name, roster)
     const applied: Applied[] | undefined = this.#signals.wantsChanges ? [] : undefined
     roster.apply(diff, applied)
-    if (roster.size === 0) this.#rosters.delete(name)
+    this.#states.get(name)?.changed(diff)
+    if (roster.size === 0) {
+      this.#rosters.delete(name)
+      this.#states.delete(name)
+    }
     this.#signals.applied(applied)
+  }
+
+  #stateOf(topic: Topic<any, any, any>, name: string): PresenceState {
+    const roster = this.#rosters.get(name)
+    if (!roster) return topic.stateOf(new Roster())
+    const state = this.#states.get(name) ?? topic.stateOf(roster)
+    this.#states.set(name, state)
+    return state
   }
 
   /** Returns what is tracked on this node. */
@@ -200,8 +215,8 @@ export class Presence<Known extends object = Loose>
   }
 
   /** Tells a new member which keys are here, and then all members of its own. */
-  #welcome(topic: Topic<any, any, any>, channel: Channel<any, any, any>): void {
-    void channel.push(PRESENCE_STATE, written(this.#rosters.get(channel.topic) ?? []))
+  #welcome(topic: Topic<any, any, any>, channel: NewMember): void {
+    channel.sendPresence(this.#stateOf(topic, channel.topic))
     for (const [key, meta] of this.#asked.get(channel) ?? []) {
       // A listener may have sent it out since the last one.
       if (channel.state === 'joined') this.#track(topic, channel, key, meta)

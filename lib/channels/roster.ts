@@ -46,6 +46,10 @@ export class Roster {
     for (const [key, { metas }] of this.#entries) yield [key, [...metas.values()]]
   }
 
+  keys(): Iterable<string> {
+    return this.#entries.keys()
+  }
+
   get(key: string): readonly Meta[] {
     return [...(this.#entries.get(key)?.metas.values() ?? [])]
   }

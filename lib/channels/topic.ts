@@ -4,7 +4,9 @@ import type { Broadcast } from './broadcast.ts'
 import type { Channel, Loose } from './channel.ts'
 import type { Contract } from './contract.ts'
 import type { Nodes, View } from './nodes.ts'
+import { PresenceState } from './presence-state.ts'
 import type { Replay } from './replay.ts'
+import type { Roster } from './roster.ts'
 
 /** A client's request to join a topic: accept or reject it. */
 export interface JoinRequest<
@@ -140,8 +142,14 @@ export interface Declared {
   readonly isOpen: boolean
 }
 
+/** A member that was let in, right after its answer. */
+export interface NewMember extends Channel<Loose, Loose, any> {
+  /** Sends the presence of its topic as a message that it shares with other new members. */
+  sendPresence(state: PresenceState): void
+}
+
 /** Is called for a member who was let in. */
-export type Welcomer = (channel: Channel<Loose, Loose, any>) => void
+export type Welcomer = (member: NewMember) => void
 
 /** The topics whose names fit a pattern: which clients ask to join, have joined, and leave. */
 export class Topic<
@@ -261,9 +269,18 @@ export class Topic<
    *
    * @internal
    */
-  entered(channel: Channel<Loose, Loose, any>): void {
+  entered(member: NewMember): void {
     for (const nodes of this.#nodes) nodes.start() // the server may serve again
-    for (const welcomer of this.#welcomers) welcomer(channel)
+    for (const welcomer of this.#welcomers) welcomer(member)
+  }
+
+  /**
+   * Returns the `presence_state` that new members are sent of a roster.
+   *
+   * @internal
+   */
+  stateOf(roster: Roster): PresenceState {
+    return new PresenceState(roster)
   }
 
   /**

@@ -10,9 +10,10 @@ import {
 import { Socket as Phoenix18 } from 'phoenix'
 import { Socket as Phoenix17 } from 'phoenix-1.7'
 import { listen, once, WebsocketServer, type ServerOptions } from 'simplewebsockets'
-import { amber, ChannelServer, phoenix, phoenixV1 } from 'simplewebsockets/channels'
+import { amber, ChannelServer, phoenix, phoenixV1, Presence } from 'simplewebsockets/channels'
 import WebSocket from 'ws'
 import { sparePort } from '../ports.ts'
+import { turn } from '../scene.ts'
 import { AmberSocket, type AmberPatience } from './amberclient.ts'
 
 /** The clients of Phoenix that are tried, unmodified. */
@@ -338,6 +339,39 @@ for (const [version, Socket] of versions) {
       for (const client of server.clients) client.close(1012)
       await again
       assert.equal(channel.state, 'joined')
+    })
+
+    test('joins 100 channels at once, and again after a reconnection, without a wait', async (t) => {
+      const server = new WebsocketServer({ path: '/socket' })
+      // Whatever is past the burst would wait for most of two minutes.
+      const channels = new ChannelServer(server, { joinRate: { perSecond: 1 } })
+      const rooms = channels.topic('room:*')
+      const presence = new Presence(rooms)
+      listen(rooms, 'join', async ({ channel, accept }) => {
+        for (let key = 0; key < 10; key++) presence.track(channel, `user ${key}`, { at: 'home' })
+        await turn() // as if it looked something up
+        accept({ history: 'x'.repeat(2_000) })
+      })
+      const { port } = await server.serve(0)
+      t.after(() => server.close())
+      const socket = connected(t, Socket, port)
+      let [answers, refusals] = [0, 0]
+      let all = (): void => {}
+      const joined = (): Promise<void> => new Promise((resolve) => (all = resolve))
+      const first = joined()
+      for (let index = 0; index < 100; index++) {
+        const push = socket.channel(`room:${index}`).join()
+        push.receive('ok', () => {
+          answers += 1
+          if (answers % 100 === 0) all()
+        })
+        for (const status of ['error', 'timeout']) push.receive(status, () => (refusals += 1))
+      }
+      await first
+      const second = joined()
+      for (const client of server.clients) client.close(1012)
+      await second
+      assert.deepEqual([answers, refusals], [200, 0])
     })
 
     test('is answered its heartbeats', async (t) => {
