@@ -1,5 +1,5 @@
-import { STATUS_CODES, type IncomingMessage } from 'node:http'
-import { messageOf, PeerConnectError, unexpected, type Denial } from './errors.ts'
+import type { IncomingMessage } from 'node:http'
+import { PeerConnectError, type Denial } from './errors.ts'
 import type { ServerSettings } from './options/server.ts'
 import { originAllowed, originCure } from './origin.ts'
 import { findPath, pathOf, type Place, type Spot } from './path.ts'
@@ -8,6 +8,8 @@ import { RequestDetails, type RequestSource } from './request.ts'
 /** Somebody at the door, and what they are judged by. */
 export interface Knock {
   readonly request: RequestDetails
+  /** Node's own request, where there is one. */
+  readonly incoming: IncomingMessage | undefined
   readonly settings: ServerSettings
   /** How many are in, or about to be. */
   readonly connections: number
@@ -92,66 +94,6 @@ function spotOf(source: RequestSource, place: Place): Spot {
  */
 export function judge(knock: Knock): void {
   for (const rule of rules) rule(knock)
-}
-
-/** Tells that `authorize` itself is at fault, and no peer. */
-export class AuthorizeError extends PeerConnectError {}
-
-/**
- * Asks `authorize` for a context, until `turnedAway` rejects: then the answer is of no use any more.
- *
- * It rejects with a `PeerConnectError` that carries the status of the answer.
- */
-export async function authorized(
-  authorize: NonNullable<ServerSettings['authorize']>,
-  { request, denial, settings: { handshakeTimeout } }: Knock,
-  turnedAway: Promise<never>,
-): Promise<{}> {
-  const asked = Promise.race([judged(authorize, request), turnedAway])
-  const verdict = await within(handshakeTimeout, asked)
-  if (verdict === true) return {}
-  if (typeof verdict === 'object' && verdict !== null) return verdict
-  if (verdict === false || verdict === null || verdict === undefined) {
-    throw new PeerConnectError('not authorized', denial)
-  }
-  const cause = unexpected('the answer of `authorize`', 'an object, true or false', verdict)
-  throw new AuthorizeError('not authorized', { cause, ...denial })
-}
-
-async function judged(
-  authorize: NonNullable<ServerSettings['authorize']>,
-  request: RequestDetails,
-): Promise<unknown> {
-  try {
-    return await authorize(request)
-  } catch (cause) {
-    if (cause instanceof PeerConnectError) throw cause
-    const status = statusOf(cause)
-    if (status !== undefined) throw new PeerConnectError(messageOf(cause), { cause, status })
-    throw new AuthorizeError(messageOf(cause), { cause, status: 500 })
-  }
-}
-
-/** Is the status that an error carries, if it is one of HTTP's. */
-function statusOf(error: unknown): number | undefined {
-  if (typeof error !== 'object' || error === null || !('status' in error)) return undefined
-  const { status } = error
-  return typeof status === 'number' && status >= 400 && status in STATUS_CODES ? status : undefined
-}
-
-async function within<Value>(milliseconds: number, promise: Promise<Value>): Promise<Value> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      const text = `\`authorize\` took more than ${milliseconds} ms`
-      reject(new PeerConnectError(text, { status: 503, reason: 'handshakeTimeout' }))
-    }, milliseconds)
-  })
-  try {
-    return await Promise.race([promise, late])
-  } finally {
-    clearTimeout(timer)
-  }
 }
 
 function noHandshake(status: number, text: string): PeerConnectError {

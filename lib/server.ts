@@ -2,15 +2,9 @@ import { makeUpgrader } from '#transport'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import debug from 'debug'
-import {
-  authorized,
-  AuthorizeError,
-  CurableRefusal,
-  judge,
-  received,
-  type Knock,
-} from './admission.ts'
+import { CurableRefusal, judge, received, type Knock } from './admission.ts'
 import { Allowance } from './allowance.ts'
+import { authorized, AuthorizeError } from './authorize.ts'
 import type { RefusedChannel } from './backplane.ts'
 import type { CloseReason } from './close.ts'
 import type { Maker } from './connection-core.ts'
@@ -168,7 +162,8 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   /** The settings of the connections' transports: channels tell text from bytes by themselves. */
   #transportSettings: ServerSettings
   #upgrade: Upgrader
-  readonly #visitors = new Set<(error: PeerConnectError) => void>()
+  /** The handshakes that `authorize` decides about; one that is aborted is refused with the reason. */
+  readonly #visitors = new Set<AbortController>()
   readonly #addresses = new Map<string, number>()
   readonly #doors = new Map<AnyHttpServer, readonly (() => void)[]>()
   readonly #endings: string[] = ['']
@@ -356,6 +351,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       const guest = this.#floor?.admit(request, ending)
       const knock = {
         request,
+        incoming: visit.incoming,
         settings: this.#settings,
         connections: this.clients.size + this.#visitors.size,
         fromAddress: this.#addresses.get(request.remoteAddress) ?? 0,
@@ -405,20 +401,21 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     knock: Knock,
     guest: Guest<Context> | undefined,
   ): Promise<WebsocketConnection<Context>> {
-    const { promise: turnedAway, reject: turnAway } = deferred<never>()
+    const leaving = new AbortController()
     const unwatch = visit.watch(() => {
-      turnAway(new PeerConnectError('the peer has left', { status: 0, reason: 'left' }))
+      leaving.abort(new PeerConnectError('the peer has left', { status: 0, reason: 'left' }))
     })
-    this.#visitors.add(turnAway)
+    this.#visitors.add(leaving)
     this.#count(knock.request, 1)
     try {
       // What `authorize` returned is the context, which its type says and this code can't see.
-      const context = (await authorized(authorize, knock, handled(turnedAway))) as Context
+      const context = (await authorized(authorize, knock, leaving)) as Context
+      leaving.signal.throwIfAborted() // the server may have closed in the microtasks since
       unwatch()
       return this.#enter(visit, knock, guest, context)
     } finally {
       unwatch()
-      this.#visitors.delete(turnAway)
+      this.#visitors.delete(leaving)
       this.#count(knock.request, -1)
     }
   }
@@ -548,7 +545,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
 
   /** Refuses those who wait for `authorize`. */
   #turnAway(): void {
-    for (const turnAway of this.#visitors) turnAway(this.#isClosing())
+    for (const visitor of this.#visitors) visitor.abort(this.#isClosing())
   }
 
   async #listen(port: number, host: string, before: Closing | undefined): Promise<Address> {

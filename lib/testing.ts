@@ -85,6 +85,7 @@ function dialTo<Context extends {}>(
         rawHeaders: dialledHeaders(url, headers, protocols),
         remoteAddress: '127.0.0.1',
       },
+      incoming: undefined,
       check: () => {},
       watch: (left) => {
         gone.signal.addEventListener('abort', left)

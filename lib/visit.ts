@@ -12,6 +12,8 @@ import type { Transport } from './transport/transport.ts'
 /** Somebody at the door. */
 export interface Visit {
   readonly source: RequestSource
+  /** Node's own request; undefined where they come by another way than http. */
+  readonly incoming: IncomingMessage | undefined
   /** Calls back when they leave before they are in, until the returned function is called. */
   readonly watch: (left: () => void) => () => void
   /** Checks how they knock; throws a `PeerConnectError`. */
@@ -50,6 +52,7 @@ export function visitOf(
       remoteAddress: addressOf(request, trustProxy),
       spot,
     },
+    incoming: request,
     check: () => checkHandshake(request),
     watch: (left) => watch(tcp, left),
     enter: () => {

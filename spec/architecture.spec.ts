@@ -54,6 +54,7 @@ const rows: readonly (readonly string[])[] = [
     'transport/tcp/frame-rules',
     'transport/tcp/frame-writer',
     'admission',
+    'authorize',
     'upgrades',
     'pings',
     'inbox',

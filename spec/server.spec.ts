@@ -777,7 +777,8 @@ test('what authorize returned is the context, with its type', async () => {
 
 for (const [verdict, let_in] of [
   [true, true],
-  [[], true],
+  [{}, true],
+  [[], false],
   [false, false],
   [null, false],
   [undefined, false],
@@ -1327,6 +1328,7 @@ function enterBroken(server: WebsocketServer): Transport {
   }
   void server[WELCOME]({
     source: { url: '/', rawHeaders: ['host', 'localhost'], remoteAddress: '127.0.0.1' },
+    incoming: undefined,
     check: () => {},
     watch: () => () => {},
     enter: () => transport,

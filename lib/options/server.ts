@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { TlsOptions } from 'node:tls'
 import type { RateLimit } from '../allowance.ts'
 import type { Backplane } from '../backplane.ts'
@@ -25,6 +26,20 @@ import { wireRules } from './wire.ts'
 /** Is what `authorize` may answer: a context, or true for none; the others refuse with 401. */
 export type Verdict<Context> = Context | boolean | null | undefined
 
+/** What `authorize` is handed beside the request. */
+export interface AuthorizeDetails {
+  /**
+   * Aborted when the answer no longer matters: the peer has left, `handshakeTimeout` is over or the
+   * server closes. Its reason is the `PeerConnectError` that the peer is refused with.
+   */
+  readonly signal: AbortSignal
+  /**
+   * Node's request, whose socket has a client's certificate, and which a framework's sessions read;
+   * undefined over `link`. The server does not keep it, so take from it what the context needs.
+   */
+  readonly incoming: IncomingMessage | undefined
+}
+
 /** Is what a `WebsocketServer` lets you choose. */
 export interface ServerOptions<Context extends {} = {}> extends ConnectionOptions {
   /** The path to serve, with `:params`; any other gets 404. Default: every path. */
@@ -40,11 +55,16 @@ export interface ServerOptions<Context extends {} = {}> extends ConnectionOption
   /**
    * Decides who is let in, before the upgrade: its context becomes `connection.context`.
    *
-   * A lookup that finds nobody (false, null, undefined) refuses with 401. Throw a `PeerConnectError`
-   * to choose another status; any other throw refuses with 500. Default: everybody.
+   * An object is the context; a list, an error and a `Response` are none, and refuse with 401. So
+   * does a lookup that finds nothing (false, null, undefined). Throw a `PeerConnectError` to choose
+   * another status; any other throw refuses with 500. Default: every peer is let in.
    */
   authorize?:
-    ((request: RequestDetails) => Verdict<Context> | Promise<Verdict<Context>>) | undefined
+    | ((
+        request: RequestDetails,
+        details: AuthorizeDetails,
+      ) => Verdict<Context> | Promise<Verdict<Context>>)
+    | undefined
   /** What Node's `https.createServer` takes: makes `serve` speak wss. Default: none. */
   tls?: TlsOptions | undefined
   /** true, or how many proxies stand before it: addresses come from X-Forwarded-For. Default: false. */
