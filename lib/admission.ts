@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { PeerConnectError, type Denial } from './errors.ts'
 import type { ServerSettings } from './options/server.ts'
+import { hostAllowed, hostCure, isLocalHost, isLoopback, type Binding } from './host.ts'
 import { originAllowed, originCure } from './origin.ts'
 import { findPath, pathOf, type Place, type Spot } from './path.ts'
 import { RequestDetails, type RequestSource } from './request.ts'
@@ -11,6 +12,8 @@ export interface Knock {
   /** Node's own request, where there is one. */
   readonly incoming: IncomingMessage | undefined
   readonly settings: ServerSettings
+  /** Where the server listens. */
+  readonly binding: Binding
   /** How many are in, or about to be. */
   readonly connections: number
   /** How many of them come from the same address. */
@@ -34,11 +37,20 @@ type Rule = (knock: Knock) => void
 
 /** Who is let in, apart from what `authorize` says: the first rule that throws decides. */
 const rules: readonly Rule[] = [
+  function host({ request, settings, binding }) {
+    const { hosts, trustProxy } = settings
+    const isLocal = hosts === undefined && Number(trustProxy) === 0 && isLoopback(binding.address)
+    if (!isLocal && (hosts ?? '*') === '*') return
+    const host = ownHost(request, trustProxy) ?? ''
+    if (isLocal ? isLocalHost(host, binding) : hostAllowed(host, hosts ?? '*')) return
+    const denial: Denial = { status: 421, reason: 'host' }
+    const cure = hostCure(host, binding, hosts)
+    throw new CurableRefusal(`the host ${host} is not served here`, denial, cure)
+  },
   function origin({ request, settings }) {
     const origin = request.header('origin')
     if (origin === undefined) return
-    const forwarded = settings.trustProxy === false ? undefined : request.header('x-forwarded-host')
-    const own = lastOf(forwarded) ?? request.header('host')
+    const own = ownHost(request, settings.trustProxy)
     if (originAllowed(origin, own, settings.origins)) return
     const denial: Denial = { status: 403, reason: 'origin' }
     const cure = originCure(origin, settings.origins)
@@ -59,6 +71,12 @@ const rules: readonly Rule[] = [
     })
   },
 ]
+
+/** Returns the host that was asked for: behind trusted proxies the one that the last of them tells. */
+function ownHost(request: RequestDetails, trustProxy: boolean | number): string | undefined {
+  const forwarded = Number(trustProxy) > 0 ? request.header('x-forwarded-host') : undefined
+  return lastOf(forwarded) ?? request.header('host')
+}
 
 /** A request, and which ending its path has. */
 interface Received {

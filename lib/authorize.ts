@@ -42,6 +42,16 @@ export async function authorized(
   }
 }
 
+/** Returns the cure where `authorize` refused a peer whose credentials in the url it did not read. */
+export function queryCure({ ignoredQuery }: RequestDetails, refusal: unknown): string | undefined {
+  const isAnswer = refusal instanceof PeerConnectError && refusal.reason === 'authorize'
+  if (ignoredQuery === undefined || !isAnswer) return undefined
+  return (
+    `\`authorize\` refused a peer that has credentials in its url. Urls end up in logs, so ` +
+    `send them in a header or a subprotocol; or read them with \`${ignoredQuery}({ query: true })\`.`
+  )
+}
+
 async function ask(
   authorize: Authorize,
   { request, incoming }: Handshake,

@@ -1,10 +1,8 @@
 import { makeUpgrader } from '#transport'
-import type { IncomingMessage } from 'node:http'
-import type { Duplex } from 'node:stream'
 import debug from 'debug'
 import { CurableRefusal, judge, received, type Knock } from './admission.ts'
 import { Allowance } from './allowance.ts'
-import { authorized, AuthorizeError } from './authorize.ts'
+import { authorized, AuthorizeError, queryCure } from './authorize.ts'
 import type { RefusedChannel } from './backplane.ts'
 import type { CloseReason } from './close.ts'
 import type { Maker } from './connection-core.ts'
@@ -35,7 +33,7 @@ import { RollingClose } from './rolling-close.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
 import type { Upgrader } from './transport/tcp/upgrade.ts'
 import type { Transport } from './transport/transport.ts'
-import { claimUpgrades, type Door } from './upgrades.ts'
+import { claimUpgrades, type Door, type Upgrade } from './upgrades.ts'
 import { visitOf, WELCOME, type Visit, type Welcome } from './visit.ts'
 
 const log = debug('simplewebsockets:server')
@@ -269,7 +267,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       throw unexpected('what is attached to', 'an http.Server or an https.Server', server)
     }
     if (this.#closing) throw new ConnectError('the server is closing')
-    if (!this.#doors.has(server)) this.#enterBy(server, this.#paths())
+    if (!this.#doors.has(server)) this.#enterBy(server, this.#paths(server))
     return this
   }
 
@@ -353,6 +351,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
         request,
         incoming: visit.incoming,
         settings: this.#settings,
+        binding: { address: visit.boundTo, name: this.#address.host },
         connections: this.clients.size + this.#visitors.size,
         fromAddress: this.#addresses.get(request.remoteAddress) ?? 0,
         denial: guest?.denial ?? { status: 401 },
@@ -363,6 +362,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       if (!authorize) return this.#enter(visit, knock, guest, undefined) // nobody to ask: in at once
       return this.#ask(authorize, visit, knock, guest).catch((cause: unknown) => {
         this.#refuse(visit, cause)
+        this.#printCure('authorize', queryCure(request, cause))
         return undefined
       })
     } catch (cause) {
@@ -475,19 +475,20 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   }
 
   /** Its doors at an http server of the caller's: one for each path that it serves. */
-  #paths(): readonly Door[] {
+  #paths(http: AnyHttpServer): readonly Door[] {
     const { path } = this.#settings
-    if (path === undefined) return [this.#everyPath]
+    if (path === undefined) return [this.#everyPath(http)]
     return this.#endings.map((ending) => ({
       path: below(path, ending),
-      enter: (request, tcp, head, params = new Map()) =>
-        this.#knocked(request, tcp, head, { ending, params }),
+      enter: (upgrade, params = new Map()) => this.#knocked(http, upgrade, { ending, params }),
     }))
   }
 
-  readonly #everyPath: Door = {
-    path: undefined,
-    enter: (request, tcp, head) => this.#knocked(request, tcp, head),
+  #everyPath(http: AnyHttpServer): Door {
+    return {
+      path: undefined,
+      enter: (upgrade) => this.#knocked(http, upgrade),
+    }
   }
 
   #begin(): void {
@@ -508,14 +509,14 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     // One of a program without types may be anything.
     this.#refusals[Object.hasOwn(this.#refusals, reason) ? reason : 'authorize']++
     if (diagnostics.refusal.hasSubscribers) diagnostics.refusal.publish({ error })
-    if (error instanceof CurableRefusal) this.#printCure(error)
+    if (error instanceof CurableRefusal) this.#printCure(reason, error.cure)
     if (this.#signals.emit('peerError', error)) return
     log('refused: %d %s', error.status, logTextOf(error))
     if (error instanceof AuthorizeError) errorLog.print(error, '`authorize`')
   }
 
   /** Prints the cure of the first refusal for a reason: a peer must not fill a log. */
-  #printCure({ reason, cure }: CurableRefusal): void {
+  #printCure(reason: RefusalReason, cure: string | undefined): void {
     if (cure === undefined || this.#printed.has(reason)) return
     this.#printed.add(reason)
     console.error(`simplewebsockets: ${cure} Printed once; each refusal is a \`peerError\`.`)
@@ -529,10 +530,10 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     this.#rooms.leaveAll(connection)
   }
 
-  #knocked(request: IncomingMessage, tcp: Duplex, head: Buffer, spot?: Spot): void {
+  #knocked(http: AnyHttpServer, [request, tcp, head]: Upgrade, spot?: Spot): void {
     const { trustProxy } = this.#settings
     const open = (): Transport => this.#upgrade(request, tcp, head)
-    void this[WELCOME](visitOf(request, tcp, { trustProxy, spot, open }))
+    void this[WELCOME](visitOf(request, tcp, { http, trustProxy, spot, open }))
   }
 
   #isClosing(): PeerConnectError {
@@ -560,7 +561,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     const address = { ...(await listening(http, port, host)), host }
     this.#http = http
     this.#address = address
-    this.#enterBy(http, [this.#everyPath]) // any other path is refused, and told of, here
+    this.#enterBy(http, [this.#everyPath(http)]) // any other path is refused, and told of, here
     log('listens on %s port %d', address.address, address.port)
     this.#signals.emit('listening', address)
     return address
@@ -630,7 +631,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
 
 function noRefusals(): Record<RefusalReason, number> {
   return {
-    ...{ request: 0, path: 0, origin: 0, maxConnections: 0, maxConnectionsPerAddress: 0 },
+    ...{ request: 0, path: 0, host: 0, origin: 0, maxConnections: 0, maxConnectionsPerAddress: 0 },
     ...{ handshakeTimeout: 0, authorize: 0, channels: 0, closing: 0, left: 0, slowLoop: 0 },
   }
 }

@@ -86,6 +86,7 @@ function dialTo<Context extends {}>(
         remoteAddress: '127.0.0.1',
       },
       incoming: undefined,
+      boundTo: '',
       check: () => {},
       watch: (left) => {
         gone.signal.addEventListener('abort', left)

@@ -202,6 +202,51 @@ test('over link there is no request of Node, and the signal is there', async () 
   assert.ok((await reasonOf(signal)) instanceof PeerConnectError)
 })
 
+for (const [what, authorize, read] of [
+  ['a token', (request) => !!request.token(), 'token'],
+  ['a name and a password', (request) => request.basicAuth(), 'basicAuth'],
+  [
+    'a token, refused by a throw,',
+    (request) => {
+      if (request.token() === undefined) throw new PeerConnectError('no', { status: 401 })
+      return true
+    },
+    'token',
+  ],
+] as [string, NonNullable<ServerOptions['authorize']>, string][]) {
+  test(`${what} in a url that was not asked for is printed once, with the cure and not the secret`, async () => {
+    const server = new WebsocketServer({ authorize })
+    const url = 'ws://localhost/?token=planted&username=planted&password=planted'
+    const printed = await printedBy(async () => {
+      for (let count = 0; count < 2; count++) {
+        await assert.rejects(link(server, new WebsocketClient(), url), { status: 401 })
+      }
+    })
+    assert.equal(printed.length, 1)
+    const [line] = printed.map(String)
+    assert.ok(line?.includes(`with \`${read}({ query: true })\`.`), line)
+    assert.doesNotMatch(line ?? '', /planted/)
+  })
+}
+
+test('nothing is printed of credentials in a url where they were not needed, asked for or the reason', async () => {
+  const url = 'ws://localhost/?token=planted'
+  const printed = await printedBy(async () => {
+    const open = new WebsocketServer({ authorize: (request) => request.token() === undefined })
+    await link(open, new WebsocketClient(), url)
+    const asking = new WebsocketServer({
+      authorize: (request) => request.token({ query: true }) === 'other',
+    })
+    await assert.rejects(link(asking, new WebsocketClient(), url), { status: 401 })
+    const slow = new WebsocketServer({
+      handshakeTimeout: 1,
+      authorize: (request) => new Promise<true>(() => request.token()),
+    })
+    await assert.rejects(link(slow, new WebsocketClient(), url), { status: 503 })
+  })
+  assert.deepEqual(printed, [])
+})
+
 const MICROTASKS = 24 // more than lie between the answer of `authorize` and the `client` event
 
 /** Waits for so many microtasks. */

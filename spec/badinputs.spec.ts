@@ -108,7 +108,7 @@ for (const [what, words, status, told = true] of [
       assert.equal(scene.server.clients.size, 3)
       const [stranger] = [...scene.server.clients].slice(-1)
       assert.ok(stranger)
-      assert.equal(stranger.request.token(), undefined)
+      assert.equal(stranger.request.token({ query: true }), undefined)
       const gone = once(stranger, 'close')
       peer.send(8, closePayload(1000))
       assert.equal((await gone).code, 1000)

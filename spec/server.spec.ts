@@ -1329,6 +1329,7 @@ function enterBroken(server: WebsocketServer): Transport {
   void server[WELCOME]({
     source: { url: '/', rawHeaders: ['host', 'localhost'], remoteAddress: '127.0.0.1' },
     incoming: undefined,
+    boundTo: '',
     check: () => {},
     watch: () => () => {},
     enter: () => transport,

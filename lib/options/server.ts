@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { TlsOptions } from 'node:tls'
 import type { RateLimit } from '../allowance.ts'
 import type { Backplane } from '../backplane.ts'
+import { isHostPattern } from '../host.ts'
 import { isOriginPattern } from '../origin.ts'
 import { isPathPattern } from '../path.ts'
 import type { RequestDetails } from '../request.ts'
@@ -52,6 +53,14 @@ export interface ServerOptions<Context extends {} = {}> extends ConnectionOption
    * Default: none.
    */
   origins?: readonly string[] | '*' | undefined
+  /**
+   * The host names that are served, on any port: 'example.com', '*.example.com', '192.0.2.1', or '*'
+   * for all; a request for another one gets 421. It keeps pages out whose name was made to resolve to
+   * this server (DNS rebinding). Behind a trusted proxy it is X-Forwarded-Host that counts. Default:
+   * without `trustProxy` a server on a loopback address serves `localhost`, loopback addresses and
+   * the name that `serve` was given; any other server serves every host.
+   */
+  hosts?: readonly string[] | '*' | undefined
   /**
    * Decides who is let in, before the upgrade: its context becomes `connection.context`.
    *
@@ -115,6 +124,10 @@ const serverRules = {
     wanted: `'*', or an array of origins like https://example.com, *.example.com or null`,
     accepts: (value) => value === '*' || (isList(value) && value.every(isOriginPattern)),
   } as Rule<readonly string[] | '*'>,
+  hosts: optional<readonly string[] | '*'>(
+    `'*', or an array of host names without a port, like example.com, *.example.com or [::1]`,
+    (value) => value === '*' || (isList(value) && value.every(isHostPattern)),
+  ),
   authorize: optional<NonNullable<ServerOptions['authorize']>>('a function', isFunction),
   tls: optional<TlsOptions>('an object with cert and key', isObject),
   trustProxy: {
