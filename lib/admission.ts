@@ -22,6 +22,9 @@ export interface Knock {
   readonly denial: Denial
 }
 
+const MAX_HEADERS = 1_000 // that Node reads, unless an http server's `maxHeadersCount` says otherwise
+const FORBIDDEN = /[\0\r\n]/ // in a value, RFC 9110 §5.5; `insecureHTTPParser` lets it pass
+
 /** A refusal that may be the server's fault: `cure` says so to its operator, in whole sentences. */
 export class CurableRefusal extends PeerConnectError {
   readonly cure: string | undefined
@@ -65,12 +68,17 @@ const rules: readonly Rule[] = [
   },
   function connectionsOfAddress({ fromAddress, settings: { maxConnectionsPerAddress } }) {
     if (maxConnectionsPerAddress === false || fromAddress < maxConnectionsPerAddress) return
-    throw new PeerConnectError(`this address has ${maxConnectionsPerAddress} connections already`, {
-      status: 429,
-      reason: 'maxConnectionsPerAddress',
-    })
+    throw tooManyOfAddress(maxConnectionsPerAddress)
   },
 ]
+
+/** Makes the refusal of a peer whose address has as many connections as it may have. */
+export function tooManyOfAddress(max: number): PeerConnectError {
+  return new PeerConnectError(`this address has ${max} connections already`, {
+    status: 429,
+    reason: 'maxConnectionsPerAddress',
+  })
+}
 
 /** Returns the host that was asked for: behind trusted proxies the one that the last of them tells. */
 function ownHost(request: RequestDetails, trustProxy: boolean | number): string | undefined {
@@ -122,10 +130,24 @@ function noHandshake(status: number, text: string): PeerConnectError {
  * Checks that a request is an opening handshake, RFC 6455 §4.2.1; `ws` checks its key, subprotocols
  * and extensions.
  */
-export function checkHandshake(request: IncomingMessage): void {
-  const { method, httpVersion, headers, socket } = request
+export function checkHandshake(
+  request: IncomingMessage,
+  { maxHeadersCount }: { readonly maxHeadersCount: number | null | undefined },
+): void {
+  const { method, httpVersion, headers, rawHeaders, socket } = request
   if (socket.listenerCount('data') > 0) {
     throw noHandshake(500, 'another server took this upgrade already')
+  }
+  if (!socket.writable) {
+    throw new PeerConnectError('the peer has left', { status: 0, reason: 'left' })
+  }
+  // Of more headers Node drops the last ones, which may be those that a proxy has added.
+  const maxHeaders = maxHeadersCount ?? MAX_HEADERS
+  if (maxHeaders > 0 && rawHeaders.length >= 2 * maxHeaders) {
+    throw noHandshake(431, `expected less than ${maxHeaders} headers`)
+  }
+  if (rawHeaders.some((text) => FORBIDDEN.test(text))) {
+    throw noHandshake(400, 'expected headers without NUL, CR and LF')
   }
   if (method !== 'GET') {
     throw noHandshake(405, `a WebSocket opens with GET, not ${method}`)
@@ -143,21 +165,6 @@ export function checkHandshake(request: IncomingMessage): void {
   if (headers['sec-websocket-version'] !== '13') {
     throw noHandshake(426, 'only version 13 of the WebSocket protocol is spoken')
   }
-}
-
-/** Is where a peer is: behind trusted proxies, the address that the farthest of them saw. */
-export function addressOf(
-  { headers, socket }: IncomingMessage,
-  trustProxy: boolean | number,
-): string {
-  const own = (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '')
-  const hops = Number(trustProxy)
-  if (hops === 0) return own
-  const forwarded = String(headers['x-forwarded-for'] ?? '')
-    .split(',')
-    .map((address) => address.trim())
-    .filter((address) => address !== '')
-  return forwarded.at(-Math.min(hops, forwarded.length)) ?? own
 }
 
 /** Counts how often a header comes: Node keeps only the first of some. */

@@ -1,6 +1,7 @@
 import { makeUpgrader } from '#transport'
 import debug from 'debug'
-import { CurableRefusal, judge, received, type Knock } from './admission.ts'
+import { AddressLimit } from './address-limit.ts'
+import { CurableRefusal, judge, received, tooManyOfAddress, type Knock } from './admission.ts'
 import { Allowance } from './allowance.ts'
 import { authorized, AuthorizeError, queryCure } from './authorize.ts'
 import type { RefusedChannel } from './backplane.ts'
@@ -20,14 +21,13 @@ import {
   type RefusalReason,
 } from './errors.ts'
 import { BUILD, type Floor, type Ground, type Guest } from './floor.ts'
-import { boundTo, hangUp, listening, makeHttp, stop, type AnyHttpServer } from './http.ts'
+import { boundTo, hangUp, listening, makeHttp, refuse, stop, type AnyHttpServer } from './http.ts'
 import { Keepalive } from './keepalive.ts'
 import { Message, toBytes, type SendData } from './message.ts'
 import { resolveClose, type CloseOptions } from './options/close.ts'
 import { resolveServer, type ServerOptions, type ServerSettings } from './options/server.ts'
 import { below, type Place, type Spot } from './path.ts'
 import { deferred, handled, type Deferred } from './promises.ts'
-import type { RequestDetails } from './request.ts'
 import { nameOf, Rooms, type ReadonlyRoom, type Room } from './room.ts'
 import { RollingClose } from './rolling-close.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
@@ -162,7 +162,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   #upgrade: Upgrader
   /** The handshakes that `authorize` decides about; one that is aborted is refused with the reason. */
   readonly #visitors = new Set<AbortController>()
-  readonly #addresses = new Map<string, number>()
+  readonly #addresses: AddressLimit
   readonly #doors = new Map<AnyHttpServer, readonly (() => void)[]>()
   readonly #endings: string[] = ['']
   readonly #protocols: string[]
@@ -185,6 +185,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     const { keepaliveTimeout, backplane, binary, rateLimit } = settings
     const hearer = this.#hearer
     this.#settings = settings
+    this.#addresses = new AddressLimit(settings.maxConnectionsPerAddress)
     this.#transportSettings = settings
     this.#upgrade = makeUpgrader(settings)
     this.#rooms = new Rooms({
@@ -353,7 +354,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
         settings: this.#settings,
         binding: { address: visit.boundTo, name: this.#address.host },
         connections: this.clients.size + this.#visitors.size,
-        fromAddress: this.#addresses.get(request.remoteAddress) ?? 0,
+        fromAddress: this.#addresses.count(request.remoteAddress),
         denial: guest?.denial ?? { status: 401 },
       }
       judge(knock)
@@ -406,7 +407,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       leaving.abort(new PeerConnectError('the peer has left', { status: 0, reason: 'left' }))
     })
     this.#visitors.add(leaving)
-    this.#count(knock.request, 1)
+    this.#addresses.add(knock.request.remoteAddress)
     try {
       // What `authorize` returned is the context, which its type says and this code can't see.
       const context = (await authorized(authorize, knock, leaving)) as Context
@@ -416,7 +417,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     } finally {
       unwatch()
       this.#visitors.delete(leaving)
-      this.#count(knock.request, -1)
+      this.#addresses.delete(knock.request.remoteAddress)
     }
   }
 
@@ -431,7 +432,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     request.pack()
     const connection = new WebsocketConnection(this.#maker, transport, request, context)
     if (guest) connection[SIGNALS].readWith(guest.enter(connection))
-    this.#count(request, 1)
+    this.#addresses.add(request.remoteAddress)
     if (log.enabled) log('%s connected from %s', connection.id, request.remoteAddress)
     this.#rooms.admit(connection)
     if (diagnostics.open.hasSubscribers) diagnostics.open.publish({ connection })
@@ -496,14 +497,6 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     this.#open = true
   }
 
-  /** Counts the connections of an address, where they are limited. */
-  #count({ remoteAddress }: RequestDetails, step: 1 | -1): void {
-    if (this.#settings.maxConnectionsPerAddress === false) return
-    const count = (this.#addresses.get(remoteAddress) ?? 0) + step
-    if (count > 0) this.#addresses.set(remoteAddress, count)
-    else this.#addresses.delete(remoteAddress)
-  }
-
   #turnedAway(error: PeerConnectError): void {
     const { reason } = error
     // One of a program without types may be anything.
@@ -526,12 +519,13 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     if (log.enabled) log('%s closed: %d %s', connection.id, code, description)
     this.#counts.bytesReceived += connection[SIGNALS].bytesReceived
     this.#counts.bytesSent += connection[SIGNALS].bytesSent
-    this.#count(connection.request, -1)
+    this.#addresses.delete(connection.request.remoteAddress)
     this.#rooms.leaveAll(connection)
   }
 
   #knocked(http: AnyHttpServer, [request, tcp, head]: Upgrade, spot?: Spot): void {
     const { trustProxy } = this.#settings
+    this.#addresses.requested(request.socket)
     const open = (): Transport => this.#upgrade(request, tcp, head)
     void this[WELCOME](visitOf(request, tcp, { http, trustProxy, spot, open }))
   }
@@ -558,6 +552,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       refused: (error) => this.#turnedAway(error),
       failed: (cause) => this.#report(new WebsocketError(cause)),
     })
+    this.#watchAddresses(http)
     const address = { ...(await listening(http, port, host)), host }
     this.#http = http
     this.#address = address
@@ -565,6 +560,19 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     log('listens on %s port %d', address.address, address.port)
     this.#signals.emit('listening', address)
     return address
+  }
+
+  /** Lets no address have more silent sockets than connections: peers behind proxies share one. */
+  #watchAddresses(http: AnyHttpServer): void {
+    const { maxConnectionsPerAddress, trustProxy, tls } = this.#settings
+    if (Number(trustProxy) > 0) return
+    this.#addresses.watch(http, (tcp) => {
+      const error = tooManyOfAddress(Number(maxConnectionsPerAddress))
+      this.#turnedAway(error)
+      if (tls)
+        tcp.destroy() // before TLS is agreed on nothing can be said
+      else refuse(tcp, error)
+    })
   }
 
   async #close(closing: Closing): Promise<void> {

@@ -1,11 +1,12 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { addressOf, checkHandshake } from './admission.ts'
+import { checkHandshake } from './admission.ts'
 import type { WebsocketConnection } from './connection.ts'
 import type { PeerConnectError } from './errors.ts'
 import { boundTo, refuse, type AnyHttpServer } from './http.ts'
 import type { ServerSettings } from './options/server.ts'
 import type { Spot } from './path.ts'
+import { addressOf } from './peer-address.ts'
 import type { RequestDetails, RequestSource } from './request.ts'
 import type { Transport } from './transport/transport.ts'
 
@@ -57,7 +58,7 @@ export function visitOf(
     },
     incoming: request,
     boundTo: boundTo(http).address,
-    check: () => checkHandshake(request),
+    check: () => checkHandshake(request, http),
     watch: (left) => watch(tcp, left),
     enter: () => {
       const transport = open()

@@ -4,7 +4,7 @@ import { once as onceEmitted } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { PeerConnectError, RequestDetails, type ServerOptions } from 'simplewebsockets'
-import { addressOf, checkHandshake, judge, received, type Knock } from '../lib/admission.ts'
+import { checkHandshake, judge, received, type Knock } from '../lib/admission.ts'
 import { authorized } from '../lib/authorize.ts'
 import { resolveServer } from '../lib/options/server.ts'
 import { RawPeer, type Shake } from './rawpeer.ts'
@@ -46,6 +46,8 @@ async function seen(shake: Shake = {}): Promise<IncomingMessage> {
   return request
 }
 
+const NODE = { maxHeadersCount: null }
+
 const status = (expected: number) => (error: unknown) =>
   error instanceof PeerConnectError && error.status === expected
 
@@ -80,6 +82,16 @@ test('a limit is how many there may be', async () => {
   await admit(knock(options, {}, { connections: 1, fromAddress: 1 }))
   await assert.rejects(admit(knock(options, {}, { connections: 2 })), status(503))
   await assert.rejects(admit(knock(options, {}, { fromAddress: 2 })), status(429))
+})
+
+test('a host and its forwarded one are believed where a proxy is trusted, and 0 proxies are none', async () => {
+  const headers = {
+    Host: 'inside:8080',
+    Origin: 'https://example.com',
+    'X-Forwarded-Host': 'example.com',
+  }
+  await assert.rejects(admit(knock({ trustProxy: 0 }, headers)), status(403))
+  await admit(knock({ trustProxy: 1 }, headers))
 })
 
 test('of several forwarded hosts the last one counts, where proxies are trusted', async () => {
@@ -129,22 +141,32 @@ for (const [what, shake, expected] of [
 ] as [string, Shake, number | undefined][]) {
   test(`of the handshakes ${what} is ${expected ?? 'let through'}`, async () => {
     const request = await seen(shake)
-    if (expected === undefined) checkHandshake(request)
-    else assert.throws(() => checkHandshake(request), status(expected))
+    if (expected === undefined) checkHandshake(request, NODE)
+    else assert.throws(() => checkHandshake(request, NODE), status(expected))
   })
 }
 
-for (const [trustProxy, forwarded, expected] of [
-  [false, '1.1.1.1', 'own'],
-  [true, undefined, 'own'],
-  [true, '', 'own'],
-  [true, '2.2.2.2, 1.1.1.1', '1.1.1.1'],
-  [3, '2.2.2.2, 1.1.1.1', '2.2.2.2'],
+for (const [maxHeadersCount, count, expected] of [
+  [undefined, 999, undefined],
+  [null, 1_000, 431],
+  [50, 49, undefined],
+  [50, 50, 431],
+  [0, 3_000, undefined],
 ] as const) {
-  test(`with trustProxy ${trustProxy} a peer forwarded for "${forwarded}" is at ${expected}`, async () => {
-    const request = await seen({ headers: { 'X-Forwarded-For': forwarded } })
-    const address = addressOf(request, trustProxy)
-    if (expected === 'own') assert.match(address, /^(127\.0\.0\.1|::1)$/)
-    else assert.equal(address, expected)
+  test(`of a request with ${count} headers, where Node keeps ${String(maxHeadersCount)}, the status is ${expected ?? 101}`, async () => {
+    const request = await seen()
+    const more = count - request.rawHeaders.length / 2
+    request.rawHeaders.push(...Array<string>(2 * more).fill('a'))
+    const check = (): void => checkHandshake(request, { maxHeadersCount })
+    if (expected === undefined) check()
+    else assert.throws(check, status(expected))
+  })
+}
+
+for (const forbidden of ['\0', '\r', '\n']) {
+  test(`a request with ${JSON.stringify(forbidden)} in a header gets 400`, async () => {
+    const request = await seen()
+    request.rawHeaders.push('X-Odd', `a${forbidden}Cookie`)
+    assert.throws(() => checkHandshake(request, NODE), status(400))
   })
 }

@@ -1129,7 +1129,7 @@ test('stats counts what came and went, and who was refused', async () => {
     slowLoop: 0,
   }
   const refusals = {
-    ...{ request: 0, path: 0, origin: 0, maxConnections: 0, maxConnectionsPerAddress: 0 },
+    ...{ request: 0, path: 0, host: 0, origin: 0, maxConnections: 0, maxConnectionsPerAddress: 0 },
     ...{ handshakeTimeout: 0, authorize: 0, channels: 0, closing: 0, left: 0, slowLoop: 0 },
   }
   const nothing = {
