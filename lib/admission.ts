@@ -1,6 +1,7 @@
-import { STATUS_CODES, type IncomingMessage } from 'node:http'
-import { messageOf, PeerConnectError, unexpected, type Denial } from './errors.ts'
+import type { IncomingMessage } from 'node:http'
+import { PeerConnectError, type Denial } from './errors.ts'
 import type { ServerSettings } from './options/server.ts'
+import { hostAllowed, hostCure, isLocalHost, isLoopback, type Binding } from './host.ts'
 import { originAllowed, originCure } from './origin.ts'
 import { findPath, pathOf, type Place, type Spot } from './path.ts'
 import { RequestDetails, type RequestSource } from './request.ts'
@@ -8,7 +9,11 @@ import { RequestDetails, type RequestSource } from './request.ts'
 /** Somebody at the door, and what they are judged by. */
 export interface Knock {
   readonly request: RequestDetails
+  /** Node's own request, where there is one. */
+  readonly incoming: IncomingMessage | undefined
   readonly settings: ServerSettings
+  /** Where the server listens. */
+  readonly binding: Binding
   /** How many are in, or about to be. */
   readonly connections: number
   /** How many of them come from the same address. */
@@ -16,6 +21,9 @@ export interface Knock {
   /** What is answered to whom `authorize` doesn't know. */
   readonly denial: Denial
 }
+
+const MAX_HEADERS = 1_000 // that Node reads, unless an http server's `maxHeadersCount` says otherwise
+const FORBIDDEN = /[\0\r\n]/ // in a value, RFC 9110 §5.5; `insecureHTTPParser` lets it pass
 
 /** A refusal that may be the server's fault: `cure` says so to its operator, in whole sentences. */
 export class CurableRefusal extends PeerConnectError {
@@ -32,11 +40,20 @@ type Rule = (knock: Knock) => void
 
 /** Who is let in, apart from what `authorize` says: the first rule that throws decides. */
 const rules: readonly Rule[] = [
+  function host({ request, settings, binding }) {
+    const { hosts, trustProxy } = settings
+    const isLocal = hosts === undefined && Number(trustProxy) === 0 && isLoopback(binding.address)
+    if (!isLocal && (hosts ?? '*') === '*') return
+    const host = ownHost(request, trustProxy) ?? ''
+    if (isLocal ? isLocalHost(host, binding) : hostAllowed(host, hosts ?? '*')) return
+    const denial: Denial = { status: 421, reason: 'host' }
+    const cure = hostCure(host, binding, hosts)
+    throw new CurableRefusal(`the host ${host} is not served here`, denial, cure)
+  },
   function origin({ request, settings }) {
     const origin = request.header('origin')
     if (origin === undefined) return
-    const forwarded = settings.trustProxy === false ? undefined : request.header('x-forwarded-host')
-    const own = lastOf(forwarded) ?? request.header('host')
+    const own = ownHost(request, settings.trustProxy)
     if (originAllowed(origin, own, settings.origins)) return
     const denial: Denial = { status: 403, reason: 'origin' }
     const cure = originCure(origin, settings.origins)
@@ -51,12 +68,23 @@ const rules: readonly Rule[] = [
   },
   function connectionsOfAddress({ fromAddress, settings: { maxConnectionsPerAddress } }) {
     if (maxConnectionsPerAddress === false || fromAddress < maxConnectionsPerAddress) return
-    throw new PeerConnectError(`this address has ${maxConnectionsPerAddress} connections already`, {
-      status: 429,
-      reason: 'maxConnectionsPerAddress',
-    })
+    throw tooManyOfAddress(maxConnectionsPerAddress)
   },
 ]
+
+/** Makes the refusal of a peer whose address has as many connections as it may have. */
+export function tooManyOfAddress(max: number): PeerConnectError {
+  return new PeerConnectError(`this address has ${max} connections already`, {
+    status: 429,
+    reason: 'maxConnectionsPerAddress',
+  })
+}
+
+/** Returns the host that was asked for: behind trusted proxies the one that the last of them tells. */
+function ownHost(request: RequestDetails, trustProxy: boolean | number): string | undefined {
+  const forwarded = Number(trustProxy) > 0 ? request.header('x-forwarded-host') : undefined
+  return lastOf(forwarded) ?? request.header('host')
+}
 
 /** A request, and which ending its path has. */
 interface Received {
@@ -94,66 +122,6 @@ export function judge(knock: Knock): void {
   for (const rule of rules) rule(knock)
 }
 
-/** Tells that `authorize` itself is at fault, and no peer. */
-export class AuthorizeError extends PeerConnectError {}
-
-/**
- * Asks `authorize` for a context, until `turnedAway` rejects: then the answer is of no use any more.
- *
- * It rejects with a `PeerConnectError` that carries the status of the answer.
- */
-export async function authorized(
-  authorize: NonNullable<ServerSettings['authorize']>,
-  { request, denial, settings: { handshakeTimeout } }: Knock,
-  turnedAway: Promise<never>,
-): Promise<{}> {
-  const asked = Promise.race([judged(authorize, request), turnedAway])
-  const verdict = await within(handshakeTimeout, asked)
-  if (verdict === true) return {}
-  if (typeof verdict === 'object' && verdict !== null) return verdict
-  if (verdict === false || verdict === null || verdict === undefined) {
-    throw new PeerConnectError('not authorized', denial)
-  }
-  const cause = unexpected('the answer of `authorize`', 'an object, true or false', verdict)
-  throw new AuthorizeError('not authorized', { cause, ...denial })
-}
-
-async function judged(
-  authorize: NonNullable<ServerSettings['authorize']>,
-  request: RequestDetails,
-): Promise<unknown> {
-  try {
-    return await authorize(request)
-  } catch (cause) {
-    if (cause instanceof PeerConnectError) throw cause
-    const status = statusOf(cause)
-    if (status !== undefined) throw new PeerConnectError(messageOf(cause), { cause, status })
-    throw new AuthorizeError(messageOf(cause), { cause, status: 500 })
-  }
-}
-
-/** Is the status that an error carries, if it is one of HTTP's. */
-function statusOf(error: unknown): number | undefined {
-  if (typeof error !== 'object' || error === null || !('status' in error)) return undefined
-  const { status } = error
-  return typeof status === 'number' && status >= 400 && status in STATUS_CODES ? status : undefined
-}
-
-async function within<Value>(milliseconds: number, promise: Promise<Value>): Promise<Value> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      const text = `\`authorize\` took more than ${milliseconds} ms`
-      reject(new PeerConnectError(text, { status: 503, reason: 'handshakeTimeout' }))
-    }, milliseconds)
-  })
-  try {
-    return await Promise.race([promise, late])
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
 function noHandshake(status: number, text: string): PeerConnectError {
   return new PeerConnectError(text, { status, reason: 'request' })
 }
@@ -162,10 +130,24 @@ function noHandshake(status: number, text: string): PeerConnectError {
  * Checks that a request is an opening handshake, RFC 6455 §4.2.1; `ws` checks its key, subprotocols
  * and extensions.
  */
-export function checkHandshake(request: IncomingMessage): void {
-  const { method, httpVersion, headers, socket } = request
+export function checkHandshake(
+  request: IncomingMessage,
+  { maxHeadersCount }: { readonly maxHeadersCount: number | null | undefined },
+): void {
+  const { method, httpVersion, headers, rawHeaders, socket } = request
   if (socket.listenerCount('data') > 0) {
     throw noHandshake(500, 'another server took this upgrade already')
+  }
+  if (!socket.writable) {
+    throw new PeerConnectError('the peer has left', { status: 0, reason: 'left' })
+  }
+  // Of more headers Node drops the last ones, which may be those that a proxy has added.
+  const maxHeaders = maxHeadersCount ?? MAX_HEADERS
+  if (maxHeaders > 0 && rawHeaders.length >= 2 * maxHeaders) {
+    throw noHandshake(431, `expected less than ${maxHeaders} headers`)
+  }
+  if (rawHeaders.some((text) => FORBIDDEN.test(text))) {
+    throw noHandshake(400, 'expected headers without NUL, CR and LF')
   }
   if (method !== 'GET') {
     throw noHandshake(405, `a WebSocket opens with GET, not ${method}`)
@@ -183,21 +165,6 @@ export function checkHandshake(request: IncomingMessage): void {
   if (headers['sec-websocket-version'] !== '13') {
     throw noHandshake(426, 'only version 13 of the WebSocket protocol is spoken')
   }
-}
-
-/** Is where a peer is: behind trusted proxies, the address that the farthest of them saw. */
-export function addressOf(
-  { headers, socket }: IncomingMessage,
-  trustProxy: boolean | number,
-): string {
-  const own = (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '')
-  const hops = Number(trustProxy)
-  if (hops === 0) return own
-  const forwarded = String(headers['x-forwarded-for'] ?? '')
-    .split(',')
-    .map((address) => address.trim())
-    .filter((address) => address !== '')
-  return forwarded.at(-Math.min(hops, forwarded.length)) ?? own
 }
 
 /** Counts how often a header comes: Node keeps only the first of some. */

@@ -19,6 +19,11 @@ export type { Asked } from './options/asked.ts'
 export type { ClientOptions, Reconnection } from './options/client.ts'
 export type { ConnectionOptions } from './options/connection.ts'
 export type { Compression } from './options/wire.ts'
-export { RequestDetails, type Credentials } from './request.ts'
+export {
+  RequestDetails,
+  type BasicAuthOptions,
+  type Credentials,
+  type TokenOptions,
+} from './request.ts'
 export type { Retry } from './retries.ts'
 export type { Callback, Target } from './signals.ts'

@@ -95,6 +95,8 @@ export type RefusalReason =
   | 'request'
   /** Nothing is served at its path. */
   | 'path'
+  /** It asked for a host that is not served. */
+  | 'host'
   /** Pages of its origin may not connect. */
   | 'origin'
   /** There were as many connections as there may be. */

@@ -33,9 +33,14 @@ export type { Asked } from './options/asked.ts'
 export type { ClientOptions, Reconnection } from './options/client.ts'
 export type { CloseOptions } from './options/close.ts'
 export type { ConnectionOptions } from './options/connection.ts'
-export type { ServerOptions, Verdict } from './options/server.ts'
+export type { AuthorizeDetails, ServerOptions, Verdict } from './options/server.ts'
 export type { Compression } from './options/wire.ts'
-export { RequestDetails, type Credentials } from './request.ts'
+export {
+  RequestDetails,
+  type BasicAuthOptions,
+  type Credentials,
+  type TokenOptions,
+} from './request.ts'
 export type { Retry } from './retries.ts'
 export { ReadonlyRoom, Room, type RoomEvents, type RoomMember } from './room.ts'
 export {

@@ -14,14 +14,20 @@ export interface Watched {
   giveUp(): void
 }
 
+const TICKS = 4 // in a period
+
 /**
- * Pings whoever was silent for a period, and gives up whoever then is silent for another: two to
- * three periods after its last byte. One timer serves all.
+ * Pings each peer that was silent for a period, and gives up one that then is silent for another: two
+ * to three periods after its last byte. One timer serves all.
+ *
+ * A period is counted in ticks, and a tick that comes late is one tick all the same. So a process that
+ * was stalled, for however long, still reads what its peers sent meanwhile, before it judges them.
  */
 export class Keepalive {
   readonly #period: number
   readonly #watched = new Set<Watched>()
   #timer: NodeJS.Timeout | undefined
+  #ticks = 0
 
   /** Makes one with a period in milliseconds. */
   constructor(period: number) {
@@ -33,7 +39,8 @@ export class Keepalive {
     this.#watched.add(watched)
     watched.heard = -1 // its first beat is a sign of life
     if (this.#timer) return
-    this.#timer = setInterval(() => this.#beat(), this.#period)
+    this.#ticks = 0
+    this.#timer = setInterval(() => this.#tick(), this.#period / TICKS)
     this.#timer.unref?.()
   }
 
@@ -42,6 +49,11 @@ export class Keepalive {
     if (!this.#watched.delete(watched) || this.#watched.size > 0) return
     clearInterval(this.#timer)
     this.#timer = undefined
+  }
+
+  #tick(): void {
+    this.#ticks = (this.#ticks + 1) % TICKS
+    if (this.#ticks === 0) this.#beat()
   }
 
   #beat(): void {

@@ -1,3 +1,5 @@
+import { unexpected } from './errors.ts'
+import { checkNames, isList, isObject } from './options/rules.ts'
 import { pathOf, type Spot } from './path.ts'
 
 /** What a request is known by before it is looked into. */
@@ -20,7 +22,27 @@ export interface Credentials {
   readonly password: string
 }
 
+/** Where a token is read. */
+export interface TokenOptions {
+  /**
+   * true: also from `?token=` in the url. Urls end up in logs, so ask for it only where a client can
+   * send a token in no other way. Default: false.
+   */
+  query?: boolean | undefined
+}
+
+/** Where a name and a password are read. */
+export interface BasicAuthOptions {
+  /**
+   * true: also from `?username=` and `?password=` in the url; or what they are called there. Urls end
+   * up in logs, so ask for it only where a client can send credentials in no other way. Default: false.
+   */
+  query?: boolean | { username?: string | undefined; password?: string | undefined } | undefined
+}
+
 const SEPARATOR = '\0' // in no name and no value, RFC 9110 §5.5
+
+const USUAL_NAMES: Credentials = { username: 'username', password: 'password' }
 
 // What Phoenix's clients put before their token when it travels as a subprotocol.
 const PHOENIX_BEARER = 'base64url.bearer.phx.'
@@ -42,6 +64,7 @@ export class RequestDetails {
   #headers: Readonly<Record<string, string>> | undefined
   #queries: URLSearchParams | undefined
   #cookies: ReadonlyMap<string, string> | undefined
+  #ignored: 'token' | 'basicAuth' | undefined
 
   /** @internal */
   constructor(
@@ -123,29 +146,53 @@ export class RequestDetails {
   }
 
   /**
-   * Reads credentials from the Authorization header (RFC 7617), or else from the query, where they
-   * are called `username` and `password` unless you name them.
+   * Reads credentials from the Authorization header, RFC 7617; with `query` also from the url.
+   *
+   * @throws TypeError for an option that is unknown or can't be.
    */
-  basicAuth(names: { username?: string; password?: string } = {}): Credentials | undefined {
+  basicAuth(options: BasicAuthOptions = {}): Credentials | undefined {
+    const names = namesIn(options)
     const [, encoded] = /^Basic +([\w+/=-]+)$/i.exec(this.headers.authorization ?? '') ?? []
     const [, user, secret] = /^([^:]*):(.*)$/s.exec(fromBase64(encoded) ?? '') ?? []
     if (user !== undefined && secret !== undefined) return { username: user, password: secret }
-    const username = this.queries.get(names.username ?? 'username')
-    const password = this.queries.get(names.password ?? 'password')
-    return username === null || password === null ? undefined : { username, password }
+    const { queries } = this
+    const username = queries.get(names?.username ?? USUAL_NAMES.username)
+    const password = queries.get(names?.password ?? USUAL_NAMES.password)
+    if (username === null || password === null) return undefined
+    if (names) return { username, password }
+    this.#ignored = 'basicAuth'
+    return undefined
   }
 
   /**
-   * Reads a token: from `Authorization: Bearer`, or else from the subprotocol that Phoenix's clients
-   * put theirs in, or else from `?token=`. A query with two is none: somebody added one.
+   * Reads a token from `Authorization: Bearer`, or else from the subprotocol that Phoenix's clients
+   * put theirs in; with `query` also from `?token=` in the url. A query with two tokens has none, as
+   * one of them was added by another party.
+   *
+   * @throws TypeError for an option that is unknown or can't be.
    */
-  token(): string | undefined {
+  token(options: TokenOptions = {}): string | undefined {
+    checkNames(options, ['query'])
+    const { query = false } = options
+    if (typeof query !== 'boolean') throw unexpected('`query`', 'true or false', query)
     const [, bearer] = /^Bearer +(\S+)$/i.exec(this.headers.authorization ?? '') ?? []
     if (bearer !== undefined) return bearer
     const offered = this.protocols.find((name) => name.startsWith(PHOENIX_BEARER))
     if (offered !== undefined) return fromBase64(offered.slice(PHOENIX_BEARER.length))
     const [token, another] = this.queries.getAll('token')
-    return another === undefined ? token : undefined
+    if (token === undefined || another !== undefined) return undefined
+    if (query) return token
+    this.#ignored = 'token'
+    return undefined
+  }
+
+  /**
+   * The method that found credentials in the query and ignored them, as it was not asked to read it.
+   *
+   * @internal
+   */
+  get ignoredQuery(): 'token' | 'basicAuth' | undefined {
+    return this.#ignored
   }
 }
 
@@ -157,6 +204,22 @@ export function dialledHeaders(
 ): string[] {
   const offered = protocols.length > 0 ? ['sec-websocket-protocol', protocols.join(', ')] : []
   return ['host', url.host, ...Object.entries(headers).flat(), ...offered]
+}
+
+/** Returns what credentials are called in a query; undefined where it isn't read. */
+function namesIn(options: BasicAuthOptions): Credentials | undefined {
+  checkNames(options, ['query'])
+  const { query = false } = options
+  if (typeof query === 'boolean') return query ? USUAL_NAMES : undefined
+  if (!isObject(query) || isList(query)) {
+    throw unexpected('`query`', 'true, false, or { username, password } as names', query)
+  }
+  checkNames(query, ['username', 'password'], 'query.')
+  const { username = USUAL_NAMES.username, password = USUAL_NAMES.password } = query
+  for (const name of [username, password]) {
+    if (typeof name !== 'string') throw unexpected('a name in `query`', 'a string', name)
+  }
+  return { username, password }
 }
 
 function bare(): Record<string, string> {

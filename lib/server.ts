@@ -1,16 +1,9 @@
 import { makeUpgrader } from '#transport'
-import type { IncomingMessage } from 'node:http'
-import type { Duplex } from 'node:stream'
 import debug from 'debug'
-import {
-  authorized,
-  AuthorizeError,
-  CurableRefusal,
-  judge,
-  received,
-  type Knock,
-} from './admission.ts'
+import { AddressLimit } from './address-limit.ts'
+import { CurableRefusal, judge, received, tooManyOfAddress, type Knock } from './admission.ts'
 import { Allowance } from './allowance.ts'
+import { authorized, AuthorizeError, queryCure } from './authorize.ts'
 import type { RefusedChannel } from './backplane.ts'
 import type { CloseReason } from './close.ts'
 import type { Maker } from './connection-core.ts'
@@ -28,20 +21,19 @@ import {
   type RefusalReason,
 } from './errors.ts'
 import { BUILD, type Floor, type Ground, type Guest } from './floor.ts'
-import { boundTo, hangUp, listening, makeHttp, stop, type AnyHttpServer } from './http.ts'
+import { boundTo, hangUp, listening, makeHttp, refuse, stop, type AnyHttpServer } from './http.ts'
 import { Keepalive } from './keepalive.ts'
 import { Message, toBytes, type SendData } from './message.ts'
 import { resolveClose, type CloseOptions } from './options/close.ts'
 import { resolveServer, type ServerOptions, type ServerSettings } from './options/server.ts'
 import { below, type Place, type Spot } from './path.ts'
 import { deferred, handled, type Deferred } from './promises.ts'
-import type { RequestDetails } from './request.ts'
 import { nameOf, Rooms, type ReadonlyRoom, type Room } from './room.ts'
 import { RollingClose } from './rolling-close.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from './signals.ts'
 import type { Upgrader } from './transport/tcp/upgrade.ts'
 import type { Transport } from './transport/transport.ts'
-import { claimUpgrades, type Door } from './upgrades.ts'
+import { claimUpgrades, type Door, type Upgrade } from './upgrades.ts'
 import { visitOf, WELCOME, type Visit, type Welcome } from './visit.ts'
 
 const log = debug('simplewebsockets:server')
@@ -168,8 +160,9 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   /** The settings of the connections' transports: channels tell text from bytes by themselves. */
   #transportSettings: ServerSettings
   #upgrade: Upgrader
-  readonly #visitors = new Set<(error: PeerConnectError) => void>()
-  readonly #addresses = new Map<string, number>()
+  /** The handshakes that `authorize` decides about; one that is aborted is refused with the reason. */
+  readonly #visitors = new Set<AbortController>()
+  readonly #addresses: AddressLimit
   readonly #doors = new Map<AnyHttpServer, readonly (() => void)[]>()
   readonly #endings: string[] = ['']
   readonly #protocols: string[]
@@ -192,6 +185,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     const { keepaliveTimeout, backplane, binary, rateLimit } = settings
     const hearer = this.#hearer
     this.#settings = settings
+    this.#addresses = new AddressLimit(settings.maxConnectionsPerAddress)
     this.#transportSettings = settings
     this.#upgrade = makeUpgrader(settings)
     this.#rooms = new Rooms({
@@ -274,7 +268,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       throw unexpected('what is attached to', 'an http.Server or an https.Server', server)
     }
     if (this.#closing) throw new ConnectError('the server is closing')
-    if (!this.#doors.has(server)) this.#enterBy(server, this.#paths())
+    if (!this.#doors.has(server)) this.#enterBy(server, this.#paths(server))
     return this
   }
 
@@ -356,9 +350,11 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       const guest = this.#floor?.admit(request, ending)
       const knock = {
         request,
+        incoming: visit.incoming,
         settings: this.#settings,
+        binding: { address: visit.boundTo, name: this.#address.host },
         connections: this.clients.size + this.#visitors.size,
-        fromAddress: this.#addresses.get(request.remoteAddress) ?? 0,
+        fromAddress: this.#addresses.count(request.remoteAddress),
         denial: guest?.denial ?? { status: 401 },
       }
       judge(knock)
@@ -367,6 +363,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       if (!authorize) return this.#enter(visit, knock, guest, undefined) // nobody to ask: in at once
       return this.#ask(authorize, visit, knock, guest).catch((cause: unknown) => {
         this.#refuse(visit, cause)
+        this.#printCure('authorize', queryCure(request, cause))
         return undefined
       })
     } catch (cause) {
@@ -405,21 +402,22 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     knock: Knock,
     guest: Guest<Context> | undefined,
   ): Promise<WebsocketConnection<Context>> {
-    const { promise: turnedAway, reject: turnAway } = deferred<never>()
+    const leaving = new AbortController()
     const unwatch = visit.watch(() => {
-      turnAway(new PeerConnectError('the peer has left', { status: 0, reason: 'left' }))
+      leaving.abort(new PeerConnectError('the peer has left', { status: 0, reason: 'left' }))
     })
-    this.#visitors.add(turnAway)
-    this.#count(knock.request, 1)
+    this.#visitors.add(leaving)
+    this.#addresses.add(knock.request.remoteAddress)
     try {
       // What `authorize` returned is the context, which its type says and this code can't see.
-      const context = (await authorized(authorize, knock, handled(turnedAway))) as Context
+      const context = (await authorized(authorize, knock, leaving)) as Context
+      leaving.signal.throwIfAborted() // the server may have closed in the microtasks since
       unwatch()
       return this.#enter(visit, knock, guest, context)
     } finally {
       unwatch()
-      this.#visitors.delete(turnAway)
-      this.#count(knock.request, -1)
+      this.#visitors.delete(leaving)
+      this.#addresses.delete(knock.request.remoteAddress)
     }
   }
 
@@ -434,7 +432,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     request.pack()
     const connection = new WebsocketConnection(this.#maker, transport, request, context)
     if (guest) connection[SIGNALS].readWith(guest.enter(connection))
-    this.#count(request, 1)
+    this.#addresses.add(request.remoteAddress)
     if (log.enabled) log('%s connected from %s', connection.id, request.remoteAddress)
     this.#rooms.admit(connection)
     if (diagnostics.open.hasSubscribers) diagnostics.open.publish({ connection })
@@ -478,19 +476,20 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   }
 
   /** Its doors at an http server of the caller's: one for each path that it serves. */
-  #paths(): readonly Door[] {
+  #paths(http: AnyHttpServer): readonly Door[] {
     const { path } = this.#settings
-    if (path === undefined) return [this.#everyPath]
+    if (path === undefined) return [this.#everyPath(http)]
     return this.#endings.map((ending) => ({
       path: below(path, ending),
-      enter: (request, tcp, head, params = new Map()) =>
-        this.#knocked(request, tcp, head, { ending, params }),
+      enter: (upgrade, params = new Map()) => this.#knocked(http, upgrade, { ending, params }),
     }))
   }
 
-  readonly #everyPath: Door = {
-    path: undefined,
-    enter: (request, tcp, head) => this.#knocked(request, tcp, head),
+  #everyPath(http: AnyHttpServer): Door {
+    return {
+      path: undefined,
+      enter: (upgrade) => this.#knocked(http, upgrade),
+    }
   }
 
   #begin(): void {
@@ -498,27 +497,19 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     this.#open = true
   }
 
-  /** Counts the connections of an address, where they are limited. */
-  #count({ remoteAddress }: RequestDetails, step: 1 | -1): void {
-    if (this.#settings.maxConnectionsPerAddress === false) return
-    const count = (this.#addresses.get(remoteAddress) ?? 0) + step
-    if (count > 0) this.#addresses.set(remoteAddress, count)
-    else this.#addresses.delete(remoteAddress)
-  }
-
   #turnedAway(error: PeerConnectError): void {
     const { reason } = error
     // One of a program without types may be anything.
     this.#refusals[Object.hasOwn(this.#refusals, reason) ? reason : 'authorize']++
     if (diagnostics.refusal.hasSubscribers) diagnostics.refusal.publish({ error })
-    if (error instanceof CurableRefusal) this.#printCure(error)
+    if (error instanceof CurableRefusal) this.#printCure(reason, error.cure)
     if (this.#signals.emit('peerError', error)) return
     log('refused: %d %s', error.status, logTextOf(error))
     if (error instanceof AuthorizeError) errorLog.print(error, '`authorize`')
   }
 
   /** Prints the cure of the first refusal for a reason: a peer must not fill a log. */
-  #printCure({ reason, cure }: CurableRefusal): void {
+  #printCure(reason: RefusalReason, cure: string | undefined): void {
     if (cure === undefined || this.#printed.has(reason)) return
     this.#printed.add(reason)
     console.error(`simplewebsockets: ${cure} Printed once; each refusal is a \`peerError\`.`)
@@ -528,14 +519,15 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     if (log.enabled) log('%s closed: %d %s', connection.id, code, description)
     this.#counts.bytesReceived += connection[SIGNALS].bytesReceived
     this.#counts.bytesSent += connection[SIGNALS].bytesSent
-    this.#count(connection.request, -1)
+    this.#addresses.delete(connection.request.remoteAddress)
     this.#rooms.leaveAll(connection)
   }
 
-  #knocked(request: IncomingMessage, tcp: Duplex, head: Buffer, spot?: Spot): void {
+  #knocked(http: AnyHttpServer, [request, tcp, head]: Upgrade, spot?: Spot): void {
     const { trustProxy } = this.#settings
+    this.#addresses.requested(request.socket)
     const open = (): Transport => this.#upgrade(request, tcp, head)
-    void this[WELCOME](visitOf(request, tcp, { trustProxy, spot, open }))
+    void this[WELCOME](visitOf(request, tcp, { http, trustProxy, spot, open }))
   }
 
   #isClosing(): PeerConnectError {
@@ -548,7 +540,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
 
   /** Refuses those who wait for `authorize`. */
   #turnAway(): void {
-    for (const turnAway of this.#visitors) turnAway(this.#isClosing())
+    for (const visitor of this.#visitors) visitor.abort(this.#isClosing())
   }
 
   async #listen(port: number, host: string, before: Closing | undefined): Promise<Address> {
@@ -560,13 +552,27 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       refused: (error) => this.#turnedAway(error),
       failed: (cause) => this.#report(new WebsocketError(cause)),
     })
+    this.#watchAddresses(http)
     const address = { ...(await listening(http, port, host)), host }
     this.#http = http
     this.#address = address
-    this.#enterBy(http, [this.#everyPath]) // any other path is refused, and told of, here
+    this.#enterBy(http, [this.#everyPath(http)]) // any other path is refused, and told of, here
     log('listens on %s port %d', address.address, address.port)
     this.#signals.emit('listening', address)
     return address
+  }
+
+  /** Lets no address have more silent sockets than connections: peers behind proxies share one. */
+  #watchAddresses(http: AnyHttpServer): void {
+    const { maxConnectionsPerAddress, trustProxy, tls } = this.#settings
+    if (Number(trustProxy) > 0) return
+    this.#addresses.watch(http, (tcp) => {
+      const error = tooManyOfAddress(Number(maxConnectionsPerAddress))
+      this.#turnedAway(error)
+      if (tls)
+        tcp.destroy() // before TLS is agreed on nothing can be said
+      else refuse(tcp, error)
+    })
   }
 
   async #close(closing: Closing): Promise<void> {
@@ -633,7 +639,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
 
 function noRefusals(): Record<RefusalReason, number> {
   return {
-    ...{ request: 0, path: 0, origin: 0, maxConnections: 0, maxConnectionsPerAddress: 0 },
+    ...{ request: 0, path: 0, host: 0, origin: 0, maxConnections: 0, maxConnectionsPerAddress: 0 },
     ...{ handshakeTimeout: 0, authorize: 0, channels: 0, closing: 0, left: 0, slowLoop: 0 },
   }
 }

@@ -85,6 +85,8 @@ function dialTo<Context extends {}>(
         rawHeaders: dialledHeaders(url, headers, protocols),
         remoteAddress: '127.0.0.1',
       },
+      incoming: undefined,
+      boundTo: '',
       check: () => {},
       watch: (left) => {
         gone.signal.addEventListener('abort', left)

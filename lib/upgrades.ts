@@ -3,17 +3,15 @@ import type { Duplex } from 'node:stream'
 import { answer, type AnyHttpServer } from './http.ts'
 import { matchPath, pathOf, pathsOverlap } from './path.ts'
 
+/** What Node hands to a listener of `upgrade`. */
+export type Upgrade = readonly [request: IncomingMessage, tcp: Duplex, head: Buffer]
+
 /** One of our servers behind an http server. */
 export interface Door {
   /** The path it claims; none claims every path. */
   readonly path: string | undefined
   /** Takes an upgrade of a path that is its own, with the params of that path where it claims one. */
-  readonly enter: (
-    request: IncomingMessage,
-    tcp: Duplex,
-    head: Buffer,
-    params: ReadonlyMap<string, string> | undefined,
-  ) => void
+  readonly enter: (upgrade: Upgrade, params: ReadonlyMap<string, string> | undefined) => void
 }
 
 const registries = new WeakMap<AnyHttpServer, Registry>()
@@ -67,7 +65,7 @@ class Registry {
       const claims = door.path !== undefined
       const params = claims && path !== undefined ? matchPath(door.path, path) : undefined
       if (claims && !params) continue
-      door.enter(request, tcp, head, params)
+      door.enter([request, tcp, head], params)
       return
     }
     if (alone) answer(tcp, path === undefined ? 400 : 404, 'no WebSocket is served at this path')

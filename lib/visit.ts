@@ -1,17 +1,22 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { addressOf, checkHandshake } from './admission.ts'
+import { checkHandshake } from './admission.ts'
 import type { WebsocketConnection } from './connection.ts'
 import type { PeerConnectError } from './errors.ts'
-import { refuse } from './http.ts'
+import { boundTo, refuse, type AnyHttpServer } from './http.ts'
 import type { ServerSettings } from './options/server.ts'
 import type { Spot } from './path.ts'
+import { addressOf } from './peer-address.ts'
 import type { RequestDetails, RequestSource } from './request.ts'
 import type { Transport } from './transport/transport.ts'
 
 /** Somebody at the door. */
 export interface Visit {
   readonly source: RequestSource
+  /** Node's own request; undefined where they come by another way than http. */
+  readonly incoming: IncomingMessage | undefined
+  /** The address that their server is bound to; an empty text where there is none. */
+  readonly boundTo: string
   /** Calls back when they leave before they are in, until the returned function is called. */
   readonly watch: (left: () => void) => () => void
   /** Checks how they knock; throws a `PeerConnectError`. */
@@ -31,6 +36,7 @@ export const WELCOME: unique symbol = Symbol('welcome')
 
 /** What a server adds to a request for an upgrade. */
 interface UpgradeDetails {
+  readonly http: AnyHttpServer
   readonly trustProxy: boolean | number
   readonly spot: Spot | undefined
   readonly open: () => Transport
@@ -40,7 +46,7 @@ interface UpgradeDetails {
 export function visitOf(
   request: IncomingMessage,
   tcp: Duplex,
-  { trustProxy, spot, open }: UpgradeDetails,
+  { http, trustProxy, spot, open }: UpgradeDetails,
 ): Visit {
   tcp.on('error', destroy)
   return {
@@ -50,7 +56,9 @@ export function visitOf(
       remoteAddress: addressOf(request, trustProxy),
       spot,
     },
-    check: () => checkHandshake(request),
+    incoming: request,
+    boundTo: boundTo(http).address,
+    check: () => checkHandshake(request, http),
     watch: (left) => watch(tcp, left),
     enter: () => {
       const transport = open()

@@ -23,7 +23,7 @@ listen(rooms, 'leave', ({ channel, reason }) => console.log(`${channel.topic}: $
 
 const { port } = await server.serve(Number(process.env.PORT ?? 8080))
 
-const client = new ChannelClient({ params: () => ({ token: 'ann' }) })
+const client = new ChannelClient({ authToken: () => 'ann' })
 const room = client.channel('room:1', { name: 'ann' })
 
 listen(client, 'error', ({ msg }) => console.log(msg))

@@ -20,7 +20,8 @@ test('what is said is shouted back', async () => {
 
 test('nobody comes in without a token', async () => {
   const server = new WebsocketServer({ authorize: (request) => request.token() === 'open' })
-  const [, end] = await link(server, new WebsocketClient(), 'ws://localhost/?token=open')
+  const client = new WebsocketClient({ headers: { authorization: 'Bearer open' } })
+  const [, end] = await link(server, client)
   assert.equal(end.isOpen, true)
   await assert.rejects(link(server, new WebsocketClient()), { status: 401 })
 })

@@ -9,7 +9,7 @@ const names = new Map([
 
 const server = new WebsocketServer({
   authorize: (request) => {
-    const name = names.get(request.token() ?? '')
+    const name = names.get(request.token({ query: true }) ?? '')
     return name !== undefined && { name } // false is answered with 401, the rest is the context
   },
 })

@@ -37,6 +37,7 @@ for (const [reason, status, shake, options = {}] of [
   ['request', 431, { headers: { 'X-Long': 'x'.repeat(20_000) } }],
   ['path', 404, { target: '/elsewhere' }],
   ['path', 400, { target: '/%' }],
+  ['host', 421, { headers: { Host: 'evil.example' } }],
   ['origin', 403, evil],
   ['maxConnections', 503, {}, { maxConnections: 1 }],
   ['maxConnectionsPerAddress', 429, {}, { maxConnectionsPerAddress: 1 }],

@@ -159,6 +159,29 @@ test('the timer stops with the last one watched, and starts anew with the next',
   assert.equal(second.probes, 1)
 })
 
+test('a stall counts as a quarter of a period, however long it was', (t) => {
+  const ticks: (() => void)[] = []
+  const timers = mock.method(globalThis, 'setInterval', (tick: () => void, every: number) => {
+    assert.equal(every, PERIOD / 4)
+    ticks.push(tick)
+    return { unref() {} }
+  })
+  t.after(() => timers.mock.restore())
+  const peer = new Peer()
+  new Keepalive(PERIOD).add(peer)
+  // An interval that is late by many periods calls back once.
+  const pass = (count: number): void => {
+    for (let passed = 0; passed < count; passed++) ticks[0]?.()
+  }
+  pass(8)
+  assert.deepEqual([peer.probes, peer.givenUp], [1, 0])
+  pass(3)
+  assert.equal(peer.givenUp, 0)
+  peer.bytesReceived++ // the answer, read since
+  pass(1)
+  assert.equal(peer.givenUp, 0)
+})
+
 test('ceasing to watch a stranger changes nothing', (t) => {
   const peer = new Peer()
   const keepalive = watch(t, peer)

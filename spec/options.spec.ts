@@ -38,6 +38,7 @@ const defaults: Record<Side, Bag> = {
     maxWaitingBytes: 1024 * 1024,
     path: undefined,
     protocols: [],
+    hosts: undefined,
     origins: [],
     authorize: undefined,
     tls: undefined,
@@ -109,6 +110,8 @@ const COMPRESSION =
   'serverNoContextTakeover and clientNoContextTakeover (true or false) }'
 const PROTOCOLS = 'an array of different subprotocol names'
 const HEADERS = 'a plain object of strings, or a function that returns one'
+const HOSTS =
+  "'*', or an array of host names without a port, like example.com, *.example.com or [::1]"
 const ORIGINS = "'*', or an array of origins like https://example.com, *.example.com or null"
 
 // What no number may be, and how an error shows it.
@@ -290,6 +293,21 @@ const cases: readonly Case[] = [
     wanted: `${PROTOCOLS}, or a function that returns one`,
     accepted: [[], ['chat', 'talk'], () => ['chat']],
     refused: [['chat', '"chat"'], [['a', 'a'], 'an array of 2'], [null, 'null'], notFalse],
+  },
+  {
+    name: 'hosts',
+    of: SERVER,
+    wanted: HOSTS,
+    accepted: ['*', [], ['example.com', '*.example.com', '192.0.2.1', '[::1]', 'my_host']],
+    refused: [
+      ['example.com', '"example.com"'],
+      [['*'], 'an array of 1'],
+      [['example.com:8080'], 'an array of 1'],
+      [['https://example.com'], 'an array of 1'],
+      [['example.com', 5], 'an array of 2'],
+      [null, 'null'],
+      notFalse,
+    ],
   },
   {
     name: 'origins',

@@ -6,6 +6,9 @@ function asked(url: string, ...rawHeaders: string[]): RequestDetails {
   return new RequestDetails({ url, rawHeaders, remoteAddress: '192.0.2.1' })
 }
 
+/** Options that the types forbid. */
+const given = (options: object): {} => options
+
 const base64 = (text: string | readonly number[]): string =>
   (typeof text === 'string' ? Buffer.from(text) : Buffer.from(text)).toString('base64')
 
@@ -319,13 +322,15 @@ for (const [url, names, found] of asksInQuery) {
   const called = names ? ` called ${Object.values(names).join(' and ')}` : ''
   test(`${found ? 'there are' : 'there are no'} credentials${called} in ${url}`, () => {
     const expected = found && { username: found[0], password: found[1] }
-    assert.deepEqual(asked(url).basicAuth(names), expected)
+    assert.deepEqual(asked(url).basicAuth({ query: names ?? true }), expected)
+    assert.equal(asked(url).basicAuth(), undefined)
+    assert.equal(asked(url).basicAuth({ query: false }), undefined)
   })
 }
 
 test('credentials in the header come before those in the query', () => {
   const request = asked('/?username=a&password=b', 'Authorization', `Basic ${base64('c:d')}`)
-  assert.deepEqual(request.basicAuth(), { username: 'c', password: 'd' })
+  assert.deepEqual(request.basicAuth({ query: true }), { username: 'c', password: 'd' })
 })
 
 const phoenix = (encoded: string): string => `phoenix, base64url.bearer.phx.${encoded}`
@@ -358,15 +363,67 @@ const tokens: [what: string, url: string, headers: string[], token: string | und
 
 for (const [what, url, rawHeaders, token] of tokens) {
   test(`a token ${what}, is ${token === undefined ? 'none' : JSON.stringify(token)}`, () => {
-    assert.equal(asked(url, ...rawHeaders).token(), token)
+    const request = asked(url, ...rawHeaders)
+    assert.equal(request.token({ query: true }), token)
+    assert.equal(request.token(), what.startsWith('in the query') ? undefined : token)
   })
 }
 
 test('a token in the header comes before the subprotocol, and that before the query', () => {
   const offered = ['Sec-WebSocket-Protocol', phoenix(base64('second'))]
-  assert.equal(asked('/?token=third', ...offered).token(), 'second')
+  assert.equal(asked('/?token=third', ...offered).token({ query: true }), 'second')
   const request = asked('/?token=third', ...offered, 'Authorization', 'Bearer first')
-  assert.equal(request.token(), 'first')
+  assert.equal(request.token({ query: true }), 'first')
+})
+
+for (const [what, read, message] of [
+  [
+    'a name of old',
+    (request) => request.basicAuth(given({ username: 'user' })),
+    /^unknown option `username`/,
+  ],
+  [
+    'a misspelt option',
+    (request) => request.token(given({ qury: true })),
+    /did you mean `query`\?$/,
+  ],
+  [
+    'a text',
+    (request) => request.token(given({ query: 'token' })),
+    /`query` to be true or false, got "token"$/,
+  ],
+  [
+    'a list',
+    (request) => request.basicAuth(given({ query: ['user'] })),
+    /as names, got an array of 1$/,
+  ],
+  [
+    'a misspelt name',
+    (request) => request.basicAuth(given({ query: { user: 'a' } })),
+    /^unknown option `query.user`/,
+  ],
+  [
+    'a number',
+    (request) => request.basicAuth(given({ query: { username: 1 } })),
+    /a name in `query` to be a string, got 1$/,
+  ],
+] as [string, (request: RequestDetails) => unknown, RegExp][]) {
+  test(`where credentials are read can't be ${what}`, () => {
+    assert.throws(() => read(asked('/')), { name: 'TypeError', message })
+  })
+}
+
+test('credentials in a query that were not asked for are noticed', () => {
+  const request = asked('/?token=a&username=b&password=c')
+  assert.equal(request.ignoredQuery, undefined)
+  request.token()
+  assert.equal(request.ignoredQuery, 'token')
+  request.basicAuth()
+  assert.equal(request.ignoredQuery, 'basicAuth')
+  const other = asked('/?token=a')
+  other.token({ query: true })
+  other.basicAuth()
+  assert.equal(other.ignoredQuery, undefined)
 })
 
 test('a client asks with its host, its own headers and what it offers', () => {

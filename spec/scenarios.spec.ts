@@ -432,8 +432,8 @@ test("scenario 21: broadcast on a client's connection reaches nobody and does no
 test('scenario 22: authorize reads credentials from the header, the query, and by names of your own', async () => {
   const { server, url } = await serve<{ user: string }>({
     authorize(request) {
-      const named = request.basicAuth({ username: 'user', password: 'pass' })
-      const found = request.basicAuth() ?? named
+      const named = request.basicAuth({ query: { username: 'user', password: 'pass' } })
+      const found = request.basicAuth({ query: true }) ?? named
       return found?.password === 'a:b:c' ? { user: found.username } : false
     },
   })

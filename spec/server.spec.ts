@@ -777,7 +777,8 @@ test('what authorize returned is the context, with its type', async () => {
 
 for (const [verdict, let_in] of [
   [true, true],
-  [[], true],
+  [{}, true],
+  [[], false],
   [false, false],
   [null, false],
   [undefined, false],
@@ -1128,7 +1129,7 @@ test('stats counts what came and went, and who was refused', async () => {
     slowLoop: 0,
   }
   const refusals = {
-    ...{ request: 0, path: 0, origin: 0, maxConnections: 0, maxConnectionsPerAddress: 0 },
+    ...{ request: 0, path: 0, host: 0, origin: 0, maxConnections: 0, maxConnectionsPerAddress: 0 },
     ...{ handshakeTimeout: 0, authorize: 0, channels: 0, closing: 0, left: 0, slowLoop: 0 },
   }
   const nothing = {
@@ -1327,6 +1328,8 @@ function enterBroken(server: WebsocketServer): Transport {
   }
   void server[WELCOME]({
     source: { url: '/', rawHeaders: ['host', 'localhost'], remoteAddress: '127.0.0.1' },
+    incoming: undefined,
+    boundTo: '',
     check: () => {},
     watch: () => () => {},
     enter: () => transport,

@@ -182,7 +182,7 @@ test('a link goes to a path, with its params and its query', async () => {
   const [there, here] = await link(server, new WebsocketClient(), url)
   assert.deepEqual({ ...there.request.params }, { room: 'a b' })
   assert.equal(there.request.path, '/rooms/a%20b/')
-  assert.equal(there.request.token(), 'x')
+  assert.equal(there.request.token({ query: true }), 'x')
   assert.equal(there.request.headers.host, 'example.com:8080')
   assert.equal(here.request.url, url)
 })

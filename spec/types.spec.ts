@@ -23,6 +23,7 @@ import {
   type Unlisten,
   type WebsocketConnection,
   type WebsocketError,
+  type ServerOptions,
 } from 'simplewebsockets'
 import { cut, link, pair } from 'simplewebsockets/testing'
 import { exactly } from './exactly.ts'
@@ -143,6 +144,32 @@ test('a context is what a promise of authorize is for', () => {
   listen(server, 'client', ({ context }) => exactly<{ level: number }>()(context))
   const some = new WebsocketServer({ authorize: () => ({ level: 7 }) })
   listen(some, 'client', ({ context }) => exactly<{ level: number }>()(context))
+})
+
+test('authorize is handed a signal and a request of Node, which there may be none of', () => {
+  const server = new WebsocketServer({
+    authorize: async (_, { signal, incoming }) => {
+      await Promise.resolve(signal.aborted)
+      // @ts-expect-error: there is none over link
+      void incoming.socket
+      return { address: incoming?.socket.remoteAddress }
+    },
+  })
+  listen(server, 'client', ({ context }) => exactly<{ address: string | undefined }>()(context))
+})
+
+test('credentials are read in a query where that is asked for', () => {
+  const authorize: NonNullable<ServerOptions['authorize']> = (request) => {
+    request.token({ query: true })
+    request.basicAuth({ query: true })
+    request.basicAuth({ query: { username: 'user' } })
+    // @ts-expect-error: a token has no other name
+    void (() => request.token({ query: 'auth' }))
+    // @ts-expect-error: the names are those in the query
+    void (() => request.basicAuth({ username: 'user' }))
+    return true
+  }
+  void new WebsocketServer({ authorize })
 })
 
 test('a server that only says yes or no has a context of nothing', () => {

@@ -31,7 +31,7 @@ async function started(): Promise<{
 /** A door that answers with a status of its own. */
 const door = (path: string | undefined, status: number): Door => ({
   path,
-  enter: (_, tcp) => tcp.end(`HTTP/1.1 ${status} Door\r\nConnection: close\r\n\r\n`),
+  enter: ([, tcp]) => tcp.end(`HTTP/1.1 ${status} Door\r\nConnection: close\r\n\r\n`),
 })
 
 test('each door gets the upgrades to its path, and nobody the others', async () => {
@@ -102,7 +102,7 @@ test("beside another's listener only WebSockets to a claimed path are taken", as
   const taken: string[] = []
   claimUpgrades(http, {
     path: '/a',
-    enter: (request, tcp) => {
+    enter: ([request, tcp]) => {
       taken.push(`${request.headers.upgrade} ${request.url}`)
       tcp.end('HTTP/1.1 291 Door\r\nConnection: close\r\n\r\n')
     },

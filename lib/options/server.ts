@@ -1,6 +1,8 @@
+import type { IncomingMessage } from 'node:http'
 import type { TlsOptions } from 'node:tls'
 import type { RateLimit } from '../allowance.ts'
 import type { Backplane } from '../backplane.ts'
+import { isHostPattern } from '../host.ts'
 import { isOriginPattern } from '../origin.ts'
 import { isPathPattern } from '../path.ts'
 import type { RequestDetails } from '../request.ts'
@@ -25,6 +27,20 @@ import { wireRules } from './wire.ts'
 /** Is what `authorize` may answer: a context, or true for none; the others refuse with 401. */
 export type Verdict<Context> = Context | boolean | null | undefined
 
+/** What `authorize` is handed beside the request. */
+export interface AuthorizeDetails {
+  /**
+   * Aborted when the answer no longer matters: the peer has left, `handshakeTimeout` is over or the
+   * server closes. Its reason is the `PeerConnectError` that the peer is refused with.
+   */
+  readonly signal: AbortSignal
+  /**
+   * Node's request, whose socket has a client's certificate, and which a framework's sessions read;
+   * undefined over `link`. The server does not keep it, so take from it what the context needs.
+   */
+  readonly incoming: IncomingMessage | undefined
+}
+
 /** Is what a `WebsocketServer` lets you choose. */
 export interface ServerOptions<Context extends {} = {}> extends ConnectionOptions {
   /** The path to serve, with `:params`; any other gets 404. Default: every path. */
@@ -38,13 +54,26 @@ export interface ServerOptions<Context extends {} = {}> extends ConnectionOption
    */
   origins?: readonly string[] | '*' | undefined
   /**
+   * The host names that are served, on any port: 'example.com', '*.example.com', '192.0.2.1', or '*'
+   * for all; a request for another one gets 421. It keeps pages out whose name was made to resolve to
+   * this server (DNS rebinding). Behind a trusted proxy it is X-Forwarded-Host that counts. Default:
+   * without `trustProxy` a server on a loopback address serves `localhost`, loopback addresses and
+   * the name that `serve` was given; any other server serves every host.
+   */
+  hosts?: readonly string[] | '*' | undefined
+  /**
    * Decides who is let in, before the upgrade: its context becomes `connection.context`.
    *
-   * A lookup that finds nobody (false, null, undefined) refuses with 401. Throw a `PeerConnectError`
-   * to choose another status; any other throw refuses with 500. Default: everybody.
+   * An object is the context; a list, an error and a `Response` are none, and refuse with 401. So
+   * does a lookup that finds nothing (false, null, undefined). Throw a `PeerConnectError` to choose
+   * another status; any other throw refuses with 500. Default: every peer is let in.
    */
   authorize?:
-    ((request: RequestDetails) => Verdict<Context> | Promise<Verdict<Context>>) | undefined
+    | ((
+        request: RequestDetails,
+        details: AuthorizeDetails,
+      ) => Verdict<Context> | Promise<Verdict<Context>>)
+    | undefined
   /** What Node's `https.createServer` takes: makes `serve` speak wss. Default: none. */
   tls?: TlsOptions | undefined
   /** true, or how many proxies stand before it: addresses come from X-Forwarded-For. Default: false. */
@@ -96,6 +125,10 @@ const serverRules = {
     wanted: `'*', or an array of origins like https://example.com, *.example.com or null`,
     accepts: (value) => value === '*' || (isList(value) && value.every(isOriginPattern)),
   } as Rule<readonly string[] | '*'>,
+  hosts: optional<readonly string[] | '*'>(
+    `'*', or an array of host names without a port, like example.com, *.example.com or [::1]`,
+    (value) => value === '*' || (isList(value) && value.every(isHostPattern)),
+  ),
   authorize: optional<NonNullable<ServerOptions['authorize']>>('a function', isFunction),
   tls: optional<TlsOptions>('an object with cert and key', isObject),
   trustProxy: {

@@ -27,9 +27,12 @@ export function makeChat(): WebsocketServer<Guest> {
   return server
 }
 
-/** A name is all the token there is: a chat with accounts would look its token up here. */
+/**
+ * A name is all the token there is: a chat with accounts would look its token up here. Azu's protocol
+ * has it in the url, so it is asked for there; a real token belongs in a cookie or a subprotocol.
+ */
 function toGuest(request: RequestDetails): Guest {
-  const name = request.token()?.trim() ?? ''
+  const name = request.token({ query: true })?.trim() ?? ''
   if (name === '') {
     throw new PeerConnectError('say who you are: /chat?token=<your name>', { status: 401 })
   }

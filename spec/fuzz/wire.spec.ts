@@ -15,8 +15,8 @@ const OPTIONS: ServerOptions = {
   compression: true,
   handshakeTimeout: 500,
   authorize: (request) => {
-    request.basicAuth()
-    return { read: [request.token(), request.cookies.size, request.params.name] }
+    request.basicAuth({ query: true })
+    return { read: [request.token({ query: true }), request.cookies.size, request.params.name] }
   },
 }
 
