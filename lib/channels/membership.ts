@@ -110,6 +110,10 @@ export class ServerChannel<Context extends {} = {}>
   readonly #joinRef: Ref
   #state: ChannelState = 'joining'
   #pending: Pending | undefined
+  /** The membership that it ends once it has its turn. */
+  #before: ServerChannel<Context> | undefined
+  /** Whether its peer joins anew, and so hears nothing more of it. */
+  #isReplaced = false
   /** Whether its `join` listeners have answered, or their time is up. */
   #isAnswered = false
   #late: NodeJS.Timeout | undefined
@@ -176,7 +180,7 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   get valid(): boolean {
-    return this.connection.valid
+    return this.connection.valid && !this.#isReplaced
   }
 
   join(): Promise<unknown> {
@@ -246,6 +250,7 @@ export class ServerChannel<Context extends {} = {}>
 
   /** Asks whoever listens to the topic, and answers for them where they don't. */
   ask(given: unknown): void {
+    this.#endBefore()
     const { contract, replay } = this.#of
     const payload = replay ? stripped(given, SEEN) : given
     if (replay && this.#pending) this.#pending.seen = seenIn(given)
@@ -311,26 +316,27 @@ export class ServerChannel<Context extends {} = {}>
     this.#quit('left', { code: 1000, description: 'left' })
   }
 
-  /** Takes the place of the membership, or of the join, that its peer had of the topic. */
+  /**
+   * Takes the place of what its peer had of the topic: a join is refused at once, and a membership ends
+   * when this join has its turn.
+   */
   replace(old: ServerChannel<Context>): void {
-    const replaces = old.#replaced()
-    if (this.#pending) this.#pending.replaces = replaces
-  }
-
-  /** Ends it, as its peer joins anew: returns the memberships whose ends the peer must be told of. */
-  #replaced(): readonly Ref[] {
-    if (this.#pending) {
-      const { replaces } = this.#pending
-      this.#pending.replaces = []
-      this.#refuse({ reason: 'replaced' }, 'replaced')
-      return replaces
+    const pending = old.#pending
+    if (!pending) {
+      old.#isReplaced = true
+      this.#before = old
+      return
     }
-    this.#end('replaced', { code: 1000, description: 'joined anew' })
-    return [this.#joinRef]
+    this.#before = old.#before
+    old.#before = undefined
+    if (this.#pending) this.#pending.replaces = pending.replaces
+    pending.replaces = []
+    old.#refuse({ reason: 'replaced' }, 'replaced')
   }
 
   /** The connection has closed. */
   closed(reason: CloseReason): void {
+    this.#before?.closed(reason)
     this.#quit('closed', reason)
     this.#answered()
   }
@@ -539,6 +545,14 @@ export class ServerChannel<Context extends {} = {}>
     if (data !== undefined) this.#host.send(data)
   }
 
+  #endBefore(): void {
+    const before = this.#before
+    this.#before = undefined
+    if (before?.state !== 'joined') return // it has ended by itself, if there was one
+    if (this.#pending) this.#pending.replaces = [...this.#pending.replaces, before.#joinRef]
+    before.#end('replaced', { code: 1000, description: 'joined anew' })
+  }
+
   /** Lets the next join of the topic have its turn. */
   #answered(): void {
     this.#isAnswered = true
@@ -548,6 +562,7 @@ export class ServerChannel<Context extends {} = {}>
 
   /** The join is answered. */
   #settle(pending: Pending): void {
+    this.#endBefore()
     this.#pending = undefined
     for (const [, size] of pending.arrived) this.#tally(-1, -size)
     const { topic } = this

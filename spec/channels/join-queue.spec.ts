@@ -12,9 +12,12 @@ import { Raw, reply } from './raw.ts'
 
 interface Stage {
   readonly server: WebsocketServer
+  readonly channels: ChannelServer
   readonly client: Raw
   /** The joins that listeners were asked about. */
   readonly asked: JoinRequest[]
+  /** The ends of memberships. */
+  readonly left: string[]
   /** Lets a second go by. */
   readonly second: () => void
 }
@@ -26,13 +29,19 @@ async function stage(t: TestContext, options: ChannelServerOptions): Promise<Sta
   const channels = new ChannelServer(server, { joinTimeout: 60_000, ...options })
   const asked: JoinRequest[] = []
   listen(channels.topic('room:*'), 'join', (request) => void asked.push(request))
-  listen(channels.topic('open:*'), 'join', ({ channel, accept }) => {
-    listen(channel, 'message', ({ event, reply: answer }) => answer(event))
+  const open = channels.topic('open:*')
+  listen(open, 'join', ({ channel, accept }) => {
+    listen(channel, 'message', async ({ event, reply: answer }) => {
+      if (event === 'crash') await turn().then(() => assert.fail('as asked'))
+      answer(event)
+    })
     accept()
   })
+  const left: string[] = []
+  listen(open, 'leave', ({ channel, reason }) => void left.push(`${channel.topic} ${reason}`))
   listen(channels, 'error', () => {})
   const client = await Raw.enter(server)
-  return { server, client, asked, second: () => t.mock.timers.tick(1_000) }
+  return { server, channels, client, asked, left, second: () => t.mock.timers.tick(1_000) }
 }
 
 const join = (ref: number, topic: string): unknown[] => [`${ref}`, `${ref}`, topic, 'phx_join', {}]
@@ -119,13 +128,52 @@ test('a second join takes the place of the one that waits, which is answered `re
   assert.deepEqual(await client.heard(), [ok(4, 'open:4')])
 })
 
-test('a member that joins anew leaves at once, and hears of its end after the answer', async (t) => {
-  const { client, second } = await stage(t, { joinRate })
+test('a member that joins anew stays until its join has its turn, and hears nothing meanwhile', async (t) => {
+  const { channels, client, left, second } = await stage(t, { joinRate })
   await client.ask(join(1, 'open:1'), join(2, 'open:2'))
   assert.deepEqual(await client.ask(join(3, 'open:1'), ['1', '4', 'open:1', 'stale', {}]), [])
   assert.deepEqual(await client.ask(join(5, 'open:1')), [replaced(3, 'open:1')])
+  channels.emit('open:1', 'evt', {})
+  assert.deepEqual(await client.heard(), [])
+  assert.deepEqual(left, [])
   second()
   assert.deepEqual(await client.heard(), [ok(5, 'open:1'), ['1', '1', 'open:1', 'phx_close', {}]])
+  assert.deepEqual(left, ['open:1 replaced'])
+  channels.emit('open:1', 'evt', {})
+  assert.deepEqual(await client.heard(), [[null, null, 'open:1', 'evt', {}]])
+})
+
+test('who leaves while a join anew waits is no member any more', async (t) => {
+  const { client, left, second } = await stage(t, { joinRate })
+  await client.ask(join(1, 'open:1'), join(2, 'open:2'), join(3, 'open:1'))
+  assert.deepEqual(await client.ask(['3', '4', 'open:1', 'phx_leave', {}]), [
+    reply(['3', '4'], 'open:1', 'ok'),
+    ['3', '3', 'open:1', 'phx_close', {}],
+    ['1', '1', 'open:1', 'phx_close', {}],
+  ])
+  second()
+  assert.deepEqual(left, ['open:1 replaced'])
+})
+
+test('a membership ends with its connection, also where a join anew waits', async (t) => {
+  const { client, left } = await stage(t, { joinRate })
+  await client.ask(join(1, 'open:1'), join(2, 'open:2'), join(3, 'open:1'))
+  await client.here.close()
+  await turn()
+  assert.deepEqual(left, ['open:1 closed', 'open:2 closed'])
+})
+
+test('a membership that crashes while a join anew waits ends once', async (t) => {
+  const { client, left, second } = await stage(t, { joinRate })
+  await client.ask(join(1, 'open:1'), join(2, 'open:2'))
+  await client.ask(['1', '3', 'open:1', 'crash', {}], join(4, 'open:1'))
+  await turn()
+  assert.deepEqual(await client.heard(), [
+    ['1', '1', 'open:1', 'phx_error', { reason: 'channel_crash' }],
+  ])
+  second()
+  assert.deepEqual(await client.heard(), [ok(4, 'open:1')])
+  assert.deepEqual(left, ['open:1 crashed'])
 })
 
 const endings: [how: string, end: (request: JoinRequest, stage: Stage) => unknown][] = [
