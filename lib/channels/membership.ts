@@ -258,6 +258,7 @@ export class ServerChannel<Context extends {} = {}>
     else this.#request(payload)
     if (this.#isAnswered || this.#pending?.accepted) return
     this.#late = setTimeout(() => this.reject({ reason: 'join timed out' }), this.#host.joinTimeout)
+    this.#late.unref?.() // where its client gave it up it outlives the connection
   }
 
   accept(reply: unknown): boolean {

@@ -58,7 +58,7 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
   readonly #backlog: Backlog
   readonly #joins: JoinQueue
   /** Whether more waits for the peer than its high-water mark: `drain` follows. */
-  #isFull = false
+  #hasMuchToRead = false
   #connection: WebsocketConnection<Context> | undefined
   #waits = 0
   /** Whether it sent what its connection closes for. */
@@ -162,12 +162,12 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
   }
 
   send(data: Data | Message): void {
-    if (this.connection[SIGNALS].deliver(data) || this.#isFull) return
-    this.#isFull = true
+    if (this.connection[SIGNALS].deliver(data) || this.#hasMuchToRead) return
+    this.#hasMuchToRead = true
     this.#joins.hold()
     const stop = listen(this.connection, 'drain', () => {
       stop()
-      this.#isFull = false
+      this.#hasMuchToRead = false
       this.#joins.release()
     })
   }

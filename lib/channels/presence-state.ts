@@ -2,7 +2,7 @@ import { Message } from '../message.ts'
 import type { PushFrame, Ref, Serializer } from './frame.ts'
 import { PRESENCE_STATE } from './phoenix.ts'
 import { written, type Diff, type Roster } from './roster.ts'
-import { JsonText, takesJsonText, writeJson } from './text.ts'
+import { JsonText, takesJsonText } from './text.ts'
 
 /** A message that is kept, and the frame that it was written from, without the payload. */
 interface Kept {
@@ -70,7 +70,6 @@ export class PresenceState {
   }
 
   #textOf(key: string): string {
-    const metas = writeJson({ metas: this.#roster.get(key) }, `the metas of \`${key}\``)
-    return `${JSON.stringify(key)}:${metas}`
+    return `${JSON.stringify(key)}:${JSON.stringify({ metas: this.#roster.get(key) })}`
   }
 }

@@ -143,7 +143,7 @@ test('a member that joins anew stays until its join has its turn, and hears noth
   assert.deepEqual(await client.heard(), [[null, null, 'open:1', 'evt', {}]])
 })
 
-test('who leaves while a join anew waits is no member any more', async (t) => {
+test('a client that leaves while it joins anew is no member any more', async (t) => {
   const { client, left, second } = await stage(t, { joinRate })
   await client.ask(join(1, 'open:1'), join(2, 'open:2'), join(3, 'open:1'))
   assert.deepEqual(await client.ask(['3', '4', 'open:1', 'phx_leave', {}]), [
