@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { IncomingMessage } from 'node:http'
 import { test } from 'node:test'
 import {
   listen,
@@ -150,9 +151,8 @@ test('authorize is handed a signal and a request of Node, which there may be non
   const server = new WebsocketServer({
     authorize: async (_, { signal, incoming }) => {
       await Promise.resolve(signal.aborted)
-      // @ts-expect-error: there is none over link
-      const { socket } = incoming
-      return { address: socket.remoteAddress }
+      exactly<IncomingMessage | undefined>()(incoming) // there is none over link
+      return { address: incoming?.socket.remoteAddress }
     },
   })
   listen(server, 'client', ({ context }) => exactly<{ address: string | undefined }>()(context))
