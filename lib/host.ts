@@ -47,12 +47,15 @@ export function isLocalHost(host: string, binding: Binding): boolean {
 export function hostCure(host: string, binding: Binding, allowed: unknown): string | undefined {
   const name = host.length > MAX_PRINTED ? undefined : nameIn(host)
   if (name === undefined) return undefined
-  const refused = `a request for the host ${name} was refused with 421, because`
   if (allowed !== undefined) {
-    return `${refused} \`hosts\` does not name it. To let such requests in, add '${name}' to \`hosts\`.`
+    return (
+      `a request for the host ${name} was refused with 421, because \`hosts\` does not name it. ` +
+      `To let such requests in, add '${name}' to \`hosts\`.`
+    )
   }
   return (
-    `${refused} this server listens on ${binding.address}, which serves this machine alone. ` +
+    `a request for the host ${name} was refused with 421, because this server listens on ` +
+    `${binding.address}, which serves this machine alone. ` +
     `To let such requests in, give the server the option { hosts: ['${name}'] }, ` +
     `or { trustProxy: 1 } where they come through a proxy.`
   )

@@ -154,6 +154,16 @@ export function answer(tcp: Duplex, status: number, text: string, more = ''): vo
   )
 }
 
+/** Calls back when a peer leaves, until the returned function is called. */
+export function watchLeaving(tcp: Duplex, left: () => void): () => void {
+  // Only a socket that is read tells that its peer has gone; what the peer says meanwhile stays there.
+  const read = (): void => void tcp.read(0)
+  tcp.on('close', left).on('end', left).on('readable', read)
+  return () => {
+    tcp.off('close', left).off('end', left).off('readable', read)
+  }
+}
+
 /** Answers who doesn't ask for an upgrade. */
 function answerPlain({ url = '/' }: IncomingMessage, response: ServerResponse, place: Place): void {
   const path = pathOf(url)

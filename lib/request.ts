@@ -115,7 +115,10 @@ export class RequestDetails {
    * @internal
    */
   pack(): void {
-    this.#rawHeaders = this.#raw.join(SEPARATOR)
+    const headers = this.#raw
+    this.#rawHeaders = headers.some((text) => text.includes(SEPARATOR))
+      ? headers // what a program links with is not checked as a request of Node is
+      : headers.join(SEPARATOR)
     this.#headers = undefined
   }
 

@@ -1,6 +1,6 @@
-import type { IncomingMessage } from 'node:http'
+import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { answer, type AnyHttpServer } from './http.ts'
+import { answer, watchLeaving, type AnyHttpServer } from './http.ts'
 import { matchPath, pathOf, pathsOverlap } from './path.ts'
 
 /** What Node hands to a listener of `upgrade`. */
@@ -13,6 +13,8 @@ export interface Door {
   /** Takes an upgrade of a path that is its own, with the params of that path where it claims one. */
   readonly enter: (upgrade: Upgrade, params: ReadonlyMap<string, string> | undefined) => void
 }
+
+const MAX_WAIT = 10_000 // milliseconds for the answers to requests that came before
 
 const registries = new WeakMap<AnyHttpServer, Registry>()
 
@@ -57,19 +59,46 @@ class Registry {
   }
 
   readonly #upgraded = (request: IncomingMessage, tcp: Duplex, head: Buffer): void => {
-    const path = pathOf(request.url ?? '')
     const alone = this.#http.listenerCount('upgrade') === 1
     if (!alone && !isWebsocket(request)) return
+    inTurn(tcp, () => this.#enter([request, tcp, head], alone))
+  }
+
+  #enter(upgrade: Upgrade, alone: boolean): void {
+    const [request, tcp] = upgrade
+    const path = pathOf(request.url ?? '')
     for (const door of this.#doors) {
       // One that claims every path says by itself what makes no sense.
       const claims = door.path !== undefined
       const params = claims && path !== undefined ? matchPath(door.path, path) : undefined
       if (claims && !params) continue
-      door.enter([request, tcp, head], params)
+      door.enter(upgrade, params)
       return
     }
     if (alone) answer(tcp, path === undefined ? 400 : 404, 'no WebSocket is served at this path')
   }
+}
+
+/**
+ * Calls back once the requests that a peer sent before on the same socket have been answered: what is
+ * written sooner would be taken for an answer to them, RFC 9112 §9.3.2.
+ */
+function inTurn(tcp: Duplex, callback: () => void): void {
+  const response: unknown = Reflect.get(tcp, '_httpMessage') // Node tells of it in no other way
+  if (tcp.destroyed || !(response instanceof ServerResponse)) {
+    callback()
+    return
+  }
+  const destroy = (): void => void tcp.destroy()
+  const timer = setTimeout(destroy, MAX_WAIT)
+  const unwatch = watchLeaving(tcp, destroy)
+  tcp.on('error', destroy)
+  response.once('close', () => {
+    clearTimeout(timer)
+    unwatch()
+    tcp.off('error', destroy)
+    inTurn(tcp, callback) // there may be more of them
+  })
 }
 
 function isWebsocket(request: IncomingMessage): boolean {

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 import { checkHandshake } from './admission.ts'
 import type { WebsocketConnection } from './connection.ts'
 import type { PeerConnectError } from './errors.ts'
-import { boundTo, refuse, type AnyHttpServer } from './http.ts'
+import { boundTo, refuse, watchLeaving, type AnyHttpServer } from './http.ts'
 import type { ServerSettings } from './options/server.ts'
 import type { Spot } from './path.ts'
 import { addressOf } from './peer-address.ts'
@@ -59,7 +59,7 @@ export function visitOf(
     incoming: request,
     boundTo: boundTo(http).address,
     check: () => checkHandshake(request, http),
-    watch: (left) => watch(tcp, left),
+    watch: (left) => watchLeaving(tcp, left),
     enter: () => {
       const transport = open()
       tcp.off('error', destroy) // from here on it is the transport's
@@ -72,14 +72,4 @@ export function visitOf(
 // No closure: it stays with the socket, and would keep the whole request with it.
 function destroy(this: Duplex): void {
   this.destroy()
-}
-
-/** Tells when a peer leaves, until the returned function is called. */
-function watch(tcp: Duplex, left: () => void): () => void {
-  // Only who reads hears that the peer has gone; what it says meanwhile stays where it is.
-  const read = (): void => void tcp.read(0)
-  tcp.on('close', left).on('end', left).on('readable', read)
-  return () => {
-    tcp.off('close', left).off('end', left).off('readable', read)
-  }
 }

@@ -251,7 +251,7 @@ const MICROTASKS = 24 // more than lie between the answer of `authorize` and the
 
 /** Waits for so many microtasks. */
 async function microtasks(count: number): Promise<void> {
-  for (let passed = 0; passed < count; passed++) await undefined
+  for (let passed = 0; passed < count; passed++) await Promise.resolve()
 }
 
 for (const within of [0, 5]) {

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { WebsocketClient, WebsocketServer, type ServerOptions } from 'simplewebsockets'
+import {
+  ConnectError,
+  WebsocketClient,
+  WebsocketServer,
+  type ServerOptions,
+} from 'simplewebsockets'
 import { link } from 'simplewebsockets/testing'
 import {
   hostAllowed,
@@ -120,7 +125,7 @@ async function statusOf(options: ServerOptions, url?: string, origin?: string): 
   const client = new WebsocketClient({ headers: origin === undefined ? {} : { origin } })
   return link(server, client, url).then(
     () => 101,
-    (error: { status: number }) => error.status,
+    (error: unknown) => (error instanceof ConnectError ? (error.status ?? 0) : 0),
   )
 }
 

@@ -439,6 +439,14 @@ test('a client that offers no subprotocol says nothing of it', () => {
   assert.deepEqual(dialledHeaders(new URL('ws://example.com/'), {}, []), ['host', 'example.com'])
 })
 
+test('a NUL in a packed header makes no header of its own', () => {
+  const request = asked('/', 'X-Odd', 'a\0Authorization\0Bearer forged', 'Host', 'a.example')
+  const before = { ...request.headers }
+  request.pack()
+  assert.deepEqual({ ...request.headers }, before)
+  assert.equal(request.token(), undefined)
+})
+
 test('packed headers are as they came', () => {
   const rawHeaders = ['Host', 'a.example', 'X-Empty', '', 'Cookie', 'a=1', 'cookie', 'b=2']
   const [packed, loose] = [asked('/', ...rawHeaders), asked('/', ...rawHeaders)]

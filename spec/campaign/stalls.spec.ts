@@ -27,7 +27,9 @@ test(`${STALLS} stalls just longer than keepaliveTimeout give up none of ${PEERS
   await using server = new WebsocketServer({ keepaliveTimeout: PERIOD })
   let gone = 0
   listen(server, 'client', (client) => {
-    listen(client, 'close', () => void gone++)
+    listen(client, 'close', () => {
+      gone++
+    })
   })
   const { port } = await server.serve(0)
   const child = spawn(process.execPath, ['-e', CLIENTS], {
