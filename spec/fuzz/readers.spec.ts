@@ -135,8 +135,16 @@ test('no header is too strange for a reader', () => {
       assert.equal(Object.getPrototypeOf(read), null)
       assert.equal(Object.getPrototypeOf(params), null)
       assert.equal(typeof path, 'string')
-      const { username, password } = details.basicAuth({ query: true }) ?? { username: '', password: '' }
-      for (const text of [username, password, details.token({ query: true }) ?? '', ...queries.keys()]) {
+      const { username, password } = details.basicAuth({ query: true }) ?? {
+        username: '',
+        password: '',
+      }
+      for (const text of [
+        username,
+        password,
+        details.token({ query: true }) ?? '',
+        ...queries.keys(),
+      ]) {
         assert.equal(typeof text, 'string')
       }
       details.pack()
