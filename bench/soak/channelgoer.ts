@@ -40,15 +40,11 @@ export class ChannelGoer extends Goer {
     this.#channels.set(room, channel)
     listen(channel, 'join', (reply) => this.joined(reply as Head))
     listen(channel, 'error', () => count(this.findings.counted, 'errors of channels'))
-    listen(channel.messages, 'said', ({ payload }: Message<Said>) => {
-      this.heard(payload)
+    // One listener for all, so that a frozen client hears how far the room has come behind the rest.
+    listen(channel, 'message', (message: Message) => {
+      this.#hear(channel, message)
       return this.held
     })
-    listen(channel.messages, 'head', ({ payload }: Message<Head>) => {
-      this.ledger.reached(payload)
-      this.#settle(channel)
-    })
-    listen(channel, 'message', () => this.held) // water, and presence
     listen(channel, 'close', () => {
       this.#settle(channel)
       if (!this.#channels.has(room)) this.ledger.left(room)
@@ -102,6 +98,13 @@ export class ChannelGoer extends Goer {
     } catch {
       // Its connection went before the answer came: with that its membership.
     }
+  }
+
+  #hear(channel: Channel, { event, payload }: Message): void {
+    if (event === 'said') this.heard(payload as Said)
+    if (event !== 'head') return // water, and presence
+    this.ledger.reached(payload as Head)
+    this.#settle(channel)
   }
 
   #settle(channel: Channel): void {
