@@ -39,6 +39,7 @@ export {
   RequestDetails,
   type BasicAuthOptions,
   type Credentials,
+  type QueryNames,
   type TokenOptions,
 } from './request.ts'
 export type { Retry } from './retries.ts'

@@ -37,7 +37,15 @@ export interface BasicAuthOptions {
    * true: also from `?username=` and `?password=` in the url; or what they are called there. Urls end
    * up in logs, so ask for it only where a client can send credentials in no other way. Default: false.
    */
-  query?: boolean | { username?: string | undefined; password?: string | undefined } | undefined
+  query?: boolean | QueryNames | undefined
+}
+
+/** What the credentials are called in a query. */
+export interface QueryNames {
+  /** Default: username. */
+  username?: string | undefined
+  /** Default: password. */
+  password?: string | undefined
 }
 
 const SEPARATOR = '\0' // in no name and no value, RFC 9110 §5.5
