@@ -315,11 +315,9 @@ test('above it only the latest ping is answered, once all was read, time and aga
     for (let number = 0; number < 100; number++) wire.bring(frame(9, `${round} ${number}`))
     await turn()
     assert.deepEqual(wire.written, [])
-    assert.equal(wire.listenerCount('drain'), 1)
     wire.flow()
     await turn()
     assert.deepEqual(controls(wire), [pong(`${round} 99`)])
-    assert.equal(wire.listenerCount('drain'), 0)
   }
   wire.destroy()
 })

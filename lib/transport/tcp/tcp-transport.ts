@@ -12,6 +12,7 @@ import { MessageTimer } from './message-timer.ts'
 import { Sender } from './sender.ts'
 
 const LOST = 1006
+const NOTHING = new Uint8Array(0)
 const MAX_UNREAD_PONGS = 64 * 1024 // bytes that wait, above which only the latest ping is answered
 
 /** What is used of a TCP socket. Any stream may take its place, and lack what is optional here. */
@@ -195,10 +196,11 @@ export class TcpTransport implements Transport, FrameListener {
   }
 
   onPing(payload: Uint8Array): void {
-    if (this.#tcp.writableLength <= MAX_UNREAD_PONGS) {
+    if (this.bufferedAmount <= MAX_UNREAD_PONGS) {
       this.#pong(payload)
     } else {
-      if (!this.#unanswered) this.#tcp.once('drain', () => this.#pong(this.#unanswered))
+      // An empty write ends once TCP has taken what it has been given.
+      if (!this.#unanswered) this.#tcp.write(NOTHING, () => this.#pong(this.#unanswered))
       this.#unanswered = payload
     }
     this.#receiver?.ping(payload)
