@@ -226,6 +226,47 @@ test('of what waits unread when TCP breaks nothing is lost', async () => {
   assert.equal(over, 1006)
 })
 
+test('a message that begins in what was kept while reading was paused is timed', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const clock = t.mock.method(performance, 'now', () => 0)
+  const told: string[] = []
+  const { transport, wire } = await open({
+    message: () => transport.pause(),
+    invalid: ({ description }) => told.push(description),
+  })
+  wire.bring(Buffer.concat([frame(1, 'whole'), frame(1, 'half').subarray(0, 8)]))
+  await turn()
+  transport.resume()
+  await turn()
+  clock.mock.mockImplementation(() => 60_000)
+  t.mock.timers.tick(60_000)
+  assert.deepEqual(told, ['a message took more than 30000 ms'])
+  wire.destroy()
+})
+
+test('a message that ends in what was kept while reading was paused is timed no longer', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const clock = t.mock.method(performance, 'now', () => 0)
+  const told: unknown[] = []
+  const { transport, wire } = await open({
+    message: (data) => told.push(data),
+    invalid: ({ description }) => told.push(description),
+  })
+  const whole = frame(1, 'whole')
+  wire.bring(whole.subarray(0, 8))
+  await turn()
+  transport.pause()
+  transport.readChunk?.()
+  wire.bring(whole.subarray(8))
+  await turn()
+  transport.resume()
+  await turn()
+  clock.mock.mockImplementation(() => 60_000)
+  t.mock.timers.tick(60_000)
+  assert.deepEqual(told, ['whole'])
+  wire.destroy()
+})
+
 test('a bad frame of a peer that has left is not told of behind the end', async () => {
   const told: string[] = []
   const { transport, wire } = await open({

@@ -231,7 +231,8 @@ export class TcpTransport implements Transport, FrameListener {
   /** Times the message under way, if there is one. */
   #timeMessage(): void {
     const { messageTimeout } = this.#settings
-    if (messageTimeout === false || !this.#parser.isMidMessage || this.#parser.isStopped) {
+    const isOver = this.#isLost || this.#parser.isStopped
+    if (messageTimeout === false || isOver || !this.#parser.isMidMessage) {
       this.#messageTimer?.stop()
       return
     }
@@ -269,6 +270,7 @@ export class TcpTransport implements Transport, FrameListener {
     if (inflated) this.#deliver(inflated)
     if (this.#isHeldUp) return
     this.#parser.resume()
+    this.#timeMessage() // what was kept may have ended the message under way
     if (this.#isHeldUp) return
     if (this.#isLost) this.#tellEnd()
     else if (this.#hasPeerEnded) this.#endTcp()
