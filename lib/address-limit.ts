@@ -13,7 +13,7 @@ export class AddressLimit {
   /** What counts a silent socket no longer, by the socket's remote address and port. */
   readonly #releases = new Map<string, () => void>()
 
-  /** Makes one for so many connections; false counts nothing. */
+  /** Allows so many connections for each address; false: any number, and nothing is counted. */
   constructor(max: number | false) {
     this.#max = max
   }

@@ -31,7 +31,7 @@ export interface ConnectionEvents {
   close: CloseReason
 }
 
-/** What made a connection, and what it lends to it. */
+/** The server or client that made a connection, as far as the connection needs it. */
 export interface Maker<Context extends {} = {}> extends Hearer {
   readonly side: 'server' | 'client'
   readonly settings: ConnectionSettings
@@ -39,9 +39,9 @@ export interface Maker<Context extends {} = {}> extends Hearer {
   readonly counts: Counts
   /** Makes what bounds how much a peer may send, where that is limited. */
   readonly allowance?: (() => Allowance) | undefined
-  /** Who is told of what happens; a maker in a browser has nobody. */
+  /** The diagnostics channels. Not in a browser. */
   readonly watch?: Watch | undefined
-  /** Sends to everybody else. */
+  /** Sends to every other connection. */
   broadcast(from: WebsocketConnection<Context>, data: Data): void
   /** Forgets a connection that is closed, before its `close` event. */
   gone(connection: WebsocketConnection<Context>, reason: CloseReason): void
@@ -63,7 +63,7 @@ export interface Reader {
 
 /** How a connection closes. */
 interface Closing {
-  /** Why: what whoever closed first said. */
+  /** The reason of the end that closed first. */
   readonly reason: CloseReason
   /** Whether it was closed from this side. */
   here: boolean
@@ -238,8 +238,8 @@ export class ConnectionCore<Context extends {} = {}>
    *    closed  ◀────── the TCP ends ───▶  closed         the server ends it first
    *    `close` event                      `close` event  after the messages before it
    *
-   * A peer that doesn't answer within `closeTimeout` is cut. Both ends report the reason of whoever
-   * closed first.
+   * A peer that doesn't answer within `closeTimeout` is cut. Both ends report the reason of the end
+   * that closed first.
    */
 
   /** Closes from this side; throws a RangeError for a code that may not be sent. */
@@ -475,7 +475,7 @@ export class ConnectionCore<Context extends {} = {}>
       log('%s has to close: %d %s', this.#connection.id, error.code, error.message)
   }
 
-  /** Is how it closes: for this reason, unless it had one before. */
+  /** Returns how it closes: for this reason, unless it had one before. */
   #close(reason: CloseReason): Closing {
     return (this.#closing ??= { reason, here: false })
   }

@@ -108,7 +108,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Target<Conn
   /**
    * Closes: sends a close frame and resolves once the peer has answered it, or was cut after
    * `closeTimeout`. An empty description gets the code's standard text; it is cut to 123 bytes.
-   * Closing twice sends one frame, and both resolve with the reason of whoever closed first.
+   * Closing twice sends one frame, and both resolve with the reason of the end that closed first.
    *
    * @throws RangeError for a code that may not be sent, RFC 6455 §7.4; nothing is changed then.
    */

@@ -133,8 +133,8 @@ export class Nodes {
   }
 
   /** Asks who is there: one node by its inbox, or all. */
-  #ask(whom: string): void {
-    if (this.#stands) this.#say(whom, ASK)
+  #ask(node: string): void {
+    if (this.#stands) this.#say(node, ASK)
   }
 
   /** Says something about this node on the first line, and something else behind it. */

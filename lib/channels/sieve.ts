@@ -11,7 +11,7 @@ interface Sifted {
   take(frame: PushFrame, payload: unknown, size: number): void
   /** Hears of what didn't. */
   refused(error: ChannelError): void
-  /** Is told when one that took its time was judged. */
+  /** Called when a schema that answered later has checked a message. */
   judged(): void
 }
 
