@@ -1,14 +1,25 @@
 // Not a server for use: the least that echoes a frame, and so the floor of Node's own sockets.
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { createServer, type AddressInfo, type Socket } from 'node:net'
+import { createServer as createTlsServer } from 'node:tls'
+import { applyMask, readKey } from '../../dist/transport/tcp/mask.js'
 import { answer } from '../wire/handshake.ts'
-import { fansOut } from './mode.ts'
+import { fansOut, tlsFiles } from './mode.ts'
 import { report } from './report.ts'
 
 const NOTHING = Buffer.alloc(0)
 
 const members = new Set<Socket>()
-const server = createServer({ noDelay: true }, (tcp) => {
+const tls = tlsFiles && { cert: readFileSync(tlsFiles.cert), key: readFileSync(tlsFiles.key) }
+const server = tls
+  ? createTlsServer({ noDelay: true, ...tls }, serve)
+  : createServer({ noDelay: true }, serve)
+server.listen(0, '127.0.0.1')
+await once(server, 'listening')
+report((server.address() as AddressInfo).port)
+
+function serve(tcp: Socket): void {
   tcp.on('error', () => tcp.destroy())
   tcp.on('close', () => members.delete(tcp))
   tcp.once('data', (request) => {
@@ -22,14 +33,10 @@ const server = createServer({ noDelay: true }, (tcp) => {
       for (const member of fansOut ? members : [tcp]) member.write(replies)
     })
   })
-})
-server.listen(0, '127.0.0.1')
-await once(server, 'listening')
-report((server.address() as AddressInfo).port)
+}
 
-/** Is the frames of a client as a server sends them, all in one, and the part of one that is left. */
+/** Makes the frames of a client those of a server, in place; returns them, and the part of one that is left. */
 function unmask(bytes: Buffer): { replies: Buffer; rest: Buffer } {
-  const replies = Buffer.allocUnsafe(bytes.length)
   let at = 0
   let written = 0
   for (;;) {
@@ -38,15 +45,13 @@ function unmask(bytes: Buffer): { replies: Buffer; rest: Buffer } {
     if (bytes.length < at + head) break
     const length = head === 4 ? bytes.readUInt16BE(at + 2) : short
     const start = at + head + 4
-    if (bytes.length < start + length) break
-    replies[written] = bytes[at] ?? 0
-    replies[written + 1] = short
-    if (head === 4) replies.writeUInt16BE(length, written + 2)
-    written += head
-    for (let i = 0; i < length; i++) {
-      replies[written++] = (bytes[start + i] ?? 0) ^ (bytes[start - 4 + (i & 3)] ?? 0)
-    }
-    at = start + length
+    const end = start + length
+    if (bytes.length < end) break
+    applyMask(bytes, readKey(bytes, start - 4), start, end)
+    bytes[at + 1] = short
+    bytes.copyWithin(written, at, at + head).copyWithin(written + head, start, end)
+    written += head + length
+    at = end
   }
-  return { replies: replies.subarray(0, written), rest: bytes.subarray(at) }
+  return { replies: bytes.subarray(0, written), rest: Buffer.from(bytes.subarray(at)) }
 }
