@@ -11,6 +11,8 @@ export interface Knock {
   readonly request: RequestDetails
   /** Node's own request, where there is one. */
   readonly incoming: IncomingMessage | undefined
+  /** Milliseconds left of `handshakeTimeout`; undefined: all of it. */
+  readonly timeLeft: number | undefined
   readonly settings: ServerSettings
   /** Where the server listens. */
   readonly binding: Binding

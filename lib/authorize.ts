@@ -10,6 +10,8 @@ export interface Handshake {
   readonly request: RequestDetails
   /** Node's own request, where there is one. */
   readonly incoming: IncomingMessage | undefined
+  /** Milliseconds left of `handshakeTimeout`; undefined: all of it. */
+  readonly timeLeft?: number | undefined
   readonly settings: Pick<ServerSettings, 'handshakeTimeout'>
   /** The answer where `authorize` knows no such peer. */
   readonly denial: Denial
@@ -31,9 +33,9 @@ export async function authorized(
 ): Promise<{}> {
   const { handshakeTimeout } = handshake.settings
   const timer = setTimeout(() => {
-    const text = `\`authorize\` took more than ${handshakeTimeout} ms`
+    const text = `\`authorize\` did not answer within ${handshakeTimeout} ms of the connection`
     leaving.abort(new PeerConnectError(text, { status: 503, reason: 'handshakeTimeout' }))
-  }, handshakeTimeout)
+  }, handshake.timeLeft ?? handshakeTimeout)
   try {
     const verdict = await Promise.race([ask(authorize, handshake, leaving), aborted(leaving)])
     return contextOf(verdict, handshake.denial)

@@ -7,6 +7,7 @@ import {
 } from 'node:http'
 import { createServer as createTlsServer, type Server as HttpsServer } from 'node:https'
 import type { Duplex } from 'node:stream'
+import { TLSSocket } from 'node:tls'
 import { PeerConnectError, unexpected } from './errors.ts'
 import type { ServerSettings } from './options/server.ts'
 import { findPath, pathOf, type Place } from './path.ts'
@@ -21,11 +22,6 @@ interface Bound {
   readonly address: string
 }
 
-const STATUSES = new Map<string | undefined, number>([
-  ['HPE_HEADER_OVERFLOW', 431],
-  ['ERR_HTTP_REQUEST_TIMEOUT', 408],
-])
-
 const EXTRA_HEADERS = new Map<number, string>([
   [401, 'WWW-Authenticate: Bearer\r\n'],
   [405, 'Allow: GET\r\n'],
@@ -34,8 +30,8 @@ const EXTRA_HEADERS = new Map<number, string>([
 
 /** What becomes of an http server. */
 export interface HttpEvents {
-  /** Somebody spoke no HTTP, or took too long. */
-  readonly refused: (error: PeerConnectError) => void
+  /** A peer spoke no HTTP; it has not been answered. */
+  readonly refused: (tcp: Duplex, error: PeerConnectError) => void
   /** It failed while it listened; it goes on. */
   readonly failed: (error: Error) => void
 }
@@ -45,49 +41,22 @@ export function makeHttp(
   settings: ServerSettings & Place,
   { refused, failed }: HttpEvents,
 ): AnyHttpServer {
-  const { tls, handshakeTimeout } = settings
-  const options = {
-    headersTimeout: handshakeTimeout,
-    requestTimeout: handshakeTimeout,
-    connectionsCheckingInterval: Math.min(handshakeTimeout, 30_000),
-  }
+  const { tls } = settings
+  const options = { headersTimeout: 0, requestTimeout: 0 } // `PendingSockets` is more exact
   const plain = (request: IncomingMessage, response: ServerResponse): void =>
     answerPlain(request, response, settings)
-  const http = tls
-    ? createTlsServer({ handshakeTimeout, ...tls, ...options }, plain)
-    : createServer(options, plain)
+  const http = tls ? createTlsServer({ ...tls, ...options }, plain) : createServer(options, plain)
   http.on('error', (error) => {
     if (http.listening) failed(error)
   })
-  if (tls) http.on('connection', (tcp: Duplex) => remember(http, tcp))
   return http.on('clientError', (cause: NodeJS.ErrnoException, tcp) => {
     if (cause.code === 'ECONNRESET' || tcp.writableEnded) {
       tcp.destroy() // they have left, or were answered already
       return
     }
-    const status = STATUSES.get(cause.code) ?? 400
-    const reason = status === 408 ? 'handshakeTimeout' : 'request'
-    const error = new PeerConnectError(cause, { status, reason })
-    refused(error)
-    // Before TLS is agreed on nothing can be said, and what is written would wait for ever.
-    if (Reflect.get(tcp, 'secureConnecting') === true) tcp.destroy()
-    else refuse(tcp, error)
+    const status = cause.code === 'HPE_HEADER_OVERFLOW' ? 431 : 400
+    refused(tcp, new PeerConnectError(cause, { status, reason: 'request' }))
   })
-}
-
-// Those who began no TLS yet are known to nobody else.
-const accepted = new WeakMap<AnyHttpServer, Set<Duplex>>()
-
-function remember(http: AnyHttpServer, tcp: Duplex): void {
-  const all = accepted.get(http) ?? new Set()
-  accepted.set(http, all.add(tcp))
-  tcp.once('close', () => all.delete(tcp))
-}
-
-/** Hangs up on everybody who hasn't been let in. */
-export function hangUp(http: AnyHttpServer): void {
-  for (const tcp of accepted.get(http) ?? []) tcp.destroy()
-  http.closeAllConnections()
 }
 
 /** Listens, and resolves with what it is bound to. */
@@ -123,6 +92,13 @@ export function boundTo(http: AnyHttpServer | undefined): Bound {
   const bound = http?.address() ?? ''
   if (typeof bound === 'string') return { port: 0, host: bound, address: bound }
   return { port: bound.port, host: bound.address, address: bound.address }
+}
+
+/** Answers a peer that has sent no whole request; before TLS is agreed on it can only be cut. */
+export function refuseEarly(tcp: Duplex, error: PeerConnectError, speaksTls: boolean): void {
+  const isSecure = tcp instanceof TLSSocket && Reflect.get(tcp, 'secureConnecting') !== true
+  if (speaksTls && !isSecure) tcp.destroy()
+  else refuse(tcp, error)
 }
 
 /** Answers somebody who isn't let in, without the words of an error that isn't meant for them. */

@@ -1,5 +1,6 @@
 import { makeUpgrader } from '#transport'
 import debug from 'debug'
+import type { Duplex } from 'node:stream'
 import { AddressLimit } from './address-limit.ts'
 import { CurableRefusal, judge, received, tooManyOfAddress, type Knock } from './admission.ts'
 import { Allowance } from './allowance.ts'
@@ -21,12 +22,13 @@ import {
   type RefusalReason,
 } from './errors.ts'
 import { BUILD, type Floor, type Ground, type Guest } from './floor.ts'
-import { boundTo, hangUp, listening, makeHttp, refuse, stop, type AnyHttpServer } from './http.ts'
+import { boundTo, listening, makeHttp, refuseEarly, stop, type AnyHttpServer } from './http.ts'
 import { Keepalive } from './keepalive.ts'
 import { Message, toBytes, type SendData } from './message.ts'
 import { resolveClose, type CloseOptions } from './options/close.ts'
 import { resolveServer, type ServerOptions, type ServerSettings } from './options/server.ts'
 import { below, type Place, type Spot } from './path.ts'
+import { PendingSockets } from './pending-sockets.ts'
 import { deferred, handled, type Deferred } from './promises.ts'
 import { nameOf, Rooms, type ReadonlyRoom, type Room } from './room.ts'
 import { RollingClose } from './rolling-close.ts'
@@ -170,6 +172,8 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   /** Whether the last call of `serve` and `close` was a `serve` that has not failed. */
   #serves = false
   #http: AnyHttpServer | undefined
+  /** The sockets of `#http` without a whole request. */
+  #pending: PendingSockets | undefined
   /** Settles, always well, when the last `serve` listens or has failed. */
   #serving: Promise<void> | undefined
   #closing: Closing | undefined
@@ -351,6 +355,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       const knock = {
         request,
         incoming: visit.incoming,
+        timeLeft: visit.timeLeft,
         settings: this.#settings,
         binding: { address: visit.boundTo, name: this.#address.host },
         connections: this.clients.size + this.#visitors.size,
@@ -525,9 +530,9 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
 
   #knocked(http: AnyHttpServer, [request, tcp, head]: Upgrade, spot?: Spot): void {
     const { trustProxy } = this.#settings
-    this.#addresses.requested(request.socket)
+    const timeLeft = http === this.#http ? this.#pending?.requested(request.socket) : undefined
     const open = (): Transport => this.#upgrade(request, tcp, head)
-    void this[WELCOME](visitOf(request, tcp, { http, trustProxy, spot, open }))
+    void this[WELCOME](visitOf(request, tcp, { http, trustProxy, spot, timeLeft, open }))
   }
 
   #isClosing(): PeerConnectError {
@@ -549,10 +554,10 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       this.#signals.revive()
     }
     const http = makeHttp(this.#settings, {
-      refused: (error) => this.#turnedAway(error),
+      refused: (tcp, error) => this.#refuseEarly(tcp, error),
       failed: (cause) => this.#report(new WebsocketError(cause)),
     })
-    this.#watchAddresses(http)
+    this.#pending = this.#watch(http)
     const address = { ...(await listening(http, port, host)), host }
     this.#http = http
     this.#address = address
@@ -562,17 +567,27 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     return address
   }
 
-  /** Lets no address have more silent sockets than connections: peers behind proxies share one. */
-  #watchAddresses(http: AnyHttpServer): void {
-    const { maxConnectionsPerAddress, trustProxy, tls } = this.#settings
-    if (Number(trustProxy) > 0) return
-    this.#addresses.watch(http, (tcp) => {
-      const error = tooManyOfAddress(Number(maxConnectionsPerAddress))
-      this.#turnedAway(error)
-      if (tls)
-        tcp.destroy() // before TLS is agreed on nothing can be said
-      else refuse(tcp, error)
-    })
+  #watch(http: AnyHttpServer): PendingSockets {
+    const { handshakeTimeout, maxConnectionsPerAddress, trustProxy } = this.#settings
+    const addresses = Number(trustProxy) > 0 ? undefined : this.#addresses // proxies' own count not
+    return new PendingSockets(
+      http,
+      { handshakeTimeout, addresses },
+      {
+        tooMany: (tcp) =>
+          this.#refuseEarly(tcp, tooManyOfAddress(Number(maxConnectionsPerAddress))),
+        late: (tcp) => {
+          const text = `no request came within ${handshakeTimeout} ms`
+          const denial: Denial = { status: 408, reason: 'handshakeTimeout' }
+          this.#refuseEarly(tcp, new PeerConnectError(text, denial))
+        },
+      },
+    )
+  }
+
+  #refuseEarly(tcp: Duplex, error: PeerConnectError): void {
+    this.#turnedAway(error)
+    refuseEarly(tcp, error, this.#settings.tls !== undefined)
   }
 
   async #close(closing: Closing): Promise<void> {
@@ -587,6 +602,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
       for (const releases of this.#doors.values()) for (const release of releases) release()
       this.#doors.clear()
       this.#http = undefined
+      this.#pending = undefined
       await this.#attempt(() => this.#rooms.end())
       await this.#attempt(() => this.#floor?.closed())
       log('has closed')
@@ -608,7 +624,8 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
     const stopped = http && stop(http, this.#settings.closeTimeout)
     const told = rolling?.reason ?? reason
     await Promise.all([...this.clients].map((client) => this.#closeClient(client, told)))
-    if (http) hangUp(http)
+    this.#pending?.destroy()
+    http?.closeAllConnections()
     await stopped
   }
 

@@ -15,6 +15,8 @@ export interface Visit {
   readonly source: RequestSource
   /** Node's own request; undefined where they come by another way than http. */
   readonly incoming: IncomingMessage | undefined
+  /** Milliseconds left of `handshakeTimeout`; undefined: all of it. */
+  readonly timeLeft?: number | undefined
   /** The address that their server is bound to; an empty text where there is none. */
   readonly boundTo: string
   /** Calls back when they leave before they are in, until the returned function is called. */
@@ -39,6 +41,7 @@ interface UpgradeDetails {
   readonly http: AnyHttpServer
   readonly trustProxy: boolean | number
   readonly spot: Spot | undefined
+  readonly timeLeft: number | undefined
   readonly open: () => Transport
 }
 
@@ -46,7 +49,7 @@ interface UpgradeDetails {
 export function visitOf(
   request: IncomingMessage,
   tcp: Duplex,
-  { http, trustProxy, spot, open }: UpgradeDetails,
+  { http, trustProxy, spot, timeLeft, open }: UpgradeDetails,
 ): Visit {
   tcp.on('error', destroy)
   return {
@@ -57,6 +60,7 @@ export function visitOf(
       spot,
     },
     incoming: request,
+    timeLeft,
     boundTo: boundTo(http).address,
     check: () => checkHandshake(request, http),
     watch: (left) => watchLeaving(tcp, left),

@@ -23,8 +23,11 @@ function knock(
   const settings = resolveServer(options)
   const denial = { status: 401 }
   const binding = { address: '', name: '' }
-  const incoming = undefined
-  return { request, incoming, settings, binding, denial, connections: 0, fromAddress: 0, ...counts }
+  return {
+    ...{ request, settings, binding, denial },
+    ...{ incoming: undefined, timeLeft: undefined, connections: 0, fromAddress: 0 },
+    ...counts,
+  }
 }
 
 /** Lets somebody in as a server does: by the rules first, and then by `authorize`. */

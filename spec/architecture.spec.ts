@@ -65,6 +65,7 @@ const rows: readonly (readonly string[])[] = [
     'channels/contract',
   ],
   [
+    'pending-sockets',
     'transport/websocket',
     'transport/tcp/inflater',
     'transport/tcp/frame-parser',

@@ -841,7 +841,8 @@ test('an authorize that is too slow refuses with 503, and its late answer opens 
   const peer = await RawPeer.knock(port)
   assert.equal((await peer.answer()).status, 503)
   const error = await told
-  assert.deepEqual([error.status, error.msg], [503, '`authorize` took more than 20 ms'])
+  assert.equal(error.status, 503)
+  assert.equal(error.msg, '`authorize` did not answer within 20 ms of the connection')
   late({})
   await peer.gone()
   assert.deepEqual([server.clients.size, server.stats().handshakes], [0, 0])
@@ -972,11 +973,11 @@ test('with tls it speaks wss, and only that', async () => {
   assert.equal(server.clients.size, 1)
 })
 
-for (const [what, words] of [
-  ['plain HTTP', 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'],
-  ['junk', '\x16\x03\x01\x00\x05hello'],
-  ['half a hello', '\x16\x03\x01'],
-  ['nothing', ''],
+for (const [what, words, status] of [
+  ['plain HTTP', 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n', 400],
+  ['junk', '\x16\x03\x01\x00\x05hello', 400],
+  ['half a hello', '\x16\x03\x01', 408],
+  ['nothing', '', 408],
 ] as const) {
   test(`a peer that sends ${what} to a server with tls is hung up on, and told of`, async () => {
     await using server = new WebsocketServer({
@@ -988,7 +989,7 @@ for (const [what, words] of [
     const told = once(server, 'peerError', { signal: AbortSignal.timeout(1_000) })
     const peer = await RawPeer.connect(port)
     peer.write(Buffer.from(words, 'latin1'))
-    assert.equal((await told).status, 400)
+    assert.equal((await told).status, status)
     const leftover = server.close() // whatever is open still must not outlive it
     await Promise.all([peer.gone(), leftover])
   })

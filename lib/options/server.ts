@@ -80,7 +80,12 @@ export interface ServerOptions<Context extends {} = {}> extends ConnectionOption
   trustProxy?: boolean | number | undefined
   /** What carries messages to other nodes. Default: none. */
   backplane?: Backplane | undefined
-  /** Milliseconds from a peer's first byte until it must have been let in. Default: 10_000. */
+  /**
+   * Milliseconds from when a TCP connection is accepted until its peer must have been let in: TLS, the
+   * request and `authorize` together. On an http server of yours: those that `authorize` may take.
+   *
+   * @default 10_000
+   */
   handshakeTimeout?: number | undefined
   /** How many connections there may be; more get 503. Default: false. */
   maxConnections?: number | false | undefined
