@@ -3,7 +3,7 @@ import { absence } from '../absence.ts'
 import { compare, plan, type Comparison } from '../compare.ts'
 import type { Entry } from '../contestants.ts'
 import { Lineup, start, type Setting } from '../lineup.ts'
-import { EchoLoad, type EchoShape } from '../loads/echo.ts'
+import { connectEcho, type EchoShape } from '../loads/echo.ts'
 import { FanoutLoad, type FanoutShape } from '../loads/fanout.ts'
 import type { Load } from '../loads/load.ts'
 import { textOf } from '../loads/texts.ts'
@@ -53,7 +53,7 @@ export async function* channels(setting: Setting): AsyncGenerator<Result> {
 async function* answers(setting: Setting): AsyncGenerator<Result> {
   const lineup = await Lineup.start(setting, 'channels')
   for (const shape of pushes) {
-    const comparison = await measured(lineup, setting, (way) => EchoLoad.connect(way, shape))
+    const comparison = await measured(lineup, setting, (way) => connectEcho(way, shape))
     const { bytes, inFlight } = shape
     const about =
       `a push of ${bytes} B of text answered, to ${connections} connections, ${inFlight} in flight ` +

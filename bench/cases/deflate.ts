@@ -3,7 +3,7 @@ import { absence, type Absence } from '../absence.ts'
 import { compare, plan } from '../compare.ts'
 import { BASE } from '../contestants.ts'
 import { Lineup, type Setting } from '../lineup.ts'
-import { compressedFrame, DeflateEchoLoad } from '../loads/deflate-echo.ts'
+import { compressedFrame, connectDeflateEcho } from '../loads/deflate-echo.ts'
 import { jsonOf } from '../loads/texts.ts'
 import { median, show, table } from '../stats.ts'
 import { perConnection } from './memory.ts'
@@ -26,7 +26,7 @@ export async function* deflate(setting: Setting): AsyncGenerator<Result> {
   const lineup = await Lineup.start(setting, 'echo-deflate')
   for (const { name, what, texts } of cases) {
     const shape = { texts, inFlight: texts.length, connections }
-    const { pairings, absent } = await lineup.pair((way) => DeflateEchoLoad.connect(way, shape))
+    const { pairings, absent } = await lineup.pair((way) => connectDeflateEcho(way, shape))
     const { rounds, absent: failed } = await compare(pairings, plan(setting.quick))
     const about =
       `1 KiB of JSON echoed to ${connections} connections, ${texts.length} in flight on each, ` +

@@ -2,7 +2,7 @@
 import { compare, plan } from '../compare.ts'
 import type { Entry } from '../contestants.ts'
 import { Lineup, type Setting } from '../lineup.ts'
-import { EchoLoad } from '../loads/echo.ts'
+import { connectEcho } from '../loads/echo.ts'
 import { summarize, type Result } from './result.ts'
 
 const entries: readonly Entry[] = [{ name: 'ours' }, { name: 'watched' }]
@@ -10,7 +10,7 @@ const entries: readonly Entry[] = [{ name: 'ours' }, { name: 'watched' }]
 export async function* diagnostics(setting: Setting): AsyncGenerator<Result> {
   const lineup = await Lineup.start({ ...setting, entries }, 'echo')
   const shape = { bytes: 32, inFlight: 64, connections: 64 }
-  const { pairings, absent } = await lineup.pair((way) => EchoLoad.connect(way, shape))
+  const { pairings, absent } = await lineup.pair((way) => connectEcho(way, shape))
   const { rounds, absent: failed } = await compare(pairings, plan(setting.quick))
   const words = {
     name: 'diagnostics',

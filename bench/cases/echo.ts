@@ -1,7 +1,7 @@
 // How fast messages are echoed.
 import { compare, plan } from '../compare.ts'
 import { Lineup, type Mode, type Setting } from '../lineup.ts'
-import { EchoLoad, type EchoShape } from '../loads/echo.ts'
+import { connectEcho, type EchoShape } from '../loads/echo.ts'
 import { summarize, type Result } from './result.ts'
 
 /** A kind of echo: what is said of it stands behind its shape. */
@@ -44,7 +44,7 @@ export async function* echo(setting: Setting): AsyncGenerator<Result> {
     for (const each of shapes) {
       const { name, bytes, inFlight, how } = each
       const { pairings, absent } = await lineup.pair((way) =>
-        EchoLoad.connect({ ...way, tls }, each),
+        connectEcho({ ...way, tls }, each),
       )
       const { rounds, absent: failed } = await compare(pairings, plan(setting.quick))
       const about =

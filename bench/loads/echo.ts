@@ -15,42 +15,28 @@ export interface EchoShape {
   readonly fragments?: number
 }
 
-/** Each reply brings one new message, and all the replies of a chunk one write. */
+/** Sends frames in turn: each reply brings one new message, and all the replies of a chunk one write. */
 export class EchoLoad extends Load {
   readonly #peers: readonly Peer[]
-  readonly #frames: Buffer // one after the other, as many as may be under way on a connection
-  readonly #frameLength: number
+  readonly #frames: Buffer // all of them, twice, one after the other
+  readonly #offsets: readonly number[]
   readonly #inFlight: number
+  readonly #next = new Map<Peer, number>()
 
-  private constructor(peers: readonly Peer[], frame: Buffer, inFlight: number) {
+  /** `frames` are at least as many as are `inFlight` on each connection. */
+  constructor(peers: readonly Peer[], frames: readonly Buffer[], inFlight: number) {
     super()
+    const twice = [...frames, ...frames]
+    let end = 0
     this.#peers = peers
-    this.#frames = Buffer.concat(Array.from({ length: inFlight }, () => frame))
-    this.#frameLength = frame.length
+    this.#frames = Buffer.concat(twice)
+    this.#offsets = [0, ...twice.map(({ length }) => (end += length))]
     this.#inFlight = inFlight
     for (const peer of peers) {
       peer.heard = (messages) => this.#heard(peer, messages)
       peer.lost = (error) => this.fail(error)
       peer.count()
     }
-  }
-
-  /** Connects to a server, and checks once for each connection that it echoes. */
-  static async connect(
-    way: Way,
-    { bytes, inFlight, connections, fragments = Infinity }: EchoShape,
-  ): Promise<EchoLoad> {
-    const { wrap, heard = wrap } = way.dialect ?? plain
-    const text = textOf(bytes)
-    const message = sent(Buffer.from(wrap(text)), fragments)
-    const wanted = frame(TEXT, Buffer.from(heard(text)))
-    const peers = await Peer.openAll(connections, way)
-    for (const peer of peers) {
-      peer.write(message)
-      const { first, payload: echo } = await peer.take()
-      if (!wanted.equals(frame(first, echo))) throw new Error(`echoed ${echo}`)
-    }
-    return new EchoLoad(peers, message, inFlight)
   }
 
   override close(): void {
@@ -62,8 +48,11 @@ export class EchoLoad extends Load {
   }
 
   #send(peer: Peer, messages: number): void {
+    const count = (this.#offsets.length - 1) / 2
+    const from = this.#next.get(peer) ?? 0
     this.pending += messages
-    peer.write(this.#frames.subarray(0, messages * this.#frameLength))
+    peer.write(this.#frames.subarray(this.#offsets[from], this.#offsets[from + messages]))
+    this.#next.set(peer, (from + messages) % count)
   }
 
   #heard(peer: Peer, messages: number): void {
@@ -72,6 +61,25 @@ export class EchoLoad extends Load {
     if (this.running) this.#send(peer, messages)
     else this.finish()
   }
+}
+
+/** Connects to a server, and checks once for each connection that it echoes. */
+export async function connectEcho(
+  way: Way,
+  { bytes, inFlight, connections, fragments = Infinity }: EchoShape,
+): Promise<EchoLoad> {
+  const { wrap, heard = wrap } = way.dialect ?? plain
+  const text = textOf(bytes)
+  const message = sent(Buffer.from(wrap(text)), fragments)
+  const wanted = frame(TEXT, Buffer.from(heard(text)))
+  const peers = await Peer.openAll(connections, way)
+  for (const peer of peers) {
+    peer.write(message)
+    const { first, payload: echo } = await peer.take()
+    if (!wanted.equals(frame(first, echo))) throw new Error(`echoed ${echo}`)
+  }
+  const messages = Array.from({ length: inFlight }, () => message)
+  return new EchoLoad(peers, messages, inFlight)
 }
 
 function sent(payload: Buffer, most: number): Buffer {
