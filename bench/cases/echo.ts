@@ -43,9 +43,7 @@ export async function* echo(setting: Setting): AsyncGenerator<Result> {
     const tls = mode === 'echo-tls'
     for (const each of shapes) {
       const { name, bytes, inFlight, how } = each
-      const { pairings, absent } = await lineup.pair((way) =>
-        connectEcho({ ...way, tls }, each),
-      )
+      const { pairings, absent } = await lineup.pair((way) => connectEcho({ ...way, tls }, each))
       const { rounds, absent: failed } = await compare(pairings, plan(setting.quick))
       const about =
         `${bytes} B of text echoed to ${each.connections} connections, ` +
