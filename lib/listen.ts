@@ -248,7 +248,7 @@ class Listener<Events extends object, Value> implements Taker<Value> {
 
   /** A target that never begins again has no more use for the signal, which may outlive it. */
   ended(): void {
-    if (this.#signals.over) this.#signal?.removeEventListener('abort', this)
+    if (this.#signals.isOver(this.#event)) this.#signal?.removeEventListener('abort', this)
   }
 
   /** Is what an aborted signal calls. */

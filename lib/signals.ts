@@ -133,6 +133,11 @@ export class Signals<Events extends object> implements Hearer {
     return this.#end !== undefined && this.#plan.revives !== true
   }
 
+  /** Returns whether an event never comes again. */
+  isOver(_event: PropertyKey): boolean {
+    return this.over
+  }
+
   /** Tells whether anybody listens to an event. */
   listens(event: keyof Events & string): boolean {
     if (event === this.#plan.held) return this.#inbox?.heard === true

@@ -8,11 +8,12 @@ interface BacklogOwner {
 
 const MOST_WAITING = 1_000 // messages
 const STANDSTILL = 5_000 // milliseconds at the bound, until the slowest membership ends
+const RESUMED_BELOW = 15 / 16 // of the bound; what comes after it waits as long as reading pauses
 
 /**
  * The messages that wait in all channels of one connection. At its bound, reading pauses; where that
- * does not help within five seconds, the membership with most waiting ends, so that the others and
- * the heartbeat go on.
+ * lasts for five seconds, the membership with most waiting ends, so that the others and the heartbeat
+ * go on.
  */
 export class Backlog {
   readonly #owner: BacklogOwner
@@ -34,9 +35,12 @@ export class Backlog {
 
   /** Adds to what waits. */
   add(messages: number, bytes: number): void {
+    const hadRoom = this.#bytes < this.#maxBytes
     this.#messages += messages
     this.#bytes += bytes
+    const hasRoom = this.#bytes < this.#maxBytes
     if (this.#isFull ? this.#isLow : this.#isAtBound) this.#turn()
+    else if (this.#isFull && hasRoom !== hadRoom) this.#owner.changed() // as `isFull` may have
   }
 
   /**
@@ -59,7 +63,8 @@ export class Backlog {
 
   /** Whether reading may go on, once it has paused: it isn't to stop and go with each message. */
   get #isLow(): boolean {
-    return this.#messages <= MOST_WAITING / 2 && this.#bytes <= this.#maxBytes / 2
+    const isLowInBytes = this.#messages <= 1 || this.#bytes <= this.#maxBytes * RESUMED_BELOW
+    return this.#messages <= MOST_WAITING * RESUMED_BELOW && isLowInBytes
   }
 
   #turn(): void {
@@ -72,8 +77,9 @@ export class Backlog {
   #watch(): void {
     this.#timer = setTimeout(() => {
       if (!this.#isFull) return
-      if (this.#isAtBound) this.#owner.endSlowest()
+      this.#owner.endSlowest()
       if (this.#isFull) this.#watch()
     }, STANDSTILL)
+    this.#timer.unref?.() // the connection keeps the process alive, or nothing does
   }
 }

@@ -8,6 +8,8 @@ import type { Message } from './received.ts'
 /** A channel, as those who listen to it have to do with it. */
 export interface Heard extends Target<ChannelEvents> {
   readonly connection: object | undefined
+  /** Whether the peer pushes nothing more, ever. */
+  readonly hasMailEnded: boolean
   /** Who hears of errors that nobody hears of here. */
   readonly hearer: Hearer
   /** Adds a listener of what the peer pushes. */
@@ -38,6 +40,10 @@ export class ChannelSignals extends Signals<ChannelEvents> {
 
   override closedError(): ClosedError {
     return this.#channel.closedError()
+  }
+
+  override isOver(event: PropertyKey): boolean {
+    return event === 'message' ? this.#channel.hasMailEnded : super.isOver(event)
   }
 
   override attach<Value>(event: PropertyKey, taker: Taker<Value>): void {
@@ -83,6 +89,10 @@ class MessageSignals extends Signals<Record<string, Message>> {
 
   override closedError(): ClosedError {
     return this.#channel.closedError()
+  }
+
+  override isOver(): boolean {
+    return this.#channel.hasMailEnded
   }
 
   override attach<Value>(event: PropertyKey, taker: Taker<Value>): void {

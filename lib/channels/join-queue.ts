@@ -9,7 +9,7 @@ interface Join {
 
 /** The connection whose joins wait here. */
 interface JoinQueueOwner {
-  /** Adds to what waits on the connection. */
+  /** Adds to the messages that wait on the connection, and to their bytes. */
   tally(messages: number, bytes: number): void
 }
 
@@ -30,7 +30,8 @@ export class JoinQueue {
   readonly #mostUnderWay: number
   /** By their topics, of which each has one here. */
   readonly #waiting = new Map<string, Waiting>()
-  readonly #underWay = new Map<string, Join>()
+  /** Their payloads are the listeners' meanwhile, and count as what waits does. */
+  readonly #underWay = new Map<string, Waiting>()
   #isHeld = false
   #timer: ReturnType<typeof setTimeout> | undefined
 
@@ -43,7 +44,7 @@ export class JoinQueue {
 
   /** Adds a join at the end, or in the place of the one of its topic that waits. */
   put(join: Join, payload: unknown, size: number): void {
-    this.#take(join.topic)
+    this.#discount(this.#waiting.get(join.topic))
     this.#waiting.set(join.topic, { join, payload, size })
     this.#owner.tally(1, size)
   }
@@ -51,30 +52,33 @@ export class JoinQueue {
   /** Removes a join that was given up before it was asked. */
   remove(join: Join): void {
     const { topic } = join
-    if (this.#waiting.get(topic)?.join !== join) return
-    this.#take(topic)
+    const waiting = this.#waiting.get(topic)
+    if (waiting?.join !== join) return
     this.#waiting.delete(topic)
+    this.#discount(waiting)
   }
 
   /** Asks all joins that may be asked now. */
   run(): void {
-    for (const [topic, { join, payload }] of this.#waiting) {
+    for (const [topic, waiting] of this.#waiting) {
       if (this.#underWay.has(topic)) continue
       if (this.#isHeld || this.#underWay.size >= this.#mostUnderWay) return
       if (!this.#bucket.take()) {
         this.#wait()
         return
       }
-      this.remove(join)
-      this.#underWay.set(topic, join)
-      join.ask(payload)
+      this.#waiting.delete(topic)
+      this.#underWay.set(topic, waiting)
+      waiting.join.ask(waiting.payload)
     }
   }
 
   /** The listeners of a join have answered, or their time is up. */
   answered(join: Join): void {
-    if (this.#underWay.get(join.topic) !== join) return
+    const underWay = this.#underWay.get(join.topic)
+    if (underWay?.join !== join) return
     this.#underWay.delete(join.topic)
+    this.#discount(underWay)
     if (this.#waiting.size > 0) queueMicrotask(() => this.run())
   }
 
@@ -95,10 +99,8 @@ export class JoinQueue {
     this.#underWay.clear()
   }
 
-  /** Takes what waits for a topic out of the count, and leaves its place. */
-  #take(topic: string): void {
-    const waiting = this.#waiting.get(topic)
-    if (waiting) this.#owner.tally(-1, -waiting.size)
+  #discount(join: Waiting | undefined): void {
+    if (join) this.#owner.tally(-1, -join.size)
   }
 
   #wait(): void {

@@ -24,6 +24,8 @@ export interface Tally {
   tally(messages: number, bytes: number): void
 }
 
+const MOST_FORMER = 1_000 // names of events that were listened to
+
 /** What waits for those who hear of the same. */
 class Box<Value extends Letter> extends Inbox<Value> {
   /** The number of the first letter that came since somebody hears of it. */
@@ -58,6 +60,11 @@ export class Mail<Value extends Letter> {
   /** How many letters wait for a slow listener. */
   get waiting(): number {
     return this.#waiting
+  }
+
+  /** Whether nothing more will come. */
+  get hasEnded(): boolean {
+    return this.#ended
   }
 
   /** The bytes of what waits, as they are tallied. */
@@ -199,8 +206,10 @@ export class Mail<Value extends Letter> {
   /** Lets go of the inbox of an event, which counts as handled all the same. */
   #forget(event: string): void {
     this.#named?.delete(event)
+    if (!this.#tally.countsUnheard) return // a client, which refuses nothing
     this.#former ??= new Set()
-    this.#former.add(event)
+    if (this.#former.size < MOST_FORMER) this.#former.add(event)
+    else this.#handlesAll = true // a program that listens to so many may listen to any
   }
 
   #everyInbox(): Box<Value> {

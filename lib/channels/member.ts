@@ -239,6 +239,10 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     return this.#line.replies ? ref : undefined
   }
 
+  get hasMailEnded(): boolean {
+    return this.#mail.hasEnded
+  }
+
   /** The bytes of what waits for this channel's slow listeners. */
   get waitingBytes(): number {
     return this.#mail.bytes

@@ -370,6 +370,10 @@ export class ServerChannel<Context extends {} = {}>
     else this.#reply(this.#joinRef, ref, status, payload)
   }
 
+  get hasMailEnded(): boolean {
+    return this.#mail?.hasEnded === true
+  }
+
   /** The bytes of what waits for this membership. */
   get waitingBytes(): number {
     return this.#waitingBytes
@@ -590,7 +594,7 @@ export class ServerChannel<Context extends {} = {}>
     this.#host.gone(this)
     if (!this.#isDraining) this.#mail?.end()
     if (!this.#isDraining && (this.#mail?.waiting ?? 0) === 0) this.#isOver()
-    else this.#over ??= setTimeout(() => this.#isOver(), this.#host.closeTimeout)
+    else this.#over ??= setTimeout(() => this.#giveUpWaiting(), this.#host.closeTimeout)
   }
 
   /** Ends the messages of a peer that has gone, once all of them are checked. */
@@ -599,6 +603,12 @@ export class ServerChannel<Context extends {} = {}>
     this.#isDraining = false
     this.#mail?.end()
     if ((this.#mail?.waiting ?? 0) === 0) this.#isOver()
+  }
+
+  /** Drops what still waits for slow listeners: a peer that has gone holds no memory for longer. */
+  #giveUpWaiting(): void {
+    this.#host.dropped(this.#mail?.clear() ?? 0)
+    this.#isOver()
   }
 
   /** Emits `close`, after the messages before it. */

@@ -23,6 +23,7 @@ import type { Loose } from './channel.ts'
 import { JoinQueue } from './join-queue.ts'
 import { ServerChannel, type Host } from './membership.ts'
 import type { ChannelServerSettings } from './options.ts'
+import { parsedBytes } from './text.ts'
 import type { Topic } from './topic.ts'
 
 /** What the clients of a channel server share. */
@@ -117,9 +118,10 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
       this.#invalid = true
       throw error
     }
+    const taken = size + MESSAGE_OVERHEAD + parsedBytes(data)
     if (frame.kind === 'heartbeat') this.#say({ kind: 'heartbeatReply', ref: frame.ref })
-    else if (frame.kind === 'join') this.#join(frame, size + MESSAGE_OVERHEAD)
-    else this.#hand(frame, size + MESSAGE_OVERHEAD)
+    else if (frame.kind === 'join') this.#join(frame, taken)
+    else this.#hand(frame, taken)
   }
 
   isFull(isAwaited: boolean): boolean {
@@ -258,9 +260,10 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
   /** Ends the membership with most waiting, so that the others go on. */
   #endSlowest(): void {
     const channels = [...this.#channels.values()]
-    const most = Math.max(...channels.map(({ waitingBytes }) => waitingBytes))
-    // Where only joins wait for their turn, none of them is to blame.
-    if (most > 0) channels.find(({ waitingBytes }) => waitingBytes === most)?.tooSlow()
+    const waiting = channels.map(({ waitingBytes }) => waitingBytes)
+    const sum = waiting.reduce((bytes, more) => bytes + more, 0)
+    // Where most of it are joins, or messages of memberships that ended, none of these is to blame.
+    if (2 * sum >= this.#backlog.bytes) channels[waiting.indexOf(Math.max(...waiting))]?.tooSlow()
   }
 
   /** Too much waits, or not any more. */

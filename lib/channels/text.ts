@@ -1,4 +1,5 @@
 import { FrameError, messageOf, show, unexpected } from '../errors.ts'
+import type { Data } from '../message.ts'
 
 /** Bytes of UTF-8 that a name or ref may have: its length is one byte in a binary frame. */
 export const MOST_NAME = 255
@@ -7,6 +8,8 @@ export const MOST_NAME = 255
  * JSON.stringify runs out of stack.
  */
 export const MOST_DEPTH = 512
+const SHORT_TEXT = 256 // characters; the value of a shorter text takes little
+const BYTES_OF_VALUE = 40 // in a list, or of a list
 /** Levels of a frame around the payload of a push, */
 export const AROUND_PUSH = 1
 /** and around that of a reply. */
@@ -56,6 +59,21 @@ export function readJson(text: string, around: number): unknown {
 }
 
 /**
+ * Returns about how many bytes more than its text the value of a long JSON text takes: lists of small
+ * values take many times their text.
+ */
+export function parsedBytes(data: Data): number {
+  if (typeof data !== 'string' || data.length < SHORT_TEXT) return 0
+  return BYTES_OF_VALUE * [',', '[', '{'].reduce((sum, mark) => sum + countOf(mark, data), 0)
+}
+
+function countOf(mark: string, text: string): number {
+  let count = 0
+  for (let at = text.indexOf(mark); at >= 0; at = text.indexOf(mark, at + 1)) count += 1
+  return count
+}
+
+/**
  * Writes a value as JSON.
  *
  * @throws TypeError with the cause for what can't be written: a BigInt, a cycle, `undefined`, or more
@@ -83,19 +101,20 @@ export function writeJson(value: unknown, what: string, most: number = MOST_DEPT
 export function checkName(value: unknown, what: string): string {
   if (typeof value !== 'string') throw malformed(`expected \`${what}\` to be a string`)
   if (isTooLong(value)) throw malformed(`\`${what}\` is longer than ${MOST_NAME} bytes`)
-  if (/[\ud800-\udfff]/u.test(value)) throw malformed(`\`${what}\` has half a surrogate pair`)
+  if (LONE_SURROGATE.test(value)) throw malformed(`\`${what}\` has half a surrogate pair`)
   return value
 }
 
 /**
  * Checks what a peer numbers a frame with.
  *
- * @throws FrameError with 1008 for what is neither a string nor null, or is too long.
+ * @throws FrameError with 1008 for what is neither a string nor null, is too long, or has half a character.
  */
 export function checkRef(value: unknown, what: string): string | null {
   if (value === null) return null
   if (typeof value !== 'string') throw malformed(`expected \`${what}\` to be a string or null`)
   if (isTooLong(value)) throw malformed(`\`${what}\` is longer than ${MOST_NAME} bytes`)
+  if (LONE_SURROGATE.test(value)) throw malformed(`\`${what}\` has half a surrogate pair`)
   return value
 }
 
@@ -174,6 +193,7 @@ function isEscaped(text: string, index: number): boolean {
   return (index - start) % 2 === 1
 }
 
+const LONE_SURROGATE = /[\ud800-\udfff]/u
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 const OPEN_ARRAY = 0x5b

@@ -11,7 +11,7 @@ import { rejoinDelay, type ChannelClientSettings } from './asking.ts'
 import type { ClientFrame, PushFrame, ServerFrame, TopicFrame } from './frame.ts'
 import type { ClientChannel, Line } from './member.ts'
 import { Pulse, type Beating } from './pulse.ts'
-import { JsonText, takesJsonText, writeJson } from './text.ts'
+import { JsonText, parsedBytes, takesJsonText, writeJson } from './text.ts'
 
 /** The events of a channel client. */
 export interface ChannelClientEvents {
@@ -110,7 +110,9 @@ export class Wire implements Line, Reader, Beating {
     if (!frame) return
     if (frame.kind === 'heartbeatReply') {
       if (frame.ref === this.#beating) this.#pulse?.answered()
-    } else if (frame.kind !== 'ping') this.#hand(frame, size + MESSAGE_OVERHEAD)
+    } else if (frame.kind !== 'ping') {
+      this.#hand(frame, size + MESSAGE_OVERHEAD + parsedBytes(data))
+    }
     this.#signals.emit('message', frame)
   }
 
