@@ -157,6 +157,10 @@ export function checkHandshake(
   if (httpVersion !== '1.1') {
     throw noHandshake(505, `a WebSocket opens with HTTP/1.1, not ${httpVersion}`)
   }
+  const { 'content-length': length = '0', 'transfer-encoding': encoding } = headers
+  if (length !== '0' || encoding !== undefined) {
+    throw noHandshake(400, 'expected no body: it would be read as frames')
+  }
   const hosts = countOf('host', request)
   if (hosts !== 1) {
     throw noHandshake(400, `expected one Host header, got ${hosts}`)

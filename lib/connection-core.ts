@@ -172,6 +172,10 @@ export class ConnectionCore<Context extends {} = {}>
     return this.#paused
   }
 
+  get isBusy(): boolean {
+    return this.#transport.isBusy === true
+  }
+
   override check(event: PropertyKey): void {
     super.check(event)
     if (event !== 'message' || !this.#reader) return
@@ -338,7 +342,9 @@ export class ConnectionCore<Context extends {} = {}>
       this.#handOn(this.#reader, data, size)
     } else {
       const wasPaused = this.#paused
-      const taken = this.put(settings.binary ? toBytes(data) : data, size + MESSAGE_OVERHEAD)
+      const willWait = this.waiting > 0 || !this.listens('message')
+      const kept = willWait ? withoutChunk(data) : data
+      const taken = this.put(settings.binary ? toBytes(kept) : kept, size + MESSAGE_OVERHEAD)
       // The message at which reading pauses always fits, long as it may be.
       if (!taken && this.#overfull && wasPaused === this.#paused) {
         this.invalid({ code: 1008, description: this.#unheardOf() })
@@ -541,4 +547,10 @@ export class ConnectionCore<Context extends {} = {}>
 
 function named(code: number, description = ''): CloseReason {
   return { code, description: description === '' ? (closeTexts.get(code) ?? '') : description }
+}
+
+/** Copies bytes that would keep alive a chunk of which they are only a part. */
+function withoutChunk(data: Data): Data {
+  const isPart = data instanceof Uint8Array && data.length < data.buffer.byteLength
+  return isPart ? Uint8Array.from(data) : data
 }

@@ -22,6 +22,8 @@ interface Bound {
   readonly address: string
 }
 
+const MAX_EARLY = 64 * 1024 // bytes that are read of a peer before it is let in
+
 const EXTRA_HEADERS = new Map<number, string>([
   [401, 'WWW-Authenticate: Bearer\r\n'],
   [405, 'Allow: GET\r\n'],
@@ -48,6 +50,10 @@ export function makeHttp(
   const http = tls ? createTlsServer({ ...tls, ...options }, plain) : createServer(options, plain)
   http.on('error', (error) => {
     if (http.listening) failed(error)
+  })
+  // By itself Node would answer, and wait for another request.
+  http.on('checkExpectation', (_, response) => {
+    response.writeHead(417, { Connection: 'close' }).end()
   })
   return http.on('clientError', (cause: NodeJS.ErrnoException, tcp) => {
     if (cause.code === 'ECONNRESET' || tcp.writableEnded) {
@@ -130,13 +136,29 @@ export function answer(tcp: Duplex, status: number, text: string, more = ''): vo
   )
 }
 
+/** Destroys a socket that fails. No closure: it stays with the socket, and would keep its request. */
+export function destroyOnError(this: Duplex): void {
+  this.destroy()
+}
+
 /** Calls back when a peer leaves, until the returned function is called. */
 export function watchLeaving(tcp: Duplex, left: () => void): () => void {
-  // Only a socket that is read tells that its peer has gone; what the peer says meanwhile stays there.
-  const read = (): void => void tcp.read(0)
+  // Only a socket that is read tells that its peer has gone. What the peer sends meanwhile goes back.
+  const chunks: Buffer[] = []
+  let size = 0
+  const read = (): void => {
+    while (size < MAX_EARLY) {
+      const chunk = tcp.read() as Buffer | null
+      if (!chunk) return
+      chunks.push(chunk)
+      size += chunk.length
+    }
+  }
   tcp.on('close', left).on('end', left).on('readable', read)
   return () => {
     tcp.off('close', left).off('end', left).off('readable', read)
+    if (size > 0 && tcp.readable) tcp.unshift(Buffer.concat(chunks))
+    size = 0
   }
 }
 

@@ -8,6 +8,8 @@ export interface Watched {
   readonly bytesReceived: number
   /** Whether reading is paused here: then no byte comes by itself. */
   readonly paused: boolean
+  /** Whether what came is worked on, and nothing read meanwhile. */
+  readonly isBusy: boolean
   /** Pings it, and reads a little where reading is paused. */
   probe(): void
   /** Gives it up. */
@@ -63,7 +65,7 @@ export class Keepalive {
       const wasPinged = watched.pinged
       watched.heard = bytesReceived
       watched.pinged = !isAlive || watched.paused
-      if (wasPinged && !isAlive) watched.giveUp()
+      if (wasPinged && !isAlive && !watched.isBusy) watched.giveUp()
       else if (watched.pinged) watched.probe()
     }
   }

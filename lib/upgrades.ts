@@ -1,6 +1,6 @@
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { answer, watchLeaving, type AnyHttpServer } from './http.ts'
+import { answer, destroyOnError, watchLeaving, type AnyHttpServer } from './http.ts'
 import { matchPath, pathOf, pathsOverlap } from './path.ts'
 
 /** What Node hands to a listener of `upgrade`. */
@@ -60,6 +60,8 @@ class Registry {
 
   readonly #upgraded = (request: IncomingMessage, tcp: Duplex, head: Buffer): void => {
     const alone = this.#http.listenerCount('upgrade') === 1
+    // Also where it is meant for another listener, which may not care for it either.
+    tcp.on('error', destroyOnError)
     if (!alone && !isWebsocket(request)) return
     inTurn(tcp, () => this.#enter([request, tcp, head], alone))
   }
@@ -89,14 +91,12 @@ function inTurn(tcp: Duplex, callback: () => void): void {
     callback()
     return
   }
-  const destroy = (): void => void tcp.destroy()
-  const timer = setTimeout(destroy, MAX_WAIT)
-  const unwatch = watchLeaving(tcp, destroy)
-  tcp.on('error', destroy)
+  const leave = (): void => void tcp.destroy()
+  const timer = setTimeout(leave, MAX_WAIT)
+  const unwatch = watchLeaving(tcp, leave)
   response.once('close', () => {
     clearTimeout(timer)
     unwatch()
-    tcp.off('error', destroy)
     inTurn(tcp, callback) // there may be more of them
   })
 }

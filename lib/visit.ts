@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 import { checkHandshake } from './admission.ts'
 import type { WebsocketConnection } from './connection.ts'
 import type { PeerConnectError } from './errors.ts'
-import { boundTo, refuse, watchLeaving, type AnyHttpServer } from './http.ts'
+import { boundTo, destroyOnError, refuse, watchLeaving, type AnyHttpServer } from './http.ts'
 import type { ServerSettings } from './options/server.ts'
 import type { Spot } from './path.ts'
 import { addressOf } from './peer-address.ts'
@@ -51,7 +51,6 @@ export function visitOf(
   tcp: Duplex,
   { http, trustProxy, spot, timeLeft, open }: UpgradeDetails,
 ): Visit {
-  tcp.on('error', destroy)
   return {
     source: {
       url: request.url ?? '/',
@@ -66,14 +65,9 @@ export function visitOf(
     watch: (left) => watchLeaving(tcp, left),
     enter: () => {
       const transport = open()
-      tcp.off('error', destroy) // from here on it is the transport's
+      tcp.off('error', destroyOnError) // from here on it is the transport's
       return transport
     },
     refuse: (error) => refuse(tcp, error),
   }
-}
-
-// No closure: it stays with the socket, and would keep the whole request with it.
-function destroy(this: Duplex): void {
-  this.destroy()
 }

@@ -9,6 +9,7 @@ class Peer implements Watched {
   pinged = false
   bytesReceived = 200
   paused = false
+  isBusy = false
   probes = 0
   givenUp = 0
 
@@ -197,4 +198,15 @@ test('the timer keeps no process alive', (t) => {
   keepalive.add(peer)
   assert.equal(timers.mock.calls[0]?.result?.hasRef(), false)
   keepalive.delete(peer)
+})
+
+test('a peer is not given up while what it sent is still worked on', (t) => {
+  const peer = new Peer()
+  watch(t, peer)
+  peer.isBusy = true
+  t.mock.timers.tick(10 * PERIOD)
+  assert.equal(peer.givenUp, 0)
+  peer.isBusy = false
+  t.mock.timers.tick(PERIOD)
+  assert.equal(peer.givenUp, 1)
 })

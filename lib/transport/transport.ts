@@ -42,6 +42,8 @@ export interface Transport {
   readonly bytesSent?: number
   /** Bytes received and kept back while it is paused. */
   readonly heldBytes?: number
+  /** Whether it reads nothing for a reason of its own, as it works on what came. */
+  readonly isBusy?: boolean
   /** Begins to deliver, in a later turn of the event loop. */
   start(receiver: Receiver): void
   /** Sends a message; bytes may change afterwards. */

@@ -92,3 +92,17 @@ for (const [what, bytes] of [
     peer.tcp.destroy()
   })
 }
+
+test('pings between the fragments of a message give it no more time', async () => {
+  await using server = new WebsocketServer({ messageTimeout: 50, closeTimeout: 50 })
+  const { port } = await server.serve(0)
+  const entered = once(server, 'client')
+  const peer = await RawPeer.enter(port)
+  const there = await entered
+  listen(there, 'message', () => {})
+  const closed = once(there, 'close')
+  peer.write(frame(1, 'x', { fin: false }))
+  peer.write(Buffer.concat(Array.from({ length: 4_000 }, () => frame(9, Buffer.alloc(100)))))
+  assert.deepEqual(await closed, { code: 1008, description: 'a message took more than 50 ms' })
+  peer.tcp.destroy()
+})

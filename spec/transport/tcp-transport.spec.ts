@@ -267,6 +267,27 @@ test('a message that ends in what was kept while reading was paused is timed no 
   wire.destroy()
 })
 
+test('a peer that pings on and on, in chunks that end inside a ping, is no slow message', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  let now = 0
+  t.mock.method(performance, 'now', () => now)
+  const told: string[] = []
+  const { wire } = await open({
+    ping: () => told.push('ping'),
+    invalid: ({ description }) => told.push(description),
+  })
+  const ping = frame(9, 'ping')
+  wire.bring(ping.subarray(0, 4))
+  for (let count = 0; count < 4; count++) {
+    now += 20_000
+    t.mock.timers.tick(20_000)
+    wire.bring(Buffer.concat([ping.subarray(4), ping.subarray(0, 4)]))
+    await turn()
+  }
+  assert.deepEqual(told, ['ping', 'ping', 'ping', 'ping'])
+  wire.destroy()
+})
+
 test('a bad frame of a peer that has left is not told of behind the end', async () => {
   const told: string[] = []
   const { transport, wire } = await open({

@@ -4,7 +4,7 @@ import type { ConnectionSettings } from '../../options/connection.ts'
 import type { DeflateParameters, Direction } from './extensions.ts'
 import { Inflater } from './inflater.ts'
 import { slideWindow } from './sliding-window.ts'
-import { inThreadPool } from './thread-pool.ts'
+import { inThreadPool, type PoolUser } from './thread-pool.ts'
 
 const MAX_SYNC = 64 * 1024 // bytes; a longer message is compressed off the event loop
 const SMALLEST_WINDOW = 9 // zlib's; it looks no farther back with it than a window of 8 allows
@@ -15,7 +15,8 @@ const TAIL = 4 // the bytes that a flush ends with, which are left out: RFC 7692
 const NOTHING = Buffer.alloc(0)
 
 /** Compresses and inflates the messages of one connection, RFC 7692 §7.2. */
-export class Deflate {
+export class Deflate implements PoolUser {
+  latestTurn = 0
   /** Bytes from which a message is compressed. */
   readonly threshold: number
   readonly #send: Direction
@@ -52,12 +53,12 @@ export class Deflate {
     const dictionary = this.#history
     this.remember(payload)
     if (dictionary.length === 0) return this.deflateAlone(payload)
-    return deflated(payload, { ...this.#zlibOptions(windowBits), dictionary })
+    return this.#deflated(payload, { ...this.#zlibOptions(windowBits), dictionary })
   }
 
   /** Compresses a message without a look at those before it: the same for all who get it. */
   deflateAlone(payload: Uint8Array): Uint8Array | Promise<Uint8Array> {
-    return deflated(payload, this.#zlibOptions(this.#windowBitsFor(payload.length)))
+    return this.#deflated(payload, this.#zlibOptions(this.#windowBitsFor(payload.length)))
   }
 
   /** Lets the next message look back at one that was compressed for all. */
@@ -86,12 +87,12 @@ export class Deflate {
       ...(this.#level !== undefined && { level: this.#level }),
     }
   }
-}
 
-function deflated(payload: Uint8Array, options: ZlibOptions): Uint8Array | Promise<Uint8Array> {
-  if (payload.length <= MAX_SYNC) return withoutTail(deflateRawSync(payload, options))
-  const own = Uint8Array.from(payload)
-  return inThreadPool<Buffer>((done) => deflateRaw(own, options, done)).then(withoutTail)
+  #deflated(payload: Uint8Array, options: ZlibOptions): Uint8Array | Promise<Uint8Array> {
+    if (payload.length <= MAX_SYNC) return withoutTail(deflateRawSync(payload, options))
+    const own = Uint8Array.from(payload)
+    return inThreadPool<Buffer>(this, (done) => deflateRaw(own, options, done)).then(withoutTail)
+  }
 }
 
 function withoutTail(bytes: Buffer): Buffer {

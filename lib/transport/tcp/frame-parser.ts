@@ -80,8 +80,13 @@ export class FrameParser {
   }
 
   /** Whether bytes of a message, or of a frame, have come, and not yet all. */
-  get isMidMessage(): boolean {
+  get isMidFrame(): boolean {
     return (this.#message ?? this.#header ?? this.#control) !== undefined || this.#missing > 0
+  }
+
+  /** The bytes of the message that has begun and not ended; undefined where none has. */
+  get partialBytes(): number | undefined {
+    return this.#message?.payload.size
   }
 
   /** Whether bytes wait that came while it was paused. */

@@ -1,7 +1,7 @@
 import { inflateRaw, inflateRawSync, type ZlibOptions } from 'node:zlib'
 import { messageTooBig, type CloseReason } from '../../close.ts'
 import { Inflation, type Inflated } from './inflation.ts'
-import { inThreadPool } from './thread-pool.ts'
+import { inThreadPool, type PoolUser } from './thread-pool.ts'
 
 const KIB = 1024
 const MAX_SYNC_INPUT = 64 * KIB // bytes; a longer payload is inflated off the event loop,
@@ -28,7 +28,8 @@ const inflateAside = inflateRaw as unknown as (
 ) => void
 
 /** Inflates the messages of one connection, RFC 7692 §7.2.2. */
-export class Inflater {
+export class Inflater implements PoolUser {
+  latestTurn = 0
   readonly #options: InflaterOptions
   #history: Buffer = NOTHING // what the next message may look back at
 
@@ -60,7 +61,7 @@ export class Inflater {
     try {
       while (inflation.isUnderWay) {
         const { input, zlibOptions } = inflation
-        inflation.take(await inThreadPool((done) => inflateAside(input, zlibOptions, done)))
+        inflation.take(await inThreadPool(this, (done) => inflateAside(input, zlibOptions, done)))
       }
     } catch (error) {
       inflation.fail(error)

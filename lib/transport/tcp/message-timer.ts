@@ -3,7 +3,7 @@ const SECOND = 1_000
 
 /**
  * Times one message of a peer from its first byte to its last: it may take `timeout` milliseconds,
- * and a second more for each 16 KiB received. The clock stands still while reading is paused here.
+ * and a second more for each 16 KiB of it. The clock stands still while reading is paused here.
  */
 export class MessageTimer {
   readonly #timeout: number
@@ -12,20 +12,18 @@ export class MessageTimer {
   #number = -1 // of the message
   #startedAt = 0
   #pausedAt: number | undefined
-  #firstByte = 0
-  #latestByte = 0
+  #bytes = 0
 
   constructor(timeout: number, onExpired: () => void) {
     this.#timeout = timeout
     this.#onExpired = onExpired
   }
 
-  /** Goes on timing the message of that number, of which bytes have come but not the last. */
-  update(number: number, bytesReceived: number): void {
-    this.#latestByte = bytesReceived
+  /** Goes on timing the message, or frame, of that number: so many bytes of it have come. */
+  update(number: number, bytes: number): void {
+    this.#bytes = bytes
     if (this.#timer && number === this.#number) return
     this.#number = number
-    this.#firstByte = bytesReceived
     this.#startedAt = performance.now()
     this.#timer ??= this.#arm(this.#timeout)
   }
@@ -57,7 +55,7 @@ export class MessageTimer {
   /** Milliseconds that the message may still take. */
   get #left(): number {
     if (this.#pausedAt !== undefined) return this.#timeout
-    const extra = ((this.#latestByte - this.#firstByte) / BYTES_PER_SECOND) * SECOND
+    const extra = (this.#bytes / BYTES_PER_SECOND) * SECOND
     return this.#startedAt + this.#timeout + extra - performance.now()
   }
 }

@@ -4,13 +4,16 @@ import { Message, mostBytes, toBytes, type Data } from '../../message.ts'
 import type { Deflate } from './deflate.ts'
 import { BINARY, COMPRESSED, TEXT } from './frame.ts'
 import { FrameWriter, type FrameWriterOptions } from './frame-writer.ts'
+import { Queue } from './queue.ts'
+
+const QUEUED_OVERHEAD = 128 // bytes that a message takes beside its own while it waits
 
 /** Sends what one connection has to say, in order, also while a message is still compressed. */
 export class Sender {
   readonly #tcp: Duplex
   readonly #writer: FrameWriter
   readonly #deflate: Deflate | undefined
-  #queue: (() => void)[] = [] // what waits for a message that is compressed
+  readonly #queue = new Queue<() => void>() // what waits for a message that is compressed
   #queuedBytes = 0
   #isCompressing = false
 
@@ -38,9 +41,10 @@ export class Sender {
     }
     const own = message instanceof Uint8Array ? Uint8Array.from(message) : message
     const { length } = own instanceof Message ? own.ownBytes : toBytes(own)
-    this.#queuedBytes += length
+    const taken = length + QUEUED_OVERHEAD
+    this.#queuedBytes += taken
     this.#queue.push(() => {
-      this.#queuedBytes -= length
+      this.#queuedBytes -= taken
       this.#write(own)
     })
   }

@@ -9,10 +9,12 @@ import type { DeflateParameters } from './extensions.ts'
 import { PING, PONG } from './frame.ts'
 import { FrameParser, type FrameListener } from './frame-parser.ts'
 import { MessageTimer } from './message-timer.ts'
+import { inNextTurn, spendTurn } from './read-budget.ts'
 import { Sender } from './sender.ts'
 
 const LOST = 1006
 const NOTHING = new Uint8Array(0)
+const COST_OF_INFLATION = 4 * 1024 // as many bytes are read in the time that a call of zlib takes
 const MAX_UNREAD_PONGS = 64 * 1024 // bytes that wait, above which only the latest ping is answered
 
 /** What is used of a TCP socket. Any stream may take its place, and lack what is optional here. */
@@ -51,10 +53,12 @@ export class TcpTransport implements Transport, FrameListener {
   #lazySender: Sender | undefined
   #receiver: Receiver | undefined
   #messageTimer: MessageTimer | undefined
-  #messages = 0 // received
+  #messages = 0 // received,
+  #frames = 0 // and pings and pongs
   #bytesRead = 0 // for a stream that doesn't count them
   #isPaused = false
   #isInflating = false
+  #waitsForTurn = false // of the event loop
   #inflated: Inflated | undefined
   #unanswered: Uint8Array | undefined // the latest ping, where the peer doesn't read pongs
   #sentClose = false
@@ -104,7 +108,7 @@ export class TcpTransport implements Transport, FrameListener {
   }
 
   send(message: Data | Message): void {
-    if (!this.#sentClose) this.#sender.message(message)
+    if (!this.#sentClose && !this.#isLost) this.#sender.message(message)
   }
 
   notify(): void {
@@ -142,6 +146,10 @@ export class TcpTransport implements Transport, FrameListener {
     else this.#goOnReading()
   }
 
+  get isBusy(): boolean {
+    return this.#isInflating || this.#waitsForTurn
+  }
+
   readChunk(): void {
     if (this.#isPaused) this.#tcp.resume() // until the next chunk, which the parser keeps
   }
@@ -149,6 +157,7 @@ export class TcpTransport implements Transport, FrameListener {
   /** @see onTcpData */
   read(chunk: Buffer): void {
     this.#bytesRead += chunk.length
+    if (spendTurn(chunk.length) && !this.#isHeldUp) this.#waitForTurn()
     this.#parser.push(chunk)
     this.#timeMessage()
     if (this.#isHeldUp && !this.#parser.isStopped) this.#tcp.pause()
@@ -174,6 +183,7 @@ export class TcpTransport implements Transport, FrameListener {
   }
 
   onFrame(bytes: number): boolean {
+    this.#frames++
     return this.#receiver?.frame?.(bytes) !== false
   }
 
@@ -192,10 +202,15 @@ export class TcpTransport implements Transport, FrameListener {
         this.#inflated = { outcome: inflated, isText }
         this.#goOnReading()
       })
-    } else if (outcome) this.#deliver({ outcome, isText })
+    } else if (outcome) {
+      this.#deliver({ outcome, isText })
+      const size = 'length' in outcome ? outcome.length : 0
+      if (spendTurn(COST_OF_INFLATION + size)) this.#waitForTurn()
+    }
   }
 
   onPing(payload: Uint8Array): void {
+    this.#frames++
     if (this.bufferedAmount <= MAX_UNREAD_PONGS) {
       this.#pong(payload)
     } else {
@@ -207,6 +222,7 @@ export class TcpTransport implements Transport, FrameListener {
   }
 
   onPong(payload: Uint8Array): void {
+    this.#frames++
     this.#receiver?.pong(payload)
   }
 
@@ -228,18 +244,21 @@ export class TcpTransport implements Transport, FrameListener {
     if (this.#sentClose) this.#endTcp()
   }
 
-  /** Times the message under way, if there is one. */
+  /** Times the message under way, or the frame between messages, if there is one. */
   #timeMessage(): void {
     const { messageTimeout } = this.#settings
     const isOver = this.#isLost || this.#parser.isStopped
-    if (messageTimeout === false || isOver || !this.#parser.isMidMessage) {
+    if (messageTimeout === false || isOver || !this.#parser.isMidFrame) {
       this.#messageTimer?.stop()
       return
     }
     this.#messageTimer ??= new MessageTimer(messageTimeout, () =>
       this.onInvalid({ code: 1008, description: `a message took more than ${messageTimeout} ms` }),
     )
-    this.#messageTimer.update(this.#messages, this.bytesReceived)
+    const { partialBytes } = this.#parser
+    // Messages count up, and frames between them down.
+    if (partialBytes !== undefined) this.#messageTimer.update(this.#messages, partialBytes)
+    else this.#messageTimer.update(-1 - this.#messages - this.#frames, 0)
     if (this.#isPaused) this.#messageTimer.pause()
   }
 
@@ -254,6 +273,16 @@ export class TcpTransport implements Transport, FrameListener {
     this.#sender.inOrder(() => {
       this.#sender.flush()
       this.#tcp.end()
+    })
+  }
+
+  #waitForTurn(): void {
+    this.#waitsForTurn = true
+    this.#holdReading()
+    inNextTurn(() => {
+      this.#waitsForTurn = false
+      spendTurn(this.#parser.restBytes)
+      this.#goOnReading()
     })
   }
 
@@ -278,7 +307,7 @@ export class TcpTransport implements Transport, FrameListener {
   }
 
   get #isHeldUp(): boolean {
-    return this.#isPaused || this.#isInflating
+    return this.#isPaused || this.#isInflating || this.#waitsForTurn
   }
 
   #deliver({ outcome, isText }: Inflated): void {

@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { inNextTurn, spendTurn } from '../../lib/transport/tcp/read-budget.ts'
+import { turn } from '../scene.ts'
+
+const BYTES = 100 * 1024
+
+/** Keeps the event loop busy until reading has had its share of this turn. */
+function spendWholeTurn(): void {
+  spendTurn(BYTES)
+  while (!spendTurn(0));
+}
+
+test('a turn has its share of reading, and each turn has one anew', async () => {
+  assert.equal(spendTurn(BYTES), false)
+  spendWholeTurn()
+  assert.equal(spendTurn(1), true)
+  await turn()
+  await turn()
+  assert.equal(spendTurn(1), false)
+})
+
+test('a turn in which little was read is never spent, however long it takes', async (t) => {
+  await turn()
+  let now = performance.now()
+  t.mock.method(performance, 'now', () => (now += 1_000))
+  for (let count = 0; count < 100; count++) assert.equal(spendTurn(100), false)
+})
+
+test('what waits for the next turn goes on in its order, a turn for each that takes a whole one', async () => {
+  const order: string[] = []
+  let turns = 0
+  const count = (): void => {
+    turns += 1
+    if (order.length < 3) setImmediate(count)
+  }
+  setImmediate(count)
+  await new Promise<void>((resolve) => {
+    spendTurn(0)
+    for (const name of ['one', 'two', 'three']) {
+      inNextTurn(() => {
+        order.push(name)
+        spendWholeTurn()
+        if (name === 'three') resolve()
+      })
+    }
+  })
+  assert.deepEqual(order, ['one', 'two', 'three'])
+  assert.ok(turns >= 2, `${turns} turns`)
+})
