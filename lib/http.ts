@@ -53,7 +53,7 @@ export function makeHttp(
   })
   // By itself Node would answer, and wait for another request.
   http.on('checkExpectation', (_, response) => {
-    response.writeHead(417, { Connection: 'close' }).end()
+    response.writeHead(417, { Connection: 'close', 'Content-Length': 0 }).end()
   })
   return http.on('clientError', (cause: NodeJS.ErrnoException, tcp) => {
     if (cause.code === 'ECONNRESET' || tcp.writableEnded) {

@@ -16,7 +16,7 @@ import {
 import { link } from 'simplewebsockets/testing'
 import { printedBy } from './printed.ts'
 import { collect } from './heap.ts'
-import { certificate, RawPeer } from './rawpeer.ts'
+import { certificate, frame, handshake, RawPeer } from './rawpeer.ts'
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
@@ -132,6 +132,41 @@ for (const [what, options, act, status, reason] of [
     await server.close()
   })
 }
+
+test('a peer that sends something before it is let in, and leaves, is noticed', async () => {
+  const { server, asked } = pending({})
+  const { port } = await server.serve(0)
+  const told = once(server, 'peerError')
+  const peer = await RawPeer.knock(port)
+  const { signal } = await asked
+  peer.write(frame(1, 'early'))
+  peer.tcp.end()
+  assert.equal(await reasonOf(signal), await told)
+  assert.equal((await told).reason, 'left')
+  await server.close()
+})
+
+test('what a peer sends before it is let in is heard afterwards', async () => {
+  let admit = (): void => {}
+  const admitted = new Promise<true>((resolve) => {
+    admit = () => resolve(true)
+  })
+  await using server = new WebsocketServer({ authorize: () => admitted })
+  const { port } = await server.serve(0)
+  const entered = once(server, 'client')
+  const peer = await RawPeer.connect(port)
+  peer.write(Buffer.concat([Buffer.from(handshake()), frame(1, 'one')]))
+  peer.write(frame(1, 'two'))
+  await turn()
+  peer.write(frame(1, 'x'.repeat(100_000)))
+  for (let count = 0; count < 5; count++) await turn()
+  admit()
+  const client = await entered
+  const heard = [await once(client, 'message'), await once(client, 'message')]
+  assert.deepEqual(heard, ['one', 'two'])
+  assert.equal((await once(client, 'message')).length, 100_000)
+  peer.tcp.destroy()
+})
 
 for (const answer of [true, false]) {
   test(`the signal of authorize is not aborted once it has answered ${answer}`, async () => {

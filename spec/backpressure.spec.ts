@@ -9,6 +9,7 @@ import {
   type WebsocketConnection,
 } from 'simplewebsockets'
 import { link, pair } from 'simplewebsockets/testing'
+import { SIGNALS } from '../lib/signals.ts'
 import { inUse } from './heap.ts'
 import { frame, RawPeer } from './rawpeer.ts'
 import { MIB, turn } from './scene.ts'
@@ -126,7 +127,8 @@ for (const [label, size] of [
       while (from.isOpen && sent < 100_000) {
         for (let count = 0; count < 100; count++) from.send(new Uint8Array(size))
         sent += 100
-        await turn()
+        do await turn()
+        while (from.isOpen && from.bufferedAmount > 4 * MIB)
       }
       assert.equal((await closed).code, 1008)
       inUse()
@@ -209,4 +211,28 @@ test('awaiting a close that has happened takes no time either', async () => {
   client.send('unread')
   await client.close(4000, 'enough')
   assert.equal((await once(server, 'close')).code, 4000)
+})
+
+test('messages that wait keep no chunk alive of which they are a part', async () => {
+  await using server = new WebsocketServer()
+  const { port } = await server.serve(0)
+  const peers = await Promise.all(
+    Array.from({ length: 10 }, async () => {
+      const entered = once(server, 'client')
+      const peer = await RawPeer.enter(port)
+      return { peer, there: await entered }
+    }),
+  )
+  const message = frame(2, Buffer.alloc(16_500))
+  const filling = Buffer.concat(Array<Buffer>(8_000).fill(frame(10)))
+  const before = inUse()
+  const chunk = Buffer.concat([message, filling.subarray(0, 65_536 - message.length)])
+  for (const { peer, there } of peers) {
+    for (let count = 0; count < 40; count++) {
+      peer.write(chunk)
+      while (there[SIGNALS].waiting <= count) await turn()
+    }
+  }
+  assert.ok(inUse() - before < 10 * 1.5 * 40 * message.length, `${inUse() - before}`)
+  for (const { peer } of peers) peer.tcp.destroy()
 })

@@ -124,6 +124,20 @@ for (const [what, cause, status, body] of [
   })
 }
 
+test('a request that expects something gets 417, and the connection ends', async () => {
+  const expecting = 'GET / HTTP/1.1\r\nHost: localhost\r\nExpect: miracles\r\n\r\n'
+  const { answer, refused } = await told(expecting, { handshakeTimeout: 50 })
+  assert.deepEqual([answer.status, refused], [417, []])
+})
+
+for (const headers of [{ 'Content-Length': '5' }, { 'Transfer-Encoding': 'chunked' }]) {
+  const [name = ''] = Object.keys(headers)
+  test(`an upgrade with a ${name} gets 400, and is told of`, async () => {
+    const { answer, refused } = await told({ headers: { ...headers } })
+    assert.deepEqual([answer.status, refused], [400, [400]])
+  })
+}
+
 test('a header that is too long gets 431, and is told of', async () => {
   const { answer, refused } = await told({ headers: { 'X-Long': 'x'.repeat(20_000) } })
   assert.deepEqual([answer.status, refused], [431, [431]])

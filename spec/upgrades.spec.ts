@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { once as onceEmitted } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { test } from 'node:test'
 import { claimUpgrades, type Door } from '../lib/upgrades.ts'
 import { RawPeer, type Shake } from './rawpeer.ts'
@@ -124,5 +125,21 @@ test('where all upgrades are ours a door judges those to h2c, too', async () => 
   claimUpgrades(http, door('/a', 291))
   assert.equal(await ask({ target: '/a', headers: { Upgrade: 'h2c' } }), 291)
   assert.equal(await ask({ target: '/b', headers: { Upgrade: 'h2c' } }), 404)
+  stop()
+})
+
+test('a peer that resets an upgrade that no listener takes ends no process', async () => {
+  const { http, stop } = await started()
+  claimUpgrades(http, door('/a', 291))
+  const seen = new Promise<Duplex>((resolve) => {
+    http.on('upgrade', (_, tcp) => resolve(tcp)) // which minds a path of its own only
+  })
+  const { port } = http.address() as AddressInfo
+  const peer = await RawPeer.knock(port, { target: '/b' })
+  const tcp = await seen
+  const closed = new Promise((resolve) => tcp.once('close', resolve))
+  tcp.resume()
+  await peer.reset()
+  await closed
   stop()
 })

@@ -157,3 +157,43 @@ test('a peer whose TCP dies while a message for it is compressed leaves nothing 
   }
   await scene.calm()
 })
+
+for (const [what, message, count] of [
+  ['60,000 compressed messages without content', compressed(Buffer.of(0), 1), 60_000],
+  ['1,000 compressed messages of 256 KiB', compressed(deflated(Buffer.alloc(256 * KIB))), 1_000],
+] as const) {
+  test(`${what} come in many turns of the event loop, in their order, and none is lost`, async () => {
+    await using scene = await Scene.set({ compression: true })
+    const { peer, there } = await scene.stranger(DEFLATE)
+    let turns = 0
+    let heard = 0
+    const all = new Promise<void>((resolve) => {
+      const step = (): void => {
+        turns += 1
+        if (heard < count) setImmediate(step)
+        else resolve()
+      }
+      listen(there, 'message', () => {
+        if (heard++ === 0) setImmediate(step)
+      })
+    })
+    peer.write(Buffer.concat(Array<Buffer>(count).fill(message)))
+    await all
+    assert.equal(heard, count)
+    assert.ok(turns >= 5, `${turns} turns`)
+    await peer.reset()
+  })
+}
+
+test('many short answers behind a long one that is compressed come in their order', async () => {
+  await using scene = await Scene.set({ compression: true })
+  const { peer, there } = await scene.stranger(DEFLATE)
+  there.send('x'.repeat(MIB))
+  for (let number = 0; number < 50_000; number++) there.send(`${number}`)
+  assert.ok(there.bufferedAmount > 50_000 * 100, 'what waits counts with what it takes')
+  assert.equal((await peer.frame())?.opcode, 1)
+  for (let number = 0; number < 50_000; number++) {
+    assert.equal((await peer.frame())?.payload.toString(), `${number}`)
+  }
+  await peer.reset()
+})

@@ -267,6 +267,16 @@ test('a message that ends in what was kept while reading was paused is timed no 
   wire.destroy()
 })
 
+test('an answer to what a peer sent before it left takes no memory', async () => {
+  const { transport, wire } = await open({ message: () => transport.send('x'.repeat(100_000)) })
+  transport.pause()
+  await turn()
+  wire.bring(frame(1, 'question'))
+  wire.destroy()
+  await turn()
+  assert.equal(transport.bufferedAmount, 0)
+})
+
 test('a peer that pings on and on, in chunks that end inside a ping, is no slow message', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] })
   let now = 0
