@@ -1,5 +1,4 @@
 import { FrameError, messageOf, show, unexpected } from '../errors.ts'
-import type { Data } from '../message.ts'
 
 /** Bytes of UTF-8 that a name or ref may have: its length is one byte in a binary frame. */
 export const MOST_NAME = 255
@@ -62,7 +61,7 @@ export function readJson(text: string, around: number): unknown {
  * Returns about how many bytes more than its text the value of a long JSON text takes: lists of small
  * values take many times their text.
  */
-export function parsedBytes(data: Data): number {
+export function parsedBytes(data: string | Uint8Array): number {
   if (typeof data !== 'string' || data.length < SHORT_TEXT) return 0
   return BYTES_OF_VALUE * [',', '[', '{'].reduce((sum, mark) => sum + countOf(mark, data), 0)
 }
