@@ -13,7 +13,8 @@ interface ReplicaOwner {
 interface Follower {
   /** Whether each change is wanted, or only that there was one. */
   readonly wantsChanges: boolean
-  applied(changes: readonly Applied[] | undefined): void
+  /** Takes changes in their order; `isComplete`: no more of them belong to the same frame. */
+  applied(changes: readonly Applied[] | undefined, isComplete: boolean): void
 }
 
 const MOST_WAITING = 10_000 // diffs that wait for a state,
@@ -67,12 +68,14 @@ export class PresenceReplica {
       this.#refuse(`a \`${PRESENCE_STATE}\` that is none`)
       return
     }
-    const applied = this.#wanted()
-    this.roster.become(state, applied)
-    for (const diff of this.#waiting ?? []) this.roster.apply(diff, applied)
+    const waiting = this.#waiting ?? []
+    this.#isKnown = true // also for a presence that a listener makes meanwhile
+    this.#change((applied) => this.roster.become(state, applied), waiting.length === 0)
+    // One by one, since the changes of each may have a list of all metas of a key.
+    for (const [index, diff] of waiting.entries()) {
+      this.#change((applied) => this.roster.apply(diff, applied), index === waiting.length - 1)
+    }
     this.#waiting = undefined
-    this.#isKnown = true
-    this.#tell(applied)
   }
 
   #takeDiff(payload: unknown, size: number): void {
@@ -80,9 +83,7 @@ export class PresenceReplica {
     if (!diff) {
       this.#refuse(`a \`${PRESENCE_DIFF}\` that is none`)
     } else if (!this.#waiting) {
-      const applied = this.#wanted()
-      this.roster.apply(diff, applied)
-      this.#tell(applied)
+      this.#change((applied) => this.roster.apply(diff, applied))
     } else if (this.#hasRoom(size)) {
       this.#waiting.push(diff)
       this.#waitingBytes += size
@@ -97,12 +98,12 @@ export class PresenceReplica {
     return count < MOST_WAITING && (count === 0 || this.#waitingBytes + size <= MOST_WAITING_BYTES)
   }
 
-  #wanted(): Applied[] | undefined {
-    return [...this.#followers].some(({ wantsChanges }) => wantsChanges) ? [] : undefined
-  }
-
-  #tell(applied: readonly Applied[] | undefined): void {
-    for (const follower of this.#followers) follower.applied(applied)
+  /** Makes a change, and tells the followers what it was where one of them wants to know. */
+  #change(make: (applied: Applied[] | undefined) => void, isComplete = true): void {
+    const isWanted = [...this.#followers].some(({ wantsChanges }) => wantsChanges)
+    const applied: Applied[] | undefined = isWanted ? [] : undefined
+    make(applied)
+    for (const follower of this.#followers) follower.applied(applied, isComplete)
   }
 
   /** An error only where a presence is wanted: without one it is an event like any other. */

@@ -18,6 +18,7 @@ import {
 } from 'simplewebsockets/channels'
 import { cut, link } from 'simplewebsockets/testing'
 import WebSocket from 'ws'
+import { inUse } from '../heap.ts'
 import { seeded } from '../random.ts'
 import { Raw } from './raw.ts'
 
@@ -397,6 +398,8 @@ suite('phoenix.js beside our server', () => {
   })
 })
 
+const metaOf = (ref: string): { phx_ref: string } => ({ phx_ref: ref })
+
 /** A server from the books, which lets everybody in and says what it is told to. */
 async function books(
   t: TestContext,
@@ -449,6 +452,31 @@ suite('what a server says of who is here', () => {
     await say('presence_state', { ann: { metas: [{ phx_ref: 'a' }] } })
     await say('presence_diff', { joins: {}, leaves: bob })
     assert.deepEqual(story, ['join ann', 'join bob', 'sync', 'leave bob', 'sync'])
+  })
+
+  test('diffs that waited for a state are told one by one, and keep no list of metas each', async (t) => {
+    const { who, there, say } = await books(t)
+    const ann = (...refs: string[]): object => ({ ann: { metas: refs.map(metaOf) } })
+    const story: unknown[] = []
+    let kept = 0
+    listen(who, 'sync', () => story.push('sync'))
+    listen(who, 'join', ({ before }) => {
+      story.push([before.length, who.get('ann').length])
+      if (before.length === 5_000) kept = inUse()
+    })
+    for (let count = 0; count < 1_000; count++) {
+      const diff = { joins: ann(`d${count}`), leaves: {} }
+      there.send(JSON.stringify([null, null, 'room:1', 'presence_diff', diff]))
+    }
+    await say('presence_diff', { joins: {}, leaves: ann('d0') })
+    const before = inUse()
+    await say('presence_state', ann(...Array.from({ length: 5_000 }, (_, n) => `s${n}`)))
+    const joins = Array.from({ length: 1_000 }, (_, n) => [5_000 + n, 5_001 + n])
+    assert.deepEqual(story, [[0, 5_000], ...joins, 'sync'])
+    assert.ok(
+      kept - before < 10 * 2 ** 20,
+      `${(kept - before) / 2 ** 20} MiB, where copies take 42`,
+    )
   })
 
   test('after joining anew the old ones stay until the new state, and diffs wait for it', async (t) => {
