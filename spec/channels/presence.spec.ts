@@ -398,6 +398,7 @@ suite('phoenix.js beside our server', () => {
   })
 })
 
+const overflow = 'the server told more than 100000 metas on `room:1`'
 const metaOf = (ref: string): { phx_ref: string } => ({ phx_ref: ref })
 
 /** A server from the books, which lets everybody in and says what it is told to. */
@@ -621,6 +622,47 @@ suite('what a server says of who is here', () => {
     there.send(JSON.stringify([null, null, 'room:1', 'presence_state', {}]))
     await turn()
     assert.equal(who.size, 8)
+  })
+
+  test('more than 100,000 metas empty it with one error, until the next join', async (t) => {
+    const { room, who, say, rejoin } = await books(t)
+    const errors: string[] = []
+    listen(room, 'error', ({ message }) => errors.push(message))
+    const bob = { bob: { metas: [metaOf('b')] } }
+    const metas = Array.from({ length: 100_000 }, (_, n) => metaOf(String(n)))
+    await say('presence_state', { ann: { metas } })
+    await say('presence_diff', { joins: { ann: { metas: [metaOf('0')] } }, leaves: {} })
+    assert.deepEqual([who.get('ann').length, errors], [100_000, []])
+    const story: unknown[] = []
+    for (const event of ['join', 'leave'] as const) {
+      listen(who, event, ({ key, metas: { length } }) => story.push([event, key, length]))
+    }
+    listen(who, 'sync', () => story.push('sync'))
+    for (let count = 0; count < 3; count++) await say('presence_diff', { joins: bob, leaves: {} })
+    assert.deepEqual([who.size, errors], [0, [overflow]])
+    const leaves = [
+      ['leave', 'ann', 100_000],
+      ['leave', 'bob', 1],
+    ]
+    assert.deepEqual(story, [['join', 'bob', 1], ...leaves, 'sync'])
+    await say('presence_state', bob)
+    assert.deepEqual([who.size, new Presence(room).size, errors.length], [0, 0, 1])
+    await rejoin()
+    await say('presence_state', bob)
+    assert.deepEqual(keys(who), ['bob'])
+  })
+
+  test('a presence that is made after too many metas is told so', async (t) => {
+    const { client, there } = await books(t)
+    const room = client.channel('room:2')
+    await room.join()
+    const metas = Array.from({ length: 100_001 }, (_, n) => metaOf(String(n)))
+    there.send(JSON.stringify([null, null, 'room:2', 'presence_state', { ann: { metas } }]))
+    await once(room.messages, 'presence_state')
+    const errors: string[] = []
+    listen(room, 'error', ({ message }) => errors.push(message))
+    assert.equal(new Presence(room).size, 0)
+    assert.deepEqual(errors, [overflow.replace('room:1', 'room:2')])
   })
 
   for (const wrong of [null, 7, [], 'x', { joins: {} }, { joins: { a: 1 }, leaves: {} }]) {
