@@ -12,7 +12,15 @@ import { ChannelSignals, Messages, type Heard } from './hearing.ts'
 import { Mail, type Mailed, type Tally } from './mail.ts'
 import { Trail } from './position.ts'
 import { PresenceReplica } from './presence-replica.ts'
-import { checkedPush, Pushes, refusal, type Push, type Pusher, type PushOptions } from './push.ts'
+import {
+  checkedPush,
+  keepAlive,
+  Pushes,
+  refusal,
+  type Push,
+  type Pusher,
+  type PushOptions,
+} from './push.ts'
 import { Received, type Answerer, type Message } from './received.ts'
 import { Sieve } from './sieve.ts'
 
@@ -45,6 +53,8 @@ export interface Line extends Tally {
   gone(channel: ClientChannel): void
   /** Counts what needs reading to go on in, or out. */
   wait(step: 1 | -1): void
+  /** Whether what is waited for keeps the process alive: not while the client is closed. */
+  readonly isAlive: boolean
 }
 
 type Timer = ReturnType<typeof setTimeout>
@@ -191,6 +201,16 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     const text = `the connection of \`${this.topic}\` has closed: ${reason.code} ${reason.description}`
     this.#pushes.failSent(new ClosedError(text, { code: reason.code, target: this }))
     if (this.#line.again(reason, 1) === undefined) this.#finish(reason)
+  }
+
+  get isAlive(): boolean {
+    return this.#line.isAlive
+  }
+
+  /** Lets what is waited for keep the process alive, or not. */
+  keepAlive(isAlive: boolean): void {
+    keepAlive(this.#late, isAlive)
+    this.#pushes.keepAlive(isAlive)
   }
 
   /** The client has given up to connect. */
@@ -446,6 +466,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   #wait(late: () => void): void {
     clearTimeout(this.#late)
     this.#late = setTimeout(late, this.#line.timeout)
+    keepAlive(this.#late, this.isAlive)
     if (this.#state === 'leaving') this.#awaits(true)
   }
 

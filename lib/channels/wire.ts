@@ -45,6 +45,7 @@ export class Wire implements Line, Reader, Beating {
   #pulse: Pulse | undefined
   readonly #backlog: Backlog
   #waits = 0
+  #isAlive = true
   #number = 0
   #beating: string | undefined
 
@@ -70,6 +71,10 @@ export class Wire implements Line, Reader, Beating {
     return this.#signals
   }
 
+  get isAlive(): boolean {
+    return this.#isAlive
+  }
+
   get timeout(): number {
     return this.#settings.timeout
   }
@@ -91,6 +96,12 @@ export class Wire implements Line, Reader, Beating {
     this.log('transport', `connected to ${connection.request.path}`, undefined)
     for (const channel of this.#all()) channel.opened()
     this.#signals.emit('open', undefined)
+  }
+
+  /** Lets joins and pushes that wait keep the process alive, or not. */
+  keepAlive(isAlive: boolean): void {
+    this.#isAlive = isAlive
+    for (const channel of this.#all()) channel.keepAlive(isAlive)
   }
 
   /** Closes all channels, as there will be no other connection. */
