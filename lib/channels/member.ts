@@ -1,5 +1,6 @@
 import { closeReason, type CloseReason } from '../close.ts'
 import type { WebsocketConnection } from '../connection.ts'
+import { escaped } from '../error-text.ts'
 import { ChannelError, ClosedError } from '../errors.ts'
 import type { Taker } from '../inbox.ts'
 import { isFunction } from '../options/rules.ts'
@@ -199,7 +200,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     if (this.#state !== 'joined') return
     this.#state = 'errored'
     const text = `the connection of \`${this.topic}\` has closed: ${reason.code} ${reason.description}`
-    this.#pushes.failSent(new ClosedError(text, { code: reason.code, target: this }))
+    this.#pushes.failSent(new ClosedError(escaped(text), { code: reason.code, target: this }))
     if (this.#line.again(reason, 1) === undefined) this.#finish(reason)
   }
 
@@ -319,7 +320,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   closedError(): ClosedError {
     const { code, description } = this.#why ?? LEFT
     const text = `the channel of \`${this.topic}\` has closed: ${description}`
-    return new ClosedError(text, { code, target: this })
+    return new ClosedError(escaped(text), { code, target: this })
   }
 
   #pushed(frame: PushFrame, size: number): void {

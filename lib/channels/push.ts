@@ -1,3 +1,4 @@
+import { escaped } from '../error-text.ts'
 import { ChannelError, type WebsocketError } from '../errors.ts'
 import {
   flag,
@@ -271,5 +272,5 @@ export function refusal(
 ): ChannelError {
   const said = JSON.stringify(reply)?.slice(0, MOST_TEXT) ?? ''
   const text = `${what} on \`${topic}\` was answered \`${status.slice(0, MOST_TEXT)}\`: ${said}`
-  return new ChannelError(text, { topic, status, reply })
+  return new ChannelError(escaped(text), { topic, status, reply })
 }

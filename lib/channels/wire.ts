@@ -1,6 +1,7 @@
 import type { CloseReason } from '../close.ts'
 import { MESSAGE_OVERHEAD, type Reader } from '../connection-core.ts'
 import type { WebsocketConnection } from '../connection.ts'
+import { escaped } from '../error-text.ts'
 import { ChannelError, FrameError, unexpected, WebsocketError } from '../errors.ts'
 import type { Data } from '../message.ts'
 import type { ConnectionSettings } from '../options/connection.ts'
@@ -210,7 +211,7 @@ export class Wire implements Line, Reader, Beating {
 
   log(kind: string, text: string, data: unknown): void {
     try {
-      this.#settings.logger?.(kind, text, data)
+      this.#settings.logger?.(kind, escaped(text), data)
     } catch (failure) {
       this.#signals.failed('logger', failure, undefined)
     }
