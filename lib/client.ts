@@ -6,7 +6,7 @@ import { closeReason, sendableReason, type CloseReason } from './close.ts'
 import type { Maker } from './connection-core.ts'
 import { WebsocketConnection } from './connection.ts'
 import { newCounts } from './counts.ts'
-import { logTextOf } from './error-text.ts'
+import { escaped, logTextOf } from './error-text.ts'
 import { ConnectError, type WebsocketError } from './errors.ts'
 import { Keepalive } from './keepalive.ts'
 import { once } from './listen.ts'
@@ -296,7 +296,7 @@ export class WebsocketClient implements Target<ClientEvents>, Opener {
 
   /** The transport of its connection has ended; the `close` event is still to come. */
   #gone({ code, description }: CloseReason): void {
-    log('closed: %d %s', code, description)
+    log('closed: %d %s', code, escaped(description))
     const life = this.#life
     this.#connection = undefined
     if (!life) return

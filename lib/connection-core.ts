@@ -3,6 +3,7 @@ import type { Allowance } from './allowance.ts'
 import { closeTexts, messageTooBig, sendableReason, type CloseReason } from './close.ts'
 import type { WebsocketConnection } from './connection.ts'
 import type { Counts, DropReason } from './counts.ts'
+import { escaped } from './error-text.ts'
 import { ClosedError, FrameError, WebsocketError, type CallbackError } from './errors.ts'
 import type { Keepalive, Watched } from './keepalive.ts'
 import { mostBytes, toBytes, toText, type Data, type Message } from './message.ts'
@@ -189,7 +190,7 @@ export class ConnectionCore<Context extends {} = {}>
   override closedError(): ClosedError {
     const { code, description } = this.#closing?.reason ?? named(1006)
     const text = `the connection has closed: ${code} ${description}`
-    return new ClosedError(text, { code, target: this.#connection })
+    return new ClosedError(escaped(text), { code, target: this.#connection })
   }
 
   /** Hands the messages to a reader, in place of the listeners of `message`: before the first. */

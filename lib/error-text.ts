@@ -7,9 +7,17 @@ export function messageOf(failure: unknown): string {
   return failure.name
 }
 
+// Control characters, the separators of lines, and what turns the direction of writing.
+const FORGING = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu
+
+/** Escapes what could forge a line of a log, or steer a terminal, in a text that a peer has a part in. */
+export function escaped(text: string): string {
+  return text.replace(FORGING, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
 /** Returns a value as a message shows it, whatever it is. */
 export function show(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value)
+  if (typeof value === 'string') return escaped(JSON.stringify(value))
   if (typeof value === 'bigint') return `${value}n`
   if (typeof value === 'function') return 'a function'
   if (typeof value !== 'object' || value === null) return String(value)
@@ -24,7 +32,7 @@ const MAX_CAUSES = 10 // of causes that are looked at: one may be its own
 const FIELDS = ['event', 'status', 'code'] // that a report has beside a stack
 
 /**
- * Returns a failure as a log shows it: its message and its code.
+ * Returns a failure as a log shows it, in one line: its message and its code.
  *
  * The other fields of an error are left out, since they may hold what is secret: ioredis keeps the
  * arguments of the command that failed, a password or a message among them.
@@ -32,7 +40,7 @@ const FIELDS = ['event', 'status', 'code'] // that a report has beside a stack
 export function logTextOf(failure: unknown): string {
   const text = withoutArguments(messageOf(failure))
   const code = fieldOf(failure, 'code')
-  return code === undefined || text.includes(String(code)) ? text : `${text} (${code})`
+  return escaped(code === undefined || text.includes(String(code)) ? text : `${text} (${code})`)
 }
 
 /** Returns a failure as it is printed: its stack and its code, then those of its causes. */

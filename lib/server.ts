@@ -12,7 +12,7 @@ import { WebsocketConnection } from './connection.ts'
 import { newCounts, type Counts, type DropReason } from './counts.ts'
 import { diagnostics, dropped } from './diagnostics.ts'
 import { errorLog } from './error-log.ts'
-import { logTextOf } from './error-text.ts'
+import { escaped, logTextOf } from './error-text.ts'
 import {
   ConnectError,
   PeerConnectError,
@@ -521,7 +521,7 @@ export class WebsocketServer<Context extends {} = {}> implements Target<ServerEv
   }
 
   #gone(connection: WebsocketConnection<Context>, { code, description }: CloseReason): void {
-    if (log.enabled) log('%s closed: %d %s', connection.id, code, description)
+    if (log.enabled) log('%s closed: %d %s', connection.id, code, escaped(description))
     this.#counts.bytesReceived += connection[SIGNALS].bytesReceived
     this.#counts.bytesSent += connection[SIGNALS].bytesSent
     this.#addresses.delete(connection.request.remoteAddress)

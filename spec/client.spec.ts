@@ -16,7 +16,7 @@ import {
   type Url,
 } from 'simplewebsockets'
 import { link } from 'simplewebsockets/testing'
-import { certificate, frame, RawPeer, RawServer } from './rawpeer.ts'
+import { certificate, frame, proofOf, RawPeer, RawServer } from './rawpeer.ts'
 
 const NORMAL = { code: 1000, description: 'Normal connection closure' }
 
@@ -353,6 +353,31 @@ test('another answer than 101 is a ConnectError with its status, headers and bod
   assert.equal(Reflect.get(error.headers, '__proto__'), undefined)
   assert.equal(error.body, 'go away!')
   assert.deepEqual(story, ['connectError', 'closed 1006'])
+})
+
+test('101 behind another answer in the same packet opens nothing', async () => {
+  await using raw = new RawHost()
+  const server = await raw.listen()
+  const { client, story } = told()
+  const opening = failure(client.open(server.url))
+  const peer = await server.peer()
+  const accept = proofOf(await peer.request())
+  peer.write(
+    'HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n' +
+      'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
+      `Sec-WebSocket-Accept: ${accept}\r\n\r\n`,
+  )
+  const { status, message } = await opening
+  assert.deepEqual([status, message], [401, 'the server answered 401 No'])
+  await peer.gone()
+  assert.deepEqual(story, ['connectError', 'closed 1006'])
+})
+
+test('what a server answers forges no line of a log', async () => {
+  const { error } = await answered((peer) =>
+    peer.write('HTTP/1.1 403 No\x1b[2J\x9b\r\nContent-Length: 0\r\n\r\n'),
+  )
+  assert.doesNotMatch(error.message, /\p{Cc}/u)
 })
 
 test('an answer without a text says its status', async () => {

@@ -123,6 +123,13 @@ test('a ping resolves with its round trip, which is then the latency', async () 
   assert.equal(server.latency, latency)
 })
 
+test('the text that a peer closes with forges no line of a log', async () => {
+  const [server, client] = pair()
+  void client.close(4000, 'bye\n[12:00] all is well\x1b[2J')
+  assert.equal((await once(server, 'close')).description, 'bye\n[12:00] all is well\x1b[2J')
+  await assert.rejects(server.ping(), /closed: 4000 bye\\u000a\[12:00\] all is well\\u001b\[2J$/)
+})
+
 test('a ping on a closed connection rejects with a ClosedError that knows the code', async () => {
   const [server, client] = pair()
   const pending = server.ping()

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { inspect } from 'node:util'
-import { logTextOf, reportOf, withoutCommand } from '../lib/error-text.ts'
+import { escaped, logTextOf, reportOf, show, withoutCommand } from '../lib/error-text.ts'
 import { CallbackError, ConnectError, WebsocketError } from '../lib/errors.ts'
 
 /** Makes an error as ioredis does. */
@@ -22,6 +22,7 @@ const texts: [failure: unknown, text: string][] = [
   [replyError(UNKNOWN), "ERR unknown command 'SAY' (NOPERM)"],
   [Object.assign(new Error('no'), { code: 'a code of several words' }), 'no'],
   ['a text', 'a text'],
+  ['a text\n[12:00] a line\x1b[2J', 'a text\\u000a[12:00] a line\\u001b[2J'],
   [undefined, 'undefined'],
   [{ secret: 'hidden' }, 'an object'],
 ]
@@ -30,6 +31,26 @@ for (const [failure, text] of texts) {
     assert.equal(logTextOf(failure), text)
   })
 }
+
+test('a text of a peer is escaped where it could forge a line, or steer a terminal', () => {
+  const forging = [
+    '\r',
+    '\n',
+    '\t',
+    '\0',
+    '\x1b',
+    '\x7f',
+    '\x85',
+    '\x9b',
+    '\u2028',
+    '\u2029',
+    '\u202e',
+    '\u2066',
+  ]
+  for (const unit of forging) assert.match(escaped(`a${unit}b`), /^a\\u[0-9a-f]{4}b$/)
+  assert.equal(escaped('Grüße, ¿qué? 你好 👩‍👩‍👧'), 'Grüße, ¿qué? 你好 👩‍👩‍👧')
+  assert.equal(show('\x9b2J\u202e'), '"\\u009b2J\\u202e"')
+})
 
 test('a report has the stacks and codes of an error and of its causes, and nothing else of them', () => {
   const error = new WebsocketError('the backplane failed', { cause: replyError(UNKNOWN) })

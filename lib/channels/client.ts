@@ -66,6 +66,7 @@ export class ChannelClient implements Target<ChannelClientEvents>, Opener {
       // Where it doesn't connect again by itself, the channels wait for the program to open it.
       const hasGivenUp = dialling.reconnect !== false && !client[STOPPED]
       if (hasGivenUp) this.#wire.gaveUp(reason)
+      this.#wire.keepAlive(false)
       this.#signals.end(reason)
     })
   }
@@ -100,8 +101,12 @@ export class ChannelClient implements Target<ChannelClientEvents>, Opener {
     return promise
   }
 
-  /** Closes the connection, or gives up to open one; the channels wait until it is opened again. */
+  /**
+   * Closes the connection, or gives up to open one; the channels wait until it is opened again. Joins
+   * and pushes that wait meanwhile don't keep the process alive.
+   */
   close(): Promise<void> {
+    this.#wire.keepAlive(false) // also where it was never opened, so that `closed` doesn't come
     return this.#client.close()
   }
 
@@ -147,6 +152,7 @@ export class ChannelClient implements Target<ChannelClientEvents>, Opener {
         onWake: (callback) => {
           this.#credentials.mayChange = this.#mayChange || typeof url === 'function'
           this.#signals.revive()
+          this.#wire.keepAlive(true)
           return by.onWake(() => {
             this.#wire.woken()
             callback()

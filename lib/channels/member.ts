@@ -1,5 +1,6 @@
 import { closeReason, type CloseReason } from '../close.ts'
 import type { WebsocketConnection } from '../connection.ts'
+import { escaped } from '../error-text.ts'
 import { ChannelError, ClosedError } from '../errors.ts'
 import type { Taker } from '../inbox.ts'
 import { isFunction } from '../options/rules.ts'
@@ -12,7 +13,15 @@ import { ChannelSignals, Messages, type Heard } from './hearing.ts'
 import { Mail, type Mailed, type Tally } from './mail.ts'
 import { Trail } from './position.ts'
 import { PresenceReplica } from './presence-replica.ts'
-import { checkedPush, Pushes, refusal, type Push, type Pusher, type PushOptions } from './push.ts'
+import {
+  checkedPush,
+  keepAlive,
+  Pushes,
+  refusal,
+  type Push,
+  type Pusher,
+  type PushOptions,
+} from './push.ts'
 import { Received, type Answerer, type Message } from './received.ts'
 import { Sieve } from './sieve.ts'
 
@@ -45,6 +54,8 @@ export interface Line extends Tally {
   gone(channel: ClientChannel): void
   /** Counts what needs reading to go on in, or out. */
   wait(step: 1 | -1): void
+  /** Whether what is waited for keeps the process alive: not while the client is closed. */
+  readonly isAlive: boolean
 }
 
 type Timer = ReturnType<typeof setTimeout>
@@ -189,8 +200,18 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     if (this.#state !== 'joined') return
     this.#state = 'errored'
     const text = `the connection of \`${this.topic}\` has closed: ${reason.code} ${reason.description}`
-    this.#pushes.failSent(new ClosedError(text, { code: reason.code, target: this }))
+    this.#pushes.failSent(new ClosedError(escaped(text), { code: reason.code, target: this }))
     if (this.#line.again(reason, 1) === undefined) this.#finish(reason)
+  }
+
+  get isAlive(): boolean {
+    return this.#line.isAlive
+  }
+
+  /** Lets what is waited for keep the process alive, or not. */
+  keepAlive(isAlive: boolean): void {
+    keepAlive(this.#late, isAlive)
+    this.#pushes.keepAlive(isAlive)
   }
 
   /** The client has given up to connect. */
@@ -299,7 +320,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   closedError(): ClosedError {
     const { code, description } = this.#why ?? LEFT
     const text = `the channel of \`${this.topic}\` has closed: ${description}`
-    return new ClosedError(text, { code, target: this })
+    return new ClosedError(escaped(text), { code, target: this })
   }
 
   #pushed(frame: PushFrame, size: number): void {
@@ -446,6 +467,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   #wait(late: () => void): void {
     clearTimeout(this.#late)
     this.#late = setTimeout(late, this.#line.timeout)
+    keepAlive(this.#late, this.isAlive)
     if (this.#state === 'leaving') this.#awaits(true)
   }
 

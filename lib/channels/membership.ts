@@ -1,5 +1,6 @@
 import type { CloseReason } from '../close.ts'
 import type { WebsocketConnection } from '../connection.ts'
+import { escaped } from '../error-text.ts'
 import { ClosedError } from '../errors.ts'
 import type { Taker } from '../inbox.ts'
 import { DELIVER, type Data, type Message as Prepared } from '../message.ts'
@@ -406,7 +407,7 @@ export class ServerChannel<Context extends {} = {}>
   closedError(): ClosedError {
     const { code, description } = this.#why ?? { code: 1006, description: '' }
     const text = `the channel of \`${this.topic}\` has closed: ${description}`
-    return new ClosedError(text, { code, target: this })
+    return new ClosedError(escaped(text), { code, target: this })
   }
 
   /** Is what a contract lets pass by. */

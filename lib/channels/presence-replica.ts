@@ -13,11 +13,14 @@ interface ReplicaOwner {
 interface Follower {
   /** Whether each change is wanted, or only that there was one. */
   readonly wantsChanges: boolean
-  applied(changes: readonly Applied[] | undefined): void
+  /** Takes changes in their order; `isComplete`: no more of them belong to the same frame. */
+  applied(changes: readonly Applied[] | undefined, isComplete: boolean): void
 }
 
 const MOST_WAITING = 10_000 // diffs that wait for a state,
 const MOST_WAITING_BYTES = 8 * 1024 * 1024 // and the bytes of their frames
+const MAX_METAS = 100_000 // of a topic
+const TOO_MANY = `more than ${MAX_METAS} metas`
 
 /**
  * The presence of a topic, as its server tells it to one channel of a client. It is kept from the first
@@ -34,6 +37,8 @@ export class PresenceReplica {
   #waiting: Diff[] | undefined = []
   #waitingBytes = 0
   #isKnown = false
+  /** Whether that membership was told of too many metas, so that it isn't followed any more. */
+  #hasOverflowed = false
 
   constructor(owner: ReplicaOwner) {
     this.#owner = owner
@@ -47,6 +52,7 @@ export class PresenceReplica {
   /** Tells a follower of all that changes from now on. */
   follow(follower: Follower): void {
     this.#followers.add(follower)
+    if (this.#hasOverflowed && this.#followers.size === 1) this.#refuse(TOO_MANY)
   }
 
   /** Takes what the server said to a membership; leaves out what isn't about presence. */
@@ -56,7 +62,9 @@ export class PresenceReplica {
       this.#membership = membership
       this.#waiting = []
       this.#waitingBytes = 0
+      this.#hasOverflowed = false
     }
+    if (this.#hasOverflowed) return
     if (event === PRESENCE_STATE) this.#takeState(payload)
     else this.#takeDiff(payload, size)
   }
@@ -67,12 +75,15 @@ export class PresenceReplica {
       this.#refuse(`a \`${PRESENCE_STATE}\` that is none`)
       return
     }
-    const applied = this.#wanted()
-    this.roster.become(state, applied)
-    for (const diff of this.#waiting ?? []) this.roster.apply(diff, applied)
+    const waiting = this.#waiting ?? []
+    this.#isKnown = true // also for a presence that a listener makes meanwhile
+    this.#change((applied) => this.roster.become(state, applied), waiting.length === 0)
+    // One by one, since the changes of each may have a list of all metas of a key.
+    for (const [index, diff] of waiting.entries()) {
+      if (this.#hasOverflowed) break
+      this.#change((applied) => this.roster.apply(diff, applied), index === waiting.length - 1)
+    }
     this.#waiting = undefined
-    this.#isKnown = true
-    this.#tell(applied)
   }
 
   #takeDiff(payload: unknown, size: number): void {
@@ -80,9 +91,7 @@ export class PresenceReplica {
     if (!diff) {
       this.#refuse(`a \`${PRESENCE_DIFF}\` that is none`)
     } else if (!this.#waiting) {
-      const applied = this.#wanted()
-      this.roster.apply(diff, applied)
-      this.#tell(applied)
+      this.#change((applied) => this.roster.apply(diff, applied))
     } else if (this.#hasRoom(size)) {
       this.#waiting.push(diff)
       this.#waitingBytes += size
@@ -97,12 +106,23 @@ export class PresenceReplica {
     return count < MOST_WAITING && (count === 0 || this.#waitingBytes + size <= MOST_WAITING_BYTES)
   }
 
-  #wanted(): Applied[] | undefined {
-    return [...this.#followers].some(({ wantsChanges }) => wantsChanges) ? [] : undefined
+  /** Makes a change, and tells the followers what it was where one of them wants to know. */
+  #change(make: (applied: Applied[] | undefined) => void, isComplete = true): void {
+    const isWanted = [...this.#followers].some(({ wantsChanges }) => wantsChanges)
+    const applied: Applied[] | undefined = isWanted ? [] : undefined
+    make(applied)
+    const isTooMuch = this.roster.metaCount > MAX_METAS && !this.#hasOverflowed
+    for (const follower of this.#followers) follower.applied(applied, isComplete && !isTooMuch)
+    if (isTooMuch) this.#overflow()
   }
 
-  #tell(applied: readonly Applied[] | undefined): void {
-    for (const follower of this.#followers) follower.applied(applied)
+  /** Forgets all metas, and what this membership says of them from now on. */
+  #overflow(): void {
+    this.#hasOverflowed = true
+    this.#isKnown = false
+    this.#waiting = undefined
+    this.#change((applied) => this.roster.become([], applied))
+    this.#refuse(TOO_MANY)
   }
 
   /** An error only where a presence is wanted: without one it is an event like any other. */

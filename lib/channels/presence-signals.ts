@@ -36,14 +36,22 @@ export interface PresenceEvents<Known extends object = Loose> {
   leave: PresenceLeave<Known>
 }
 
+/** Changes that are not told yet. */
+interface Untold {
+  readonly changes: readonly Applied[]
+  /** Whether `sync` follows them. */
+  readonly isComplete: boolean
+}
+
 /**
  * The private half of a presence: its listeners. They are told of one change after the other, also where
  * a listener makes the next one.
  */
 export class PresenceSignals<Known extends object> extends Signals<PresenceEvents<Known>> {
   readonly #parent: Hearer
-  readonly #untold: (readonly Applied[])[] = []
+  readonly #untold: Untold[] = []
   #isTelling = false
+  #isCatchingUp = false
 
   constructor(parent: Hearer) {
     super({ kind: 'presence', events: ['sync', 'join', 'leave'] })
@@ -56,12 +64,16 @@ export class PresenceSignals<Known extends object> extends Signals<PresenceEvent
 
   /** Whether each change is wanted, or only that there was one. */
   get wantsChanges(): boolean {
-    return this.listens('join') || this.listens('leave')
+    return !this.#isCatchingUp && (this.listens('join') || this.listens('leave'))
   }
 
-  /** Tells of what was changed; from inside a listener, once all before is told. */
-  applied(changes: readonly Applied[] = []): void {
-    this.#untold.push(changes)
+  /**
+   * Tells of what was changed; from inside a listener, once all before is told. `sync` follows, unless
+   * more changes do.
+   */
+  applied(changes: readonly Applied[] = [], isComplete = true): void {
+    if (this.#isCatchingUp) return // the roster knows of it by then
+    this.#untold.push({ changes, isComplete })
     if (this.#isTelling) return
     this.#isTelling = true
     this.#tellAll()
@@ -69,21 +81,20 @@ export class PresenceSignals<Known extends object> extends Signals<PresenceEvent
 
   /** Tells the listeners that are added in this turn of the keys that are here already. */
   catchUp(roster: Roster): void {
-    this.#isTelling = true
+    this.#isCatchingUp = true
     queueMicrotask(() => {
-      this.#untold.splice(0) // which the roster knows by now
+      this.#isCatchingUp = false
       const here = [...roster].map(([key, metas]): Applied => {
         return { how: 'join', key, metas, others: [], data: roster.dataOf(key) }
       })
-      this.#untold.push(here)
-      this.#tellAll()
+      this.applied(here)
     })
   }
 
   #tellAll(): void {
     for (let told = this.#untold.shift(); told; told = this.#untold.shift()) {
-      for (const change of told) this.#tell(change)
-      this.emit('sync', undefined)
+      for (const change of told.changes) this.#tell(change)
+      if (told.isComplete) this.emit('sync', undefined)
     }
     this.#isTelling = false
   }

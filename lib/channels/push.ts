@@ -1,3 +1,4 @@
+import { escaped } from '../error-text.ts'
 import { ChannelError, type WebsocketError } from '../errors.ts'
 import {
   flag,
@@ -68,6 +69,17 @@ export interface Pusher {
   refused(error: ChannelError, isHandled: boolean): void
   /** Counts a reply in, or out, that needs reading to go on. */
   wait(step: 1 | -1): void
+  /** Whether what is waited for keeps the process alive: not while the client is closed. */
+  readonly isAlive: boolean
+}
+
+/** Lets a timer keep the process alive, or not. In a page, where a timer is a number, does nothing. */
+export function keepAlive(
+  timer: ReturnType<typeof setTimeout> | undefined,
+  isAlive: boolean,
+): void {
+  if (isAlive) timer?.ref?.()
+  else timer?.unref?.()
 }
 
 /** An event, and what is sent with it. */
@@ -150,10 +162,16 @@ export class Pushes {
       else this.#waiting.add(push)
       if (this.#isPending(push)) {
         push.timer = setTimeout(() => this.#late(push), timeout)
+        keepAlive(push.timer, this.#pusher.isAlive)
         if (signal) this.#heed(signal, push)
       }
     }
     return push.promise
+  }
+
+  /** Lets what waits keep the process alive, or not. */
+  keepAlive(isAlive: boolean): void {
+    for (const push of [...this.#waiting, ...this.#sent.values()]) keepAlive(push.timer, isAlive)
   }
 
   /** Sends what waits. */
@@ -254,5 +272,5 @@ export function refusal(
 ): ChannelError {
   const said = JSON.stringify(reply)?.slice(0, MOST_TEXT) ?? ''
   const text = `${what} on \`${topic}\` was answered \`${status.slice(0, MOST_TEXT)}\`: ${said}`
-  return new ChannelError(text, { topic, status, reply })
+  return new ChannelError(escaped(text), { topic, status, reply })
 }

@@ -29,6 +29,8 @@ export interface Applied {
 /** A key: its metas by their refs, in the order in which they came, and what stands beside them. */
 interface Entry {
   readonly metas: Map<unknown, Meta>
+  /** The same in a list that never changes, where a change has been wanted since the last one. */
+  list: readonly Meta[] | undefined
   data: Data
 }
 
@@ -37,9 +39,15 @@ const NO_DATA: Data = Object.freeze({})
 /** Metas by their keys, which are peers' own words. Each change is added to a list, where one is given. */
 export class Roster {
   readonly #entries = new Map<string, Entry>()
+  #metaCount = 0
 
   get size(): number {
     return this.#entries.size
+  }
+
+  /** The metas of all keys. */
+  get metaCount(): number {
+    return this.#metaCount
   }
 
   *[Symbol.iterator](): Generator<[string, readonly Meta[]]> {
@@ -61,14 +69,21 @@ export class Roster {
 
   /** Adds metas behind those that are there; one of the same ref is replaced. */
   join([key, metas, data = NO_DATA]: Change, applied?: Applied[]): void {
-    const entry = this.#entries.get(key) ?? { metas: new Map<unknown, Meta>(), data }
-    const others = applied ? [...entry.metas.values()] : []
+    const known = this.#entries.get(key)
+    if (!known && metas.length === 0) return // which would never leave
+    const entry = known ?? { metas: new Map<unknown, Meta>(), list: [], data }
+    const others = applied ? listOf(entry) : []
+    const count = entry.metas.size
     for (const meta of metas) {
       entry.metas.delete(meta[META_REF])
       entry.metas.set(meta[META_REF], meta)
     }
+    const added = entry.metas.size - count
+    // Copied at once: this is far faster than to read the map again for the next change.
+    entry.list = applied && added === metas.length ? others.concat(metas) : undefined
     entry.data = data
     this.#entries.set(key, entry)
+    this.#metaCount += added
     applied?.push({ how: 'join', key, metas, others, data })
   }
 
@@ -76,11 +91,13 @@ export class Roster {
   leave([key, metas]: Change, applied?: Applied[]): void {
     const entry = this.#entries.get(key)
     if (!entry) return
+    const before = applied ? listOf(entry) : []
     const gone = metas.filter((meta) => entry.metas.delete(meta[META_REF]))
+    if (gone.length === 0) return
+    this.#metaCount -= gone.length
     if (entry.metas.size === 0) this.#entries.delete(key)
-    if (!applied || gone.length === 0) return
-    const others = [...entry.metas.values()]
-    applied.push({ how: 'leave', key, metas: gone, others, data: entry.data })
+    entry.list = applied && without(before, gone)
+    applied?.push({ how: 'leave', key, metas: gone, others: listOf(entry), data: entry.data })
   }
 
   /** Makes a diff's joins, and then its leaves. */
@@ -108,6 +125,15 @@ export class Roster {
   }
 }
 
+function listOf({ list, metas }: Entry): readonly Meta[] {
+  return list ?? [...metas.values()]
+}
+
+function without(metas: readonly Meta[], gone: readonly Meta[]): readonly Meta[] {
+  const refs = new Set<unknown>(gone.map((meta) => meta[META_REF] as unknown))
+  return metas.filter((meta) => !refs.has(meta[META_REF]))
+}
+
 /**
  * Reads who is here, or who comes and goes: metas by their keys; undefined for what is nothing of the
  * kind.
@@ -118,7 +144,7 @@ export function changesIn(value: unknown): readonly Change[] | undefined {
   for (const [key, presence] of Object.entries(value)) {
     if (!isBag(presence)) return undefined
     const { metas, ...data } = presence
-    if (!Array.isArray(metas) || !metas.every(isBag)) return undefined
+    if (!Array.isArray(metas) || !metas.every(isMeta)) return undefined
     changes.push(Object.keys(data).length > 0 ? [key, metas, data] : [key, metas])
   }
   return changes
@@ -134,6 +160,11 @@ export function diffIn(value: unknown): Diff | undefined {
 /** Writes metas by their keys, as they travel: no key is anything but a key. */
 export function written(changes: Iterable<Change>): Record<string, { metas: readonly Meta[] }> {
   return Object.fromEntries([...changes].map(([key, metas]) => [key, { metas }]))
+}
+
+/** Returns whether a value is a meta that can leave again: two objects are never the same ref. */
+function isMeta(value: unknown): value is Meta {
+  return isBag(value) && (typeof value[META_REF] !== 'object' || value[META_REF] === null)
 }
 
 /** Tells whether a value is what JSON calls an object. */

@@ -1,3 +1,4 @@
+import { escaped } from '../error-text.ts'
 import { ChannelError, messageOf } from '../errors.ts'
 import { checkContract, type Contract, type StandardSchema } from './contract.ts'
 import type { PushFrame } from './frame.ts'
@@ -56,7 +57,7 @@ export class Sieve {
   #refuse({ event }: PushFrame, why: string, cause: unknown, reply?: unknown): void {
     const { topic } = this.#of
     this.#of.refused(
-      new ChannelError(`\`${event}\` on \`${topic}\` breaks the contract: ${why}`, {
+      new ChannelError(escaped(`\`${event}\` on \`${topic}\` breaks the contract: ${why}`), {
         ...{ topic, reply },
         cause,
       }),

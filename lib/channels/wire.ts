@@ -1,6 +1,7 @@
 import type { CloseReason } from '../close.ts'
 import { MESSAGE_OVERHEAD, type Reader } from '../connection-core.ts'
 import type { WebsocketConnection } from '../connection.ts'
+import { escaped } from '../error-text.ts'
 import { ChannelError, FrameError, unexpected, WebsocketError } from '../errors.ts'
 import type { Data } from '../message.ts'
 import type { ConnectionSettings } from '../options/connection.ts'
@@ -45,6 +46,7 @@ export class Wire implements Line, Reader, Beating {
   #pulse: Pulse | undefined
   readonly #backlog: Backlog
   #waits = 0
+  #isAlive = true
   #number = 0
   #beating: string | undefined
 
@@ -70,6 +72,10 @@ export class Wire implements Line, Reader, Beating {
     return this.#signals
   }
 
+  get isAlive(): boolean {
+    return this.#isAlive
+  }
+
   get timeout(): number {
     return this.#settings.timeout
   }
@@ -91,6 +97,12 @@ export class Wire implements Line, Reader, Beating {
     this.log('transport', `connected to ${connection.request.path}`, undefined)
     for (const channel of this.#all()) channel.opened()
     this.#signals.emit('open', undefined)
+  }
+
+  /** Lets joins and pushes that wait keep the process alive, or not. */
+  keepAlive(isAlive: boolean): void {
+    this.#isAlive = isAlive
+    for (const channel of this.#all()) channel.keepAlive(isAlive)
   }
 
   /** Closes all channels, as there will be no other connection. */
@@ -199,7 +211,7 @@ export class Wire implements Line, Reader, Beating {
 
   log(kind: string, text: string, data: unknown): void {
     try {
-      this.#settings.logger?.(kind, text, data)
+      this.#settings.logger?.(kind, escaped(text), data)
     } catch (failure) {
       this.#signals.failed('logger', failure, undefined)
     }

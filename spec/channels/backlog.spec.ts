@@ -4,7 +4,8 @@ import { listen, once, WebsocketServer, type ServerOptions } from 'simplewebsock
 import { ChannelClient, ChannelServer, type Channel, type Message } from 'simplewebsockets/channels'
 import { link } from 'simplewebsockets/testing'
 import { Backlog } from '../../lib/channels/backlog.ts'
-import { turn } from '../scene.ts'
+import { inUse } from '../heap.ts'
+import { MIB, turn } from '../scene.ts'
 import { Raw, reply } from './raw.ts'
 
 const STANDSTILL = 5_000
@@ -36,6 +37,20 @@ function serve(options: ServerOptions = {}): {
 
 const push = (topic: string, ref: number, text = ''): unknown[] => {
   return ['1', `${ref}`, topic, 'evt', { text }]
+}
+
+/** Lets all that can happen without a timer happen. */
+async function turns(): Promise<void> {
+  for (let count = 0; count < 10; count++) await turn()
+}
+
+/** Returns what tells whether the server has answered a heartbeat. */
+function answerOf(client: Raw): () => boolean {
+  let isAnswered = false
+  listen(client.here, 'message', (data) => {
+    if (String(data).includes('"phoenix","phx_reply"')) isAnswered = true
+  })
+  return () => isAnswered
 }
 
 test('a slow listener delays neither another channel nor the heartbeat', async () => {
@@ -151,7 +166,106 @@ test('a reply that is awaited in a listener comes behind 1,000 messages that wai
   await client.close()
 })
 
-test('a backlog is full from its bound on until half of it is gone', () => {
+test('while something is awaited and 1,000 messages wait, reading pauses at `maxWaitingBytes`', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const { server, channels } = serve({ maxWaitingBytes: MIB })
+  listen(channels.topic('asking'), 'join', ({ accept, channel }) => {
+    listen(channel.messages, 'evt', () => new Promise(() => {}))
+    void once(channel.messages, 'never')
+    accept()
+  })
+  const client = await (await Raw.enter(server)).join('asking')
+  for (let ref = 10; ref < 1_100; ref++) client.say(push('asking', ref))
+  await turns()
+  assert.equal(client.here.bufferedAmount, 0, 'it goes on, past 1,000 messages')
+  for (let ref = 0; ref < 300; ref++) client.say(push('asking', ref, 'x'.repeat(10_000)))
+  await turns()
+  assert.ok(
+    client.here.bufferedAmount > MIB,
+    `${client.here.bufferedAmount} bytes wait at the peer`,
+  )
+})
+
+test('a slow listener that goes on keeps the others waiting for 5 s, and then its membership ends', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const { server, channels, ended } = serve()
+  const steady = channels.topic('steady')
+  listen(steady, 'leave', ({ reason }) => void ended.push(`steady ${reason}`))
+  listen(steady, 'join', ({ accept, channel }) => {
+    listen(channel, 'message', () => new Promise((resolve) => setTimeout(resolve, 100)))
+    accept()
+  })
+  const client = await (await Raw.enter(server)).join('steady')
+  const answered = answerOf(client)
+  for (let ref = 10; ref < 3_000; ref++) client.say(push('steady', ref))
+  client.say([null, '3', 'phoenix', 'heartbeat', {}])
+  await turns()
+  for (let time = 0; time < STANDSTILL; time += 100) {
+    assert.deepEqual([ended, answered()], [[], false])
+    t.mock.timers.tick(100)
+    await turn()
+  }
+  await turns()
+  assert.deepEqual([ended, answered()], [['steady tooSlow'], true])
+})
+
+for (const closeTimeout of [1_000, 10_000]) {
+  test(`what waits in a membership that was left is dropped after ${closeTimeout} ms, and none ends for it`, async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    const { server, ended } = serve({ closeTimeout })
+    const client = await (await (await Raw.enter(server)).join('slow:1')).join('slow:2')
+    const answered = answerOf(client)
+    for (let ref = 10; ref < 1_005; ref++) client.say(push('slow:1', ref))
+    client.say(['1', '2', 'slow:1', 'phx_leave', {}])
+    for (let ref = 10; ref < 100; ref++) client.say(push('slow:2', ref))
+    client.say([null, '3', 'phoenix', 'heartbeat', {}])
+    await turns()
+    assert.deepEqual(ended.splice(0), ['slow:1 left'])
+    t.mock.timers.tick(closeTimeout - 1)
+    await turns()
+    assert.deepEqual([ended, answered(), server.stats().drops.channels], [[], false, 0])
+    t.mock.timers.tick(1)
+    await turns()
+    assert.deepEqual([ended, answered(), server.stats().drops.channels], [[], true, 994])
+  })
+}
+
+test('the payloads of joins under way count until they are answered', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const server = new WebsocketServer({ keepaliveTimeout: false, maxWaitingBytes: MIB })
+  const rooms = new ChannelServer(server, { joinTimeout: 1_000 }).topic('room:*')
+  listen(rooms, 'join', () => new Promise(() => {}))
+  const client = await Raw.enter(server)
+  const answered = answerOf(client)
+  for (let ref = 0; ref < 30; ref++) {
+    client.say([`${ref}`, `${ref}`, `room:${ref}`, 'phx_join', { text: 'x'.repeat(100_000) }])
+  }
+  client.say([null, '3', 'phoenix', 'heartbeat', {}])
+  await turns()
+  assert.ok(client.here.bufferedAmount > 1.5 * MIB, `${client.here.bufferedAmount} bytes`)
+  assert.equal(answered(), false)
+  for (let count = 0; count < 3; count++) {
+    t.mock.timers.tick(1_000)
+    await turns()
+  }
+  assert.equal(answered(), true)
+})
+
+test('a long text of small values counts with what they take in memory', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const { server } = serve({ maxWaitingBytes: 8 * MIB })
+  const client = await (await Raw.enter(server)).join('slow:1')
+  const list = `[${Array.from({ length: 5_000 }, () => '{}').join(',')}]`
+  const text = `["1",null,"slow:1","evt",${list}]`
+  const before = inUse()
+  for (let ref = 0; ref < 200; ref++) client.say(text)
+  await turns()
+  assert.ok(client.here.bufferedAmount > 0)
+  const kept = inUse() - before - client.here.bufferedAmount
+  assert.ok(kept < 16 * MIB, `${kept / MIB} MiB, where 8 may wait`)
+})
+
+test('a backlog is full from its bound on until a sixteenth of it is gone', () => {
   const changes: boolean[] = []
   const backlog: Backlog = new Backlog(
     { changed: () => changes.push(backlog.isFull(false)), endSlowest: () => {} },
@@ -159,8 +273,9 @@ test('a backlog is full from its bound on until half of it is gone', () => {
   )
   backlog.add(999, 999)
   backlog.add(1, 1)
-  backlog.add(-400, -400)
-  backlog.add(-100, -100)
+  backlog.add(-62, -62)
+  assert.deepEqual(changes, [true])
+  backlog.add(-1, -1)
   assert.deepEqual(changes, [true, false])
   backlog.add(1, 2_000_000)
   assert.equal(backlog.isFull(true), true)

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { getEventListeners } from 'node:events'
 import { mock, test } from 'node:test'
 import {
   CallbackError,
@@ -9,12 +10,14 @@ import {
   type ServerOptions,
 } from 'simplewebsockets'
 import {
+  ChannelClient,
   ChannelServer,
   type Channel,
   type JoinRequest,
   type Message,
   type Topic,
 } from 'simplewebsockets/channels'
+import { link } from 'simplewebsockets/testing'
 import { errorLog } from '../../lib/error-log.ts'
 import { SIGNALS } from '../../lib/signals.ts'
 import { printedBy } from '../printed.ts'
@@ -537,4 +540,31 @@ test('slips on a channel are told', async () => {
   await assert.rejects(channel.push('x', {}, { signal: AbortSignal.abort('stop') }), /^stop$/)
   // @ts-expect-error: no name
   assert.throws(() => channel.push({ a: 1 }), /^TypeError: expected the name of an event$/)
+})
+
+test('a signal keeps no listener of a channel that has ended, on either side', async () => {
+  const { signal } = new AbortController()
+  const server = new WebsocketServer()
+  const topic = new ChannelServer(server).topic('room:*')
+  const hear = (channel: Channel): void => {
+    listen(channel.messages, 'evt', () => {}, { signal })
+    listen(channel, 'message', () => {}, { signal })
+    listen(channel, 'close', () => {}, { signal })
+  }
+  listen(topic, 'join', ({ channel, accept }) => {
+    hear(channel)
+    accept()
+  })
+  const client = new ChannelClient()
+  await link(server, client)
+  const room = client.channel('room:1')
+  hear(room)
+  const left = once(topic, 'leave')
+  await room.join()
+  assert.equal(getEventListeners(signal, 'abort').length, 6)
+  await room.leave()
+  const { channel } = await left
+  await Promise.all([once(room, 'close'), once(channel, 'close')])
+  assert.equal(getEventListeners(signal, 'abort').length, 0)
+  await client.close()
 })

@@ -344,3 +344,23 @@ suite('what is said of who is here and makes no sense is an error of the channel
     await goesOn(here)
   })
 })
+
+test('what a server says of a push, and at the end, forges no line of a log', async (t) => {
+  const lines: string[] = []
+  const { books, room, client } = await scene(t, {
+    logger: (_, message) => lines.push(message),
+  })
+  const forged = 'no`\n[12:00] all is well\x1b[2J\x9b'
+  const refused = room.push('evt', {})
+  const [sent] = await books.take()
+  await books.say(reply(sent?.[1], { status: forged, response: { reason: '\x9b' } }))
+  const messages = [await refused.catch(String)]
+  const lost = room.push('evt', {})
+  await books.take()
+  const closed = once(client, 'close')
+  void books.connection?.close(4000, forged)
+  assert.equal((await closed).description, forged)
+  messages.push(await lost.catch(String))
+  for (const text of [...messages, ...lines]) assert.doesNotMatch(String(text), /\p{Cc}/u)
+  assert.match(String(messages[0]), /answered `no`\\u000a\[12:00\]/)
+})

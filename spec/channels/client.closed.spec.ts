@@ -232,4 +232,43 @@ suite('a channel client that is closed by its program', () => {
     await link(server, client, URL_)
     await again
   })
+
+  test('lets the process end, whatever its channels wait for, until it is opened again', async (t) => {
+    const before = timers()
+    const server = new WebsocketServer({ path: '/socket', keepaliveTimeout: false })
+    const silent = new ChannelServer(server, { joinTimeout: 3_600_000 }).topic('room:*')
+    listen(silent, 'join', ({ channel, accept }) => {
+      if (channel.topic === 'room:1') accept()
+    })
+    const client = new ChannelClient({ keepaliveTimeout: false, heartbeat: false })
+    t.after(() => client.close())
+    const [room, unanswered, late] = ['room:1', 'room:2', 'room:3'].map((topic) =>
+      client.channel(topic),
+    )
+    assert.ok(room && unanswered && late)
+    const joined = room.join()
+    assert.equal(timers() - before, 1, 'it may be opened')
+    await client.close()
+    assert.equal(timers() - before, 0, 'it was never opened')
+    await link(server, client, URL_)
+    await joined
+    const asked = once(silent, 'join')
+    void unanswered.join()
+    await asked
+    room.push('evt', {}).catch(() => {})
+    assert.equal(timers() - before, 2, 'it is open')
+    await client.close()
+    room.push('evt', {}).catch(() => {})
+    void late.join()
+    assert.equal(timers() - before, 0, 'it is closed')
+    const again = once(room, 'join')
+    await link(server, client, URL_)
+    await again
+    assert.equal(timers() - before, 3, 'it is open again')
+  })
 })
+
+/** Counts the timers that keep the process alive. */
+function timers(): number {
+  return process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
+}

@@ -6,11 +6,15 @@ import { Random } from './random.ts'
 
 /** A mail, and what waits in it as its owner was told. */
 class Post {
-  readonly countsUnheard = true
+  readonly countsUnheard: boolean
   waiting = 0
   bytes = 0
   readonly mail = new Mail<Letter>(this)
   #count = 0
+
+  constructor(countsUnheard = true) {
+    this.countsUnheard = countsUnheard
+  }
 
   tally(waiting: number, bytes: number): void {
     this.waiting += waiting
@@ -168,4 +172,24 @@ test('however listeners come and go, each letter is taken by somebody, in order'
     }
     assert.deepEqual([post.waiting, post.bytes], [0, 0])
   }
+})
+
+test('1,000 names of events that were listened to are kept, and then all count as handled', () => {
+  const { mail } = new Post()
+  for (let count = 0; count <= 1_000; count++) {
+    assert.equal(mail.handles('other'), false, `${count} names`)
+    const reader = new Reader()
+    mail.add(`event ${count}`, reader)
+    mail.remove(`event ${count}`, reader)
+    assert.equal(mail.handles(`event ${count}`), true)
+  }
+  assert.equal(mail.handles('other'), true)
+})
+
+test('a client, which refuses nothing, keeps no name of an event that was listened to', () => {
+  const { mail } = new Post(false)
+  const reader = new Reader()
+  mail.add('a', reader)
+  mail.remove('a', reader)
+  assert.equal(mail.handles('a'), false)
 })

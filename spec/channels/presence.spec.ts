@@ -18,6 +18,7 @@ import {
 } from 'simplewebsockets/channels'
 import { cut, link } from 'simplewebsockets/testing'
 import WebSocket from 'ws'
+import { inUse } from '../heap.ts'
 import { seeded } from '../random.ts'
 import { Raw } from './raw.ts'
 
@@ -397,6 +398,9 @@ suite('phoenix.js beside our server', () => {
   })
 })
 
+const overflow = 'the server told more than 100000 metas on `room:1`'
+const metaOf = (ref: string): { phx_ref: string } => ({ phx_ref: ref })
+
 /** A server from the books, which lets everybody in and says what it is told to. */
 async function books(
   t: TestContext,
@@ -449,6 +453,31 @@ suite('what a server says of who is here', () => {
     await say('presence_state', { ann: { metas: [{ phx_ref: 'a' }] } })
     await say('presence_diff', { joins: {}, leaves: bob })
     assert.deepEqual(story, ['join ann', 'join bob', 'sync', 'leave bob', 'sync'])
+  })
+
+  test('diffs that waited for a state are told one by one, and keep no list of metas each', async (t) => {
+    const { who, there, say } = await books(t)
+    const ann = (...refs: string[]): object => ({ ann: { metas: refs.map(metaOf) } })
+    const story: unknown[] = []
+    let kept = 0
+    listen(who, 'sync', () => story.push('sync'))
+    listen(who, 'join', ({ before }) => {
+      story.push([before.length, who.get('ann').length])
+      if (before.length === 5_000) kept = inUse()
+    })
+    for (let count = 0; count < 1_000; count++) {
+      const diff = { joins: ann(`d${count}`), leaves: {} }
+      there.send(JSON.stringify([null, null, 'room:1', 'presence_diff', diff]))
+    }
+    await say('presence_diff', { joins: {}, leaves: ann('d0') })
+    const before = inUse()
+    await say('presence_state', ann(...Array.from({ length: 5_000 }, (_, n) => `s${n}`)))
+    const joins = Array.from({ length: 1_000 }, (_, n) => [5_000 + n, 5_001 + n])
+    assert.deepEqual(story, [[0, 5_000], ...joins, 'sync'])
+    assert.ok(
+      kept - before < 10 * 2 ** 20,
+      `${(kept - before) / 2 ** 20} MiB, where copies take 42`,
+    )
   })
 
   test('after joining anew the old ones stay until the new state, and diffs wait for it', async (t) => {
@@ -593,6 +622,47 @@ suite('what a server says of who is here', () => {
     there.send(JSON.stringify([null, null, 'room:1', 'presence_state', {}]))
     await turn()
     assert.equal(who.size, 8)
+  })
+
+  test('more than 100,000 metas empty it with one error, until the next join', async (t) => {
+    const { room, who, say, rejoin } = await books(t)
+    const errors: string[] = []
+    listen(room, 'error', ({ message }) => errors.push(message))
+    const bob = { bob: { metas: [metaOf('b')] } }
+    const metas = Array.from({ length: 100_000 }, (_, n) => metaOf(String(n)))
+    await say('presence_state', { ann: { metas } })
+    await say('presence_diff', { joins: { ann: { metas: [metaOf('0')] } }, leaves: {} })
+    assert.deepEqual([who.get('ann').length, errors], [100_000, []])
+    const story: unknown[] = []
+    for (const event of ['join', 'leave'] as const) {
+      listen(who, event, ({ key, metas: { length } }) => story.push([event, key, length]))
+    }
+    listen(who, 'sync', () => story.push('sync'))
+    for (let count = 0; count < 3; count++) await say('presence_diff', { joins: bob, leaves: {} })
+    assert.deepEqual([who.size, errors], [0, [overflow]])
+    const leaves = [
+      ['leave', 'ann', 100_000],
+      ['leave', 'bob', 1],
+    ]
+    assert.deepEqual(story, [['join', 'bob', 1], ...leaves, 'sync'])
+    await say('presence_state', bob)
+    assert.deepEqual([who.size, new Presence(room).size, errors.length], [0, 0, 1])
+    await rejoin()
+    await say('presence_state', bob)
+    assert.deepEqual(keys(who), ['bob'])
+  })
+
+  test('a presence that is made after too many metas is told so', async (t) => {
+    const { client, there } = await books(t)
+    const room = client.channel('room:2')
+    await room.join()
+    const metas = Array.from({ length: 100_001 }, (_, n) => metaOf(String(n)))
+    there.send(JSON.stringify([null, null, 'room:2', 'presence_state', { ann: { metas } }]))
+    await once(room.messages, 'presence_state')
+    const errors: string[] = []
+    listen(room, 'error', ({ message }) => errors.push(message))
+    assert.equal(new Presence(room).size, 0)
+    assert.deepEqual(errors, [overflow.replace('room:1', 'room:2')])
   })
 
   for (const wrong of [null, 7, [], 'x', { joins: {} }, { joins: { a: 1 }, leaves: {} }]) {

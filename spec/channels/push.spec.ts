@@ -35,6 +35,7 @@ function scene(t: TestContext, ref: (count: number) => string | undefined = Stri
       errors.push(error)
       handled.push(isHandled)
     },
+    isAlive: true,
     wait: (step) => {
       waits += step
     },

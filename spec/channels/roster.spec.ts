@@ -43,6 +43,32 @@ test('a state is told as what is new, and then as what is gone', () => {
   )
 })
 
+test('what is told of a change stays as it was, whatever comes after it', () => {
+  const roster = new Roster()
+  const applied: Applied[] = []
+  roster.join(['ann', [meta('1'), meta('2')]], applied)
+  roster.join(['ann', [meta('3')]], applied)
+  roster.join(['ann', [meta('2', { again: true })]], applied)
+  roster.leave(['ann', [meta('1'), meta('3')]], applied)
+  roster.join(['ann', [meta('4'), meta('4')]])
+  roster.leave(['ann', [meta('2')]], applied)
+  assert.deepEqual(storyOf(applied), [
+    ['join', 'ann', ['1', '2'], []],
+    ['join', 'ann', ['3'], ['1', '2']],
+    ['join', 'ann', ['2'], ['1', '2', '3']],
+    ['leave', 'ann', ['1', '3'], ['2']],
+    ['leave', 'ann', ['2'], ['4']],
+  ])
+  assert.deepEqual([roster.metaCount, roster.get('ann')], [1, [meta('4')]])
+})
+
+test('a key without a meta is not there', () => {
+  const roster = new Roster()
+  const applied: Applied[] = []
+  roster.apply({ joins: [['ann', []]], leaves: [] }, applied)
+  assert.deepEqual([roster.size, applied], [0, []])
+})
+
 test('joins come after those that are there, and one of the same ref takes its place', () => {
   const roster = new Roster()
   roster.join(['ann', [meta('1', { old: true }), meta('2')]])
@@ -106,6 +132,8 @@ for (const wrong of [
   { ann: {} },
   { ann: { metas: {} } },
   { ann: { metas: [1] } },
+  { ann: { metas: [{ phx_ref: {} }] } },
+  { ann: { metas: [{ phx_ref: [] }] } },
 ]) {
   test(`${JSON.stringify(wrong)} says nothing about who is here`, () => {
     if (!Array.isArray(wrong) || wrong.length > 0) assert.equal(changesIn(wrong), undefined)

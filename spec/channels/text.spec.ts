@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { byteLength, checkName, checkRef, readJson, writeJson } from '../../lib/channels/text.ts'
+import {
+  byteLength,
+  checkName,
+  checkRef,
+  parsedBytes,
+  readJson,
+  writeJson,
+} from '../../lib/channels/text.ts'
 import { FrameError } from '../../lib/errors.ts'
+import { inUse } from '../heap.ts'
 import { Random } from './random.ts'
 
 test('bytes are counted as UTF-8 has them', (context) => {
@@ -114,3 +122,19 @@ test('what can be written is written as JSON.stringify does', () => {
 function fail(what: unknown): never {
   throw what
 }
+
+for (const value of ['{}', '[]', '0', '""', '{"a":1}', '[[]]', '"some words"']) {
+  test(`a long list of ${value} counts with a half of what it takes in memory, or more`, () => {
+    const text = `[${Array.from({ length: 10_000 }, () => value).join(',')}]`
+    const before = inUse()
+    const kept = Array.from({ length: 50 }, () => JSON.parse(text) as unknown)
+    const bytes = (inUse() - before) / kept.length
+    const counted = text.length + parsedBytes(text)
+    assert.ok(counted > bytes / 2, `${counted} of ${bytes} bytes`)
+  })
+}
+
+test('a short text, and bytes, count as they are', () => {
+  assert.equal(parsedBytes('[{},{},{}]'), 0)
+  assert.equal(parsedBytes(new Uint8Array(1_000).fill(0x2c)), 0)
+})

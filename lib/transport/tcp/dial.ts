@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { WebSocket, type PerMessageDeflateOptions } from 'ws'
+import { escaped } from '../../error-text.ts'
 import { ConnectError } from '../../errors.ts'
 import type { ClientSettings } from '../../options/client.ts'
 import type { Call, Dial, Transport } from '../transport.ts'
@@ -16,6 +17,8 @@ export const dial: Dial = (call, { opened, failed }) => {
   const socket = open(call)
   let adopt = (): Transport => new WebSocketTransport(socket, call.settings)
   let isDone = false
+  // HTTP may bring a second answer in the same packet, which `ws` takes for the handshake's.
+  let isRefused = false
   const giveUp = (): void => {
     isDone = true
     socket.terminate()
@@ -27,17 +30,22 @@ export const dial: Dial = (call, { opened, failed }) => {
   }
   socket
     .on('error', (cause) => fail(new ConnectError(cause)))
-    .on('unexpected-response', (_, response) => refusal(response, fail))
+    .on('unexpected-response', (_, response) => {
+      isRefused = true
+      refusal(response, fail)
+    })
     .on('upgrade', ({ headers, socket: tcp }) => {
+      if (isRefused) return
       if (isSensibleAnswer(headers)) {
         adopt = adopter(tcp, socket, headers, call.settings)
         return
       }
       const header = headers['sec-websocket-extensions']
       const text = `the server answered with Sec-WebSocket-Extensions that make no sense: ${header}`
-      fail(new ConnectError(text))
+      fail(new ConnectError(escaped(text)))
     })
     .on('open', () => {
+      if (isRefused) return
       isDone = true
       socket.removeAllListeners()
       opened(adopt())
@@ -99,7 +107,7 @@ function refusal(response: IncomingMessage, fail: (error: ConnectError) => void)
   const finish = (): void => {
     clearTimeout(timer)
     fail(
-      new ConnectError(`the server answered ${status} ${statusMessage}`.trimEnd(), {
+      new ConnectError(escaped(`the server answered ${status} ${statusMessage}`.trimEnd()), {
         status,
         headers: flat(response.headers),
         body: body.subarray(0, MAX_BODY).toString(),
