@@ -427,8 +427,9 @@ function first<Item>(items: Iterable<Item>): Item[] {
 /** Names the channel of a topic: whatever the topic is called, it is one word, and not too long. */
 export function channelOf(prefix: string, topic: string): string {
   if (/^[\w:-]{1,512}$/.test(topic)) return prefix + topic
-  const name = topic.replace(/[^\w:-]/g, escaped)
-  if (name.length <= MAX_NAME) return `${prefix}=${name}`
+  // A peer may have chosen a name of a megabyte: what is too long already isn't escaped first.
+  const name = topic.length > MAX_NAME ? undefined : topic.replace(/[^\w:-]/g, escaped)
+  if (name !== undefined && name.length <= MAX_NAME) return `${prefix}=${name}`
   return `${prefix}#${createHash('sha256').update(topic, 'utf16le').digest('hex')}`
 }
 
