@@ -37,6 +37,8 @@ export interface BrokerEvents {
   received(channel: string, bytes: Uint8Array): void
   /** The broker refuses a channel. */
   refused(operation: RefusedChannel['operation'], channel: string, cause: unknown): void
+  /** Channels that were refused for want of room may fit now. */
+  freed(): void
 }
 
 /**
@@ -96,8 +98,7 @@ export class BrokerBackplane implements Backplane {
   readonly #joining = new Map<string, Channel>()
   /** and others that it may still send. */
   readonly #leaving = new Set<string>()
-  readonly #refusals = new Refusals(() => this.#announce())
-  readonly #printed = new Set<string>()
+  readonly #refusals: Refusals
   readonly #listeners = new Set<Heard>()
   readonly #counts = { published: 0, received: 0, dropped: 0 }
   readonly #timer: NodeJS.Timeout
@@ -111,6 +112,7 @@ export class BrokerBackplane implements Backplane {
   #ping: Promise<unknown> | undefined
   #isReconciling = false
   #hasNews = false
+  #hasRoom = false
 
   /** @throws TypeError for an option that is unknown or can't be. */
   constructor(client: BrokerClient, options?: BrokerOptions) {
@@ -118,6 +120,7 @@ export class BrokerBackplane implements Backplane {
     this.#client = client
     this.#prefix = prefix
     this.#maxBufferedAmount = maxBufferedAmount
+    this.#refusals = new Refusals(prefix, () => this.#announce())
     this.#timer = setInterval(() => this.#beat(), heartbeat)
     this.#timer.unref?.()
     client.start({
@@ -125,6 +128,7 @@ export class BrokerBackplane implements Backplane {
       lost: (cause) => (client.isReady ? this.#connected() : this.#down(cause)),
       received: (name, piece) => this.#received(name, piece),
       refused: (operation, name, cause) => this.#refused(operation, name, cause),
+      freed: () => (this.#hasRoom = true),
     })
     this.#connected()
   }
@@ -296,7 +300,7 @@ export class BrokerBackplane implements Backplane {
     if (this.#ping) this.#down(new Error('the broker does not answer'))
     else if (this.#client.isReady) this.#ask()
     else this.#down()
-    if (this.#state === 'up' && this.#beats % RETRY === 0) this.#retry()
+    if (this.#state === 'up' && (this.#hasRoom || this.#beats % RETRY === 0)) this.#retry()
   }
 
   /** Pings the broker, unless it owes an answer. */
@@ -374,21 +378,11 @@ export class BrokerBackplane implements Backplane {
       this.#joining.delete(name)
       channel?.standing.resolve()
     }
-    if (this.#refusals.add(operation, name, cause)) this.#print(operation, name, cause)
-  }
-
-  /** An operator has to cure it: so it is printed, once for each operation. */
-  #print(operation: RefusedChannel['operation'], name: string, cause: unknown): void {
-    if (this.#printed.has(operation)) return
-    this.#printed.add(operation)
-    console.error(
-      `simplewebsockets: the broker refuses to ${operation} on \`${name}\` (${logTextOf(cause)}), so nodes ` +
-        `don't hear each other there. Allow its user to ${operation} on \`${this.#prefix}*\`, see ` +
-        'docs/backplanes.md. Printed once; every refused channel is in the `backplane` event.',
-    )
+    this.#refusals.add(operation, name, cause)
   }
 
   #retry(): void {
+    this.#hasRoom = false
     for (const name of this.#refusals.retry()) this.#rejoin(name)
     void this.#reconcile()
   }

@@ -1,4 +1,5 @@
 import { BrokerBackplane, type BrokerClient, type BrokerEvents } from './engine.ts'
+import { messageOf } from './error-text.ts'
 import { unexpected } from './errors.ts'
 import type { BrokerOptions } from './options/broker.ts'
 import { isObject } from './options/rules.ts'
@@ -86,6 +87,12 @@ class NatsBroker implements BrokerClient {
   #isReady = false
   #flush: Promise<void> | undefined
   #nextFlush: Promise<void> | undefined
+  /** What the server said of subscriptions past its limit since the last batch of them. */
+  #limitErrors: unknown[] = []
+  /** Whether the connection has sent its subscriptions again, and no batch has come since. */
+  #hasResent = false
+  /** Whether a subscription was refused for the limit, and none was ended since. */
+  #isFull = false
 
   constructor(connection: NatsConnection | PromiseLike<NatsConnection>) {
     this.#promise = connection
@@ -112,18 +119,24 @@ class NatsBroker implements BrokerClient {
 
   async subscribe(channels: string[]): Promise<void> {
     const connection = this.#connected()
-    for (const channel of channels) {
-      if (!this.#subscriptions.has(channel)) this.#subscribe(connection, channel)
-    }
+    // Nothing tells which of those that were sent again are past the limit: all are sent anew.
+    if (this.#hasResent && this.#limitErrors.length > 0)
+      this.#forget([...this.#subscriptions.keys()])
+    this.#hasResent = false
+    this.#limitErrors = []
+    const asked = channels.filter((channel) => !this.#subscriptions.has(channel))
+    for (const channel of asked) this.#subscribe(connection, channel)
     await connection.flush()
+    await turn() // by then all errors that came before the answer are told
+    this.#refuseLast(asked)
   }
 
   async unsubscribe(channels: string[]): Promise<void> {
-    for (const channel of channels) {
-      this.#subscriptions.get(channel)?.unsubscribe()
-      this.#subscriptions.delete(channel)
-    }
+    this.#forget(channels)
     await this.#connected().flush()
+    if (!this.#isFull) return
+    this.#isFull = false
+    this.#events?.freed()
   }
 
   async ping(): Promise<void> {
@@ -133,8 +146,7 @@ class NatsBroker implements BrokerClient {
   close(): void {
     this.#events = undefined
     this.#isReady = false
-    for (const subscription of this.#subscriptions.values()) subscription.unsubscribe()
-    this.#subscriptions.clear()
+    this.#forget([...this.#subscriptions.keys()])
     stop(this.#status)
   }
 
@@ -157,6 +169,28 @@ class NatsBroker implements BrokerClient {
       },
     })
     this.#subscriptions.set(channel, subscription)
+  }
+
+  #forget(channels: readonly string[]): void {
+    for (const channel of channels) {
+      this.#subscriptions.get(channel)?.unsubscribe()
+      this.#subscriptions.delete(channel)
+    }
+  }
+
+  /**
+   * Tells which of a batch the server has refused for its limit. It names none of them: as it takes them
+   * in order, they are the last ones.
+   */
+  #refuseLast(asked: readonly string[]): void {
+    const count = this.#limitErrors.length
+    if (count === 0) return
+    const cause = this.#limitErrors[0]
+    const refused = asked.filter((channel) => this.#subscriptions.has(channel)).slice(-count)
+    this.#limitErrors = []
+    this.#isFull = true
+    this.#forget(refused)
+    for (const channel of refused) this.#events?.refused('subscribe', channel, cause)
   }
 
   /**
@@ -188,8 +222,11 @@ class NatsBroker implements BrokerClient {
         if (!this.#events) return
         const subject = type === 'error' ? refusedSubject(error) : undefined
         if (subject !== undefined) events.refused('publish', subject, error)
+        if (type === 'error' && isLimit(error)) this.#limitErrors.push(error)
         if (type !== 'disconnect' && type !== 'reconnect' && type !== 'close') continue
         this.#isReady = type === 'reconnect'
+        this.#hasResent = this.#isReady
+        this.#limitErrors = []
         if (this.#isReady) events.connected()
         else events.lost()
       }
@@ -205,6 +242,16 @@ function refusedSubject(error: unknown): string | undefined {
   if (!isObject(error) || Reflect.get(error, 'operation') !== 'publish') return undefined
   const subject: unknown = Reflect.get(error, 'subject')
   return typeof subject === 'string' ? subject : undefined
+}
+
+/** Tells a refusal for `max_subscriptions`, which names no subject, from other errors. */
+function isLimit(error: unknown): boolean {
+  return /maximum subscriptions exceeded/i.test(messageOf(error))
+}
+
+/** Resolves in a later turn of the event loop. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }
 
 /** Ends a loop over the changes of a connection: its iterators have a `stop` beside what is typed. */

@@ -13,21 +13,25 @@ interface Refusal extends RefusedChannel {
 /** The channels that a broker refuses, and what is refused about them. */
 export class Refusals {
   readonly #refused = new Map<string, Refusal>()
+  readonly #printed = new Set<string>()
+  readonly #prefix: string
   readonly #changed: () => void
 
-  constructor(changed: () => void) {
+  constructor(prefix: string, changed: () => void) {
+    this.#prefix = prefix
     this.#changed = changed
   }
 
-  /** Adds a channel. Returns whether it is news. */
-  add(operation: Operation, channel: string, cause: unknown): boolean {
+  /** Adds a channel, and prints the cure, once for each. */
+  add(operation: Operation, channel: string, cause: unknown): void {
     const key = `${operation} ${channel}`
     const known = this.#refused.get(key)
     if (known) known.retries = 0
-    if (known || (operation === 'publish' && this.#refused.size >= MAX_PUBLISHES)) return false
-    this.#refused.set(key, { operation, channel, reason: logTextOf(cause), retries: 0 })
+    if (known || (operation === 'publish' && this.#refused.size >= MAX_PUBLISHES)) return
+    const refusal = { operation, channel, reason: logTextOf(cause), retries: 0 }
+    this.#refused.set(key, refusal)
+    this.#print(refusal)
     this.#changed()
-    return true
   }
 
   /** Removes a channel, if it was refused. */
@@ -55,5 +59,23 @@ export class Refusals {
     }
     const subscriptions = [...this.#refused.values()].filter((one) => one.operation === 'subscribe')
     return subscriptions.map(({ channel }) => channel)
+  }
+
+  #print({ operation, channel, reason }: Refusal): void {
+    const cure = this.#cureOf(operation, reason)
+    if (this.#printed.has(cure)) return
+    this.#printed.add(cure)
+    console.error(
+      `simplewebsockets: the broker refuses to ${operation} on \`${channel}\` (${reason}), so nodes ` +
+        `don't hear each other there. ${cure}, see docs/backplanes.md. Printed once; every refused ` +
+        'channel is in the `backplane` event.',
+    )
+  }
+
+  #cureOf(operation: Operation, reason: string): string {
+    if (/maximum subscriptions/i.test(reason)) {
+      return 'Raise `max_subscriptions` of the NATS server, and bound the rooms of a connection'
+    }
+    return `Allow its user to ${operation} on \`${this.#prefix}*\``
   }
 }
