@@ -143,7 +143,7 @@ suite('connections of NATS', { skip: without('nats'), timeout: 30_000 }, () => {
     )
     await Promise.all(stops)
     const healed = refuses(one, 0)
-    for (const stop of stops.slice(0, 5)) (await stop)()
+    for (const stop of stops.slice(0, 5)) await (await stop)()
     await healed
     const all = new Promise<void>((resolve) => void one.subscribe('topic9', () => resolve()))
     for (const topic of TOPICS) await other.publish(topic, Uint8Array.of(1))
