@@ -19,10 +19,11 @@ export interface RefusedChannel {
  */
 export interface Backplane {
   /**
-   * Sends a message to every subscriber of a topic, on every node. false: it was dropped, for the
-   * network is down or too slow; nothing is queued without bound.
+   * Sends a message to every subscriber of a topic, on every node. false, or a promise of it: it was
+   * dropped, for the network is down or too slow or refuses it; nothing is queued without bound. A
+   * rejection is an `error` event of the server, the first one until a message is taken again.
    */
-  publish(topic: string, message: Uint8Array): boolean | void | Promise<void>
+  publish(topic: string, message: Uint8Array): boolean | void | Promise<boolean | void>
   /** Receives what is published on a topic until the returned function is called. */
   subscribe(
     topic: string,
