@@ -24,10 +24,15 @@ export interface Backplane {
    * rejection is an `error` event of the server, the first one until a message is taken again.
    */
   publish(topic: string, message: Uint8Array): boolean | void | Promise<boolean | void>
-  /** Receives what is published on a topic until the returned function is called. */
+  /**
+   * Receives what is published on a topic until the returned function is called. A backplane that loses a
+   * message on its way in may call `dropped`, so that the server counts it. `receive` returns false for a
+   * message that makes no sense.
+   */
   subscribe(
     topic: string,
-    receive: (message: Uint8Array) => void,
+    receive: (message: Uint8Array) => boolean | void,
+    dropped?: () => void,
   ): Unsubscribe | Promise<Unsubscribe>
   /** Lets go of what it holds. */
   close(): void | Promise<void>

@@ -52,8 +52,8 @@ export interface BrokerClient {
   readonly maxPayload: number
   /** Begins to report. */
   start(events: BrokerEvents): void
-  /** Publishes the pieces of a message in order. Resolves when the broker has them. */
-  publish(channel: string, pieces: readonly Uint8Array[]): Promise<unknown>
+  /** Publishes the pieces of a message in order. Resolves when the broker has them; false: it refused. */
+  publish(channel: string, pieces: readonly Uint8Array[]): Promise<boolean>
   /** Subscribes, once more or for the first time. Resolves when all that isn't refused is heard. */
   subscribe(channels: string[]): Promise<unknown>
   /** Ends subscriptions, where there are any. */
@@ -65,11 +65,15 @@ export interface BrokerClient {
 }
 
 type Heard = NonNullable<Parameters<NonNullable<Backplane['listen']>>[0]>
-type Receive = (message: Uint8Array) => unknown
+
+interface Receiver {
+  readonly receive: (message: Uint8Array) => unknown
+  readonly dropped: (() => void) | undefined
+}
 
 /** A channel with receivers on this node. */
 interface Channel {
-  readonly receivers: Set<Receive>
+  readonly receivers: Set<Receiver>
   /** Settled when the broker has confirmed it, or can't for now. */
   standing: Deferred<void>
   /** Whether the broker was asked for it, and may send it. */
@@ -134,7 +138,7 @@ export class BrokerBackplane implements Backplane {
   }
 
   /** Publishes a message. Returns false for one that is dropped, rejects for one that is too long. */
-  publish(topic: string, message: Uint8Array): boolean | Promise<void> {
+  publish(topic: string, message: Uint8Array): boolean | Promise<boolean> {
     const name = channelOf(this.#prefix, topic)
     const size = message.length + name.length + OVERHEAD
     const max = Math.min(this.#maxBufferedAmount, MAX_BYTES)
@@ -149,11 +153,15 @@ export class BrokerBackplane implements Backplane {
   }
 
   /** Receives what is published on a topic. Resolves when that is heard, or can't be for now. */
-  async subscribe(topic: string, receive: (message: Uint8Array) => void): Promise<Unsubscribe> {
+  async subscribe(
+    topic: string,
+    receive: (message: Uint8Array) => boolean | void,
+    dropped?: () => void,
+  ): Promise<Unsubscribe> {
     if (this.#state === 'closed') return () => {}
     const name = channelOf(this.#prefix, topic)
     const channel = this.#wanted.get(name) ?? this.#want(name)
-    const own: Receive = (message) => receive(message) // the same function may subscribe twice
+    const own: Receiver = { receive, dropped }
     channel.receivers.add(own)
     await channel.standing.promise
     return () => {
@@ -197,16 +205,20 @@ export class BrokerBackplane implements Backplane {
     }
   }
 
-  async #publish(name: string, message: Uint8Array, size: number): Promise<void> {
+  async #publish(name: string, message: Uint8Array, size: number): Promise<boolean> {
     const connection = this.#connection
     this.#counts.published++
     this.#buffered += size
     try {
-      await this.#client.publish(name, this.#cutter.cut(message, this.#client.maxPayload))
+      const pieces = this.#cutter.cut(message, this.#client.maxPayload)
+      const isTaken = await this.#client.publish(name, pieces)
+      if (!isTaken) this.#counts.dropped++
+      return isTaken
     } catch (error) {
       this.#counts.dropped++
       // That the broker is down is told apart from that, and once.
       if (connection === this.#connection && this.#client.isReady) throw withoutCommand(error)
+      return false
     } finally {
       if (connection === this.#connection) this.#buffered -= size
     }
@@ -215,20 +227,24 @@ export class BrokerBackplane implements Backplane {
   #received(name: string, piece: Uint8Array): void {
     const receivers = this.#wanted.get(name)?.receivers
     const message = receivers && this.#joiner.take(name, piece)
-    if (message === false) this.#counts.dropped++
+    if (message === false) {
+      this.#counts.dropped++
+      for (const { dropped } of receivers ?? []) dropped?.()
+    }
     if (!receivers || !message) return
     this.#counts.received++
-    for (const receive of receivers) this.#hand(receive, message)
+    for (const receiver of receivers) this.#hand(receiver, message)
   }
 
   /** Calls a receiver. One that fails harms no other, and not the client of the broker. */
-  #hand(receive: Receive, message: Uint8Array): void {
+  #hand({ receive }: Receiver, message: Uint8Array): void {
     const failed = (error: unknown): void => {
       this.#counts.dropped++
       this.#failed(error)
     }
     try {
       const result = receive(message)
+      if (result === false) this.#counts.dropped++
       if (isPromise(result)) void result.then(undefined, failed)
     } catch (error) {
       failed(error)
@@ -237,7 +253,7 @@ export class BrokerBackplane implements Backplane {
 
   #want(name: string): Channel {
     const isRequested = this.#leaving.delete(name)
-    const channel = { receivers: new Set<Receive>(), standing: deferred<void>(), isRequested }
+    const channel = { receivers: new Set<Receiver>(), standing: deferred<void>(), isRequested }
     this.#wanted.set(name, channel)
     if (this.#state === 'down') channel.standing.resolve()
     else this.#joining.set(name, channel)
@@ -372,9 +388,7 @@ export class BrokerBackplane implements Backplane {
     const channel = this.#wanted.get(name)
     if (operation === 'subscribe' && !channel) return
     if (!name.startsWith(this.#prefix)) return // the connection may have other users
-    if (operation === 'publish') {
-      this.#counts.dropped++
-    } else {
+    if (operation === 'subscribe') {
       this.#joining.delete(name)
       channel?.standing.resolve()
     }

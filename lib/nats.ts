@@ -76,6 +76,7 @@ export function natsBackplane(
 }
 
 const MAX_PAYLOAD = 1024 * 1024 // as long as the server doesn't say
+const MAX_REFUSED = 1_000 // subjects whose refused pieces are counted
 
 class NatsBroker implements BrokerClient {
   readonly #promise: NatsConnection | PromiseLike<NatsConnection>
@@ -87,6 +88,8 @@ class NatsBroker implements BrokerClient {
   #isReady = false
   #flush: Promise<void> | undefined
   #nextFlush: Promise<void> | undefined
+  /** Pieces that the server has refused, by subject, until their publish is told. */
+  readonly #refusedPieces = new Map<string, number>()
   /** What the server said of subscriptions past its limit since the last batch of them. */
   #limitErrors: unknown[] = []
   /** Whether the connection has sent its subscriptions again, and no batch has come since. */
@@ -111,10 +114,14 @@ class NatsBroker implements BrokerClient {
     void this.#watch(events)
   }
 
-  async publish(channel: string, pieces: readonly Uint8Array[]): Promise<void> {
+  async publish(channel: string, pieces: readonly Uint8Array[]): Promise<boolean> {
     const connection = this.#connected()
     for (const piece of pieces) connection.publish(channel, piece)
     await this.#confirmed(connection)
+    const count = this.#refusedPieces.get(channel) ?? 0
+    if (count > pieces.length) this.#refusedPieces.set(channel, count - pieces.length)
+    else this.#refusedPieces.delete(channel)
+    return count === 0
   }
 
   async subscribe(channels: string[]): Promise<void> {
@@ -178,6 +185,15 @@ class NatsBroker implements BrokerClient {
     }
   }
 
+  #publishRefused(subject: string, cause: unknown): void {
+    const count = this.#refusedPieces.get(subject) ?? 0
+    // The connection may have other users, whose subjects stay.
+    if (count > 0 || this.#refusedPieces.size < MAX_REFUSED) {
+      this.#refusedPieces.set(subject, count + 1)
+    }
+    this.#events?.refused('publish', subject, cause)
+  }
+
   /**
    * Tells which of a batch the server has refused for its limit. It names none of them: as it takes them
    * in order, they are the last ones.
@@ -207,6 +223,7 @@ class NatsBroker implements BrokerClient {
     this.#flush = this.#nextFlush
     this.#nextFlush = undefined
     await connection.flush()
+    await turn() // by then all refusals that came before the answer are told
   }
 
   async #watch(events: BrokerEvents): Promise<void> {
@@ -221,12 +238,13 @@ class NatsBroker implements BrokerClient {
       for await (const { type, error } of this.#status) {
         if (!this.#events) return
         const subject = type === 'error' ? refusedSubject(error) : undefined
-        if (subject !== undefined) events.refused('publish', subject, error)
+        if (subject !== undefined) this.#publishRefused(subject, error)
         if (type === 'error' && isLimit(error)) this.#limitErrors.push(error)
         if (type !== 'disconnect' && type !== 'reconnect' && type !== 'close') continue
         this.#isReady = type === 'reconnect'
         this.#hasResent = this.#isReady
         this.#limitErrors = []
+        this.#refusedPieces.clear()
         if (this.#isReady) events.connected()
         else events.lost()
       }

@@ -3,6 +3,7 @@ import { logTextOf } from './error-text.ts'
 
 type Operation = RefusedChannel['operation']
 
+const GAP = 250 // milliseconds between two times that a change is told
 const MAX_PUBLISHES = 1_000 // refused publishes that are told by name
 
 interface Refusal extends RefusedChannel {
@@ -16,7 +17,10 @@ export class Refusals {
   readonly #printed = new Set<string>()
   readonly #prefix: string
   readonly #changed: () => void
+  #timer: NodeJS.Timeout | undefined
+  #hasNews = false
 
+  /** Takes the prefix of the channels, and what is told of a change: at once, and then now and then. */
   constructor(prefix: string, changed: () => void) {
     this.#prefix = prefix
     this.#changed = changed
@@ -31,12 +35,12 @@ export class Refusals {
     const refusal = { operation, channel, reason: logTextOf(cause), retries: 0 }
     this.#refused.set(key, refusal)
     this.#print(refusal)
-    this.#changed()
+    this.#tell()
   }
 
   /** Removes a channel, if it was refused. */
   delete(operation: Operation, channel: string): void {
-    if (this.#refused.delete(`${operation} ${channel}`)) this.#changed()
+    if (this.#refused.delete(`${operation} ${channel}`)) this.#tell()
   }
 
   /** Lists them for the operator. */
@@ -59,6 +63,21 @@ export class Refusals {
     }
     const subscriptions = [...this.#refused.values()].filter((one) => one.operation === 'subscribe')
     return subscriptions.map(({ channel }) => channel)
+  }
+
+  /** Tells a change. Peers may make many of them, and whoever is told copies a long list. */
+  #tell(): void {
+    if (this.#timer) {
+      this.#hasNews = true
+      return
+    }
+    this.#changed()
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined
+      if (this.#hasNews) this.#tell()
+      this.#hasNews = false
+    }, GAP)
+    this.#timer.unref?.()
   }
 
   #print({ operation, channel, reason }: Refusal): void {

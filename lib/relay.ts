@@ -129,10 +129,9 @@ export class Relay {
         timer = setTimeout(() => void subscribe(count + 1), backoff(count))
         timer.unref?.()
       }
-      const receiver = (message: Uint8Array): void => {
-        if (isOpen) take(message)
-      }
-      const result = attempt(() => backplane.subscribe(topic, receiver), failed)
+      const receiver = (message: Uint8Array): boolean => !isOpen || take(message)
+      const dropped = (): void => this.#reports.dropped()
+      const result = attempt(() => backplane.subscribe(topic, receiver, dropped), failed)
       if (isPromise(result)) void result.then(subscribed, () => {})
       else if (result) subscribed(result)
       return result
@@ -153,25 +152,27 @@ export class Relay {
   }
 
   /** Returns what takes the messages of a topic: those of other nodes, each once and in order. */
-  #takes(topic: string, receive: Receive): (message: Uint8Array) => void {
+  #takes(topic: string, receive: Receive): (message: Uint8Array) => boolean {
     let heard: Map<string, number> | undefined // the last number of each sender
     return (message) => {
       const from = message.length < HEAD_LENGTH ? undefined : nameIn(message, 1)
-      if (from === this.#name) return
+      if (from === this.#name) return true
       const number = numberIn(message)
       if (from === undefined || number <= (heard?.get(from) ?? 0)) {
         this.#reports.dropped()
-        return
+        return false
       }
       heard ??= new Map<string, number>()
       if (!heard.has(from) && heard.size >= MOST_SENDERS) forgetFirst(heard)
       heard.set(from, number)
       try {
         receive(message[0] ?? 0, message.subarray(HEAD_LENGTH), from)
+        return true
       } catch (cause) {
         this.#reports.dropped()
         const text = `a message from another node on \`${topic}\` could not be handled`
         this.#reports.failed(new WebsocketError(text, { cause }))
+        return false
       }
     }
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test, type TestContext } from 'node:test'
-import { listen, once, WebsocketServer } from 'simplewebsockets'
-import { backplaneContract } from 'simplewebsockets/testing'
+import { listen, once, WebsocketClient, WebsocketServer } from 'simplewebsockets'
+import { backplaneContract, link } from 'simplewebsockets/testing'
 import { channelOf } from '../lib/engine.ts'
 import {
   engineOf,
@@ -96,6 +96,19 @@ for (const way of ways) {
       assert.equal(other.stats().dropped, 4)
       assert.match(String(other.stats().failure), /boom/)
       assert.equal(other.stats().state, 'up')
+    })
+
+    test('what makes no sense is counted alike by the server and by its backplane', async (t) => {
+      const [{ backplane: one }, { backplane: other }] = await openTwo(t, way)
+      const server = new WebsocketServer({ backplane: other })
+      const [member] = await link(server, new WebsocketClient())
+      server.room('lobby').add(member)
+      await other.subscribe('room:lobby', () => {}) // by then the room is subscribed to, too
+      for (let count = 0; count < 10; count++) await one.publish('room:lobby', Uint8Array.of(1, 2))
+      const counts = (): number[] => [server.stats().drops.backplane, other.stats().dropped]
+      while (counts()[0] !== 10) await new Promise((resolve) => setImmediate(resolve))
+      assert.deepEqual(counts(), [10, 10])
+      await server.close()
     })
 
     test('a message longer than `maxBufferedAmount` is refused, counted and told', async (t) => {
