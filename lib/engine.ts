@@ -80,6 +80,8 @@ interface Channel {
   isRequested: boolean
 }
 
+/** Stands for the promise of each channel that is confirmed: there may be many. */
+const CONFIRMED: Deferred<void> = { promise: Promise.resolve(), resolve() {}, reject() {} }
 const MAX_CHANNELS = 1_000 // in one command
 const MAX_NAME = 512 // characters of a topic's name; a longer one travels as its hash
 const OVERHEAD = 64 // bytes that a message takes beside its own
@@ -299,6 +301,7 @@ export class BrokerBackplane implements Backplane {
     if (this.#joining.get(name) !== channel) return // refused, or left meanwhile
     this.#joining.delete(name)
     channel.standing.resolve()
+    channel.standing = CONFIRMED
     this.#refusals.delete('subscribe', name)
   }
 

@@ -110,7 +110,9 @@ suite('connections of NATS', { skip: without('nats'), timeout: 30_000 }, () => {
     const heard: Uint8Array[] = []
     let lost = 0
     const hear = (message: Uint8Array): void => void heard.push(message)
-    await backplane.subscribe('news', hear, () => void lost++)
+    await backplane.subscribe('news', hear, () => {
+      lost++
+    })
     for (const junk of [[], [9], [1, 2, 3]]) {
       connection.publish('own.news', Uint8Array.from(junk))
     }

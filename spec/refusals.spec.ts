@@ -6,7 +6,9 @@ test('many changes of what a broker refuses are told together, the first one at 
   t.mock.timers.enable({ apis: ['setTimeout'] })
   t.mock.method(console, 'error', () => {})
   let told = 0
-  const refusals = new Refusals('p.', () => void told++)
+  const refusals = new Refusals('p.', () => {
+    told++
+  })
   refusals.add('subscribe', 'p.first', new Error('NOPERM'))
   assert.equal(told, 1)
   for (let room = 0; room < 1_000; room++) {
