@@ -26,12 +26,12 @@ export interface Backplane {
   publish(topic: string, message: Uint8Array): boolean | void | Promise<boolean | void>
   /**
    * Receives what is published on a topic until the returned function is called. A backplane that loses a
-   * message on its way in may call `dropped`, so that the server counts it. `receive` returns false for a
+   * message on its way in may call `dropped`, so that the server counts it. `receive` may return false for a
    * message that makes no sense.
    */
   subscribe(
     topic: string,
-    receive: (message: Uint8Array) => boolean | void,
+    receive: (message: Uint8Array) => void,
     dropped?: () => void,
   ): Unsubscribe | Promise<Unsubscribe>
   /** Lets go of what it holds. */

@@ -157,7 +157,7 @@ export class BrokerBackplane implements Backplane {
   /** Receives what is published on a topic. Resolves when that is heard, or can't be for now. */
   async subscribe(
     topic: string,
-    receive: (message: Uint8Array) => boolean | void,
+    receive: (message: Uint8Array) => void,
     dropped?: () => void,
   ): Promise<Unsubscribe> {
     if (this.#state === 'closed') return () => {}
