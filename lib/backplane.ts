@@ -19,14 +19,20 @@ export interface RefusedChannel {
  */
 export interface Backplane {
   /**
-   * Sends a message to every subscriber of a topic, on every node. false: it was dropped, for the
-   * network is down or too slow; nothing is queued without bound.
+   * Sends a message to every subscriber of a topic, on every node. false, or a promise of it: it was
+   * dropped, for the network is down or too slow or refuses it; nothing is queued without bound. A
+   * rejection is an `error` event of the server, the first one until a message is taken again.
    */
-  publish(topic: string, message: Uint8Array): boolean | void | Promise<void>
-  /** Receives what is published on a topic until the returned function is called. */
+  publish(topic: string, message: Uint8Array): boolean | void | Promise<boolean | void>
+  /**
+   * Receives what is published on a topic until the returned function is called. A backplane that loses a
+   * message on its way in may call `dropped`, so that the server counts it. `receive` may return false for a
+   * message that makes no sense.
+   */
   subscribe(
     topic: string,
     receive: (message: Uint8Array) => void,
+    dropped?: () => void,
   ): Unsubscribe | Promise<Unsubscribe>
   /** Lets go of what it holds. */
   close(): void | Promise<void>

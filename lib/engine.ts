@@ -37,6 +37,8 @@ export interface BrokerEvents {
   received(channel: string, bytes: Uint8Array): void
   /** The broker refuses a channel. */
   refused(operation: RefusedChannel['operation'], channel: string, cause: unknown): void
+  /** Channels that were refused for want of room may fit now. */
+  freed(): void
 }
 
 /**
@@ -50,8 +52,8 @@ export interface BrokerClient {
   readonly maxPayload: number
   /** Begins to report. */
   start(events: BrokerEvents): void
-  /** Publishes the pieces of a message in order. Resolves when the broker has them. */
-  publish(channel: string, pieces: readonly Uint8Array[]): Promise<unknown>
+  /** Publishes the pieces of a message in order. Resolves when the broker has them; false: it refused. */
+  publish(channel: string, pieces: readonly Uint8Array[]): Promise<boolean>
   /** Subscribes, once more or for the first time. Resolves when all that isn't refused is heard. */
   subscribe(channels: string[]): Promise<unknown>
   /** Ends subscriptions, where there are any. */
@@ -63,17 +65,23 @@ export interface BrokerClient {
 }
 
 type Heard = NonNullable<Parameters<NonNullable<Backplane['listen']>>[0]>
-type Receive = (message: Uint8Array) => unknown
+
+interface Receiver {
+  readonly receive: (message: Uint8Array) => unknown
+  readonly dropped: (() => void) | undefined
+}
 
 /** A channel with receivers on this node. */
 interface Channel {
-  readonly receivers: Set<Receive>
+  readonly receivers: Set<Receiver>
   /** Settled when the broker has confirmed it, or can't for now. */
   standing: Deferred<void>
   /** Whether the broker was asked for it, and may send it. */
   isRequested: boolean
 }
 
+/** Stands for the promise of each channel that is confirmed: there may be many. */
+const CONFIRMED: Deferred<void> = { promise: Promise.resolve(), resolve() {}, reject() {} }
 const MAX_CHANNELS = 1_000 // in one command
 const MAX_NAME = 512 // characters of a topic's name; a longer one travels as its hash
 const OVERHEAD = 64 // bytes that a message takes beside its own
@@ -96,8 +104,7 @@ export class BrokerBackplane implements Backplane {
   readonly #joining = new Map<string, Channel>()
   /** and others that it may still send. */
   readonly #leaving = new Set<string>()
-  readonly #refusals = new Refusals(() => this.#announce())
-  readonly #printed = new Set<string>()
+  readonly #refusals: Refusals
   readonly #listeners = new Set<Heard>()
   readonly #counts = { published: 0, received: 0, dropped: 0 }
   readonly #timer: NodeJS.Timeout
@@ -111,6 +118,7 @@ export class BrokerBackplane implements Backplane {
   #ping: Promise<unknown> | undefined
   #isReconciling = false
   #hasNews = false
+  #hasRoom = false
 
   /** @throws TypeError for an option that is unknown or can't be. */
   constructor(client: BrokerClient, options?: BrokerOptions) {
@@ -118,6 +126,7 @@ export class BrokerBackplane implements Backplane {
     this.#client = client
     this.#prefix = prefix
     this.#maxBufferedAmount = maxBufferedAmount
+    this.#refusals = new Refusals(prefix, () => this.#announce())
     this.#timer = setInterval(() => this.#beat(), heartbeat)
     this.#timer.unref?.()
     client.start({
@@ -125,12 +134,13 @@ export class BrokerBackplane implements Backplane {
       lost: (cause) => (client.isReady ? this.#connected() : this.#down(cause)),
       received: (name, piece) => this.#received(name, piece),
       refused: (operation, name, cause) => this.#refused(operation, name, cause),
+      freed: () => (this.#hasRoom = true),
     })
     this.#connected()
   }
 
   /** Publishes a message. Returns false for one that is dropped, rejects for one that is too long. */
-  publish(topic: string, message: Uint8Array): boolean | Promise<void> {
+  publish(topic: string, message: Uint8Array): boolean | Promise<boolean> {
     const name = channelOf(this.#prefix, topic)
     const size = message.length + name.length + OVERHEAD
     const max = Math.min(this.#maxBufferedAmount, MAX_BYTES)
@@ -145,11 +155,15 @@ export class BrokerBackplane implements Backplane {
   }
 
   /** Receives what is published on a topic. Resolves when that is heard, or can't be for now. */
-  async subscribe(topic: string, receive: (message: Uint8Array) => void): Promise<Unsubscribe> {
+  async subscribe(
+    topic: string,
+    receive: (message: Uint8Array) => void,
+    dropped?: () => void,
+  ): Promise<Unsubscribe> {
     if (this.#state === 'closed') return () => {}
     const name = channelOf(this.#prefix, topic)
     const channel = this.#wanted.get(name) ?? this.#want(name)
-    const own: Receive = (message) => receive(message) // the same function may subscribe twice
+    const own: Receiver = { receive, dropped }
     channel.receivers.add(own)
     await channel.standing.promise
     return () => {
@@ -193,16 +207,20 @@ export class BrokerBackplane implements Backplane {
     }
   }
 
-  async #publish(name: string, message: Uint8Array, size: number): Promise<void> {
+  async #publish(name: string, message: Uint8Array, size: number): Promise<boolean> {
     const connection = this.#connection
     this.#counts.published++
     this.#buffered += size
     try {
-      await this.#client.publish(name, this.#cutter.cut(message, this.#client.maxPayload))
+      const pieces = this.#cutter.cut(message, this.#client.maxPayload)
+      const isTaken = await this.#client.publish(name, pieces)
+      if (!isTaken) this.#counts.dropped++
+      return isTaken
     } catch (error) {
       this.#counts.dropped++
       // That the broker is down is told apart from that, and once.
       if (connection === this.#connection && this.#client.isReady) throw withoutCommand(error)
+      return false
     } finally {
       if (connection === this.#connection) this.#buffered -= size
     }
@@ -211,20 +229,24 @@ export class BrokerBackplane implements Backplane {
   #received(name: string, piece: Uint8Array): void {
     const receivers = this.#wanted.get(name)?.receivers
     const message = receivers && this.#joiner.take(name, piece)
-    if (message === false) this.#counts.dropped++
+    if (message === false) {
+      this.#counts.dropped++
+      for (const { dropped } of receivers ?? []) dropped?.()
+    }
     if (!receivers || !message) return
     this.#counts.received++
-    for (const receive of receivers) this.#hand(receive, message)
+    for (const receiver of receivers) this.#hand(receiver, message)
   }
 
   /** Calls a receiver. One that fails harms no other, and not the client of the broker. */
-  #hand(receive: Receive, message: Uint8Array): void {
+  #hand({ receive }: Receiver, message: Uint8Array): void {
     const failed = (error: unknown): void => {
       this.#counts.dropped++
       this.#failed(error)
     }
     try {
       const result = receive(message)
+      if (result === false) this.#counts.dropped++
       if (isPromise(result)) void result.then(undefined, failed)
     } catch (error) {
       failed(error)
@@ -233,7 +255,7 @@ export class BrokerBackplane implements Backplane {
 
   #want(name: string): Channel {
     const isRequested = this.#leaving.delete(name)
-    const channel = { receivers: new Set<Receive>(), standing: deferred<void>(), isRequested }
+    const channel = { receivers: new Set<Receiver>(), standing: deferred<void>(), isRequested }
     this.#wanted.set(name, channel)
     if (this.#state === 'down') channel.standing.resolve()
     else this.#joining.set(name, channel)
@@ -279,6 +301,7 @@ export class BrokerBackplane implements Backplane {
     if (this.#joining.get(name) !== channel) return // refused, or left meanwhile
     this.#joining.delete(name)
     channel.standing.resolve()
+    channel.standing = CONFIRMED
     this.#refusals.delete('subscribe', name)
   }
 
@@ -296,7 +319,7 @@ export class BrokerBackplane implements Backplane {
     if (this.#ping) this.#down(new Error('the broker does not answer'))
     else if (this.#client.isReady) this.#ask()
     else this.#down()
-    if (this.#state === 'up' && this.#beats % RETRY === 0) this.#retry()
+    if (this.#state === 'up' && (this.#hasRoom || this.#beats % RETRY === 0)) this.#retry()
   }
 
   /** Pings the broker, unless it owes an answer. */
@@ -368,27 +391,15 @@ export class BrokerBackplane implements Backplane {
     const channel = this.#wanted.get(name)
     if (operation === 'subscribe' && !channel) return
     if (!name.startsWith(this.#prefix)) return // the connection may have other users
-    if (operation === 'publish') {
-      this.#counts.dropped++
-    } else {
+    if (operation === 'subscribe') {
       this.#joining.delete(name)
       channel?.standing.resolve()
     }
-    if (this.#refusals.add(operation, name, cause)) this.#print(operation, name, cause)
-  }
-
-  /** An operator has to cure it: so it is printed, once for each operation. */
-  #print(operation: RefusedChannel['operation'], name: string, cause: unknown): void {
-    if (this.#printed.has(operation)) return
-    this.#printed.add(operation)
-    console.error(
-      `simplewebsockets: the broker refuses to ${operation} on \`${name}\` (${logTextOf(cause)}), so nodes ` +
-        `don't hear each other there. Allow its user to ${operation} on \`${this.#prefix}*\`, see ` +
-        'docs/backplanes.md. Printed once; every refused channel is in the `backplane` event.',
-    )
+    this.#refusals.add(operation, name, cause)
   }
 
   #retry(): void {
+    this.#hasRoom = false
     for (const name of this.#refusals.retry()) this.#rejoin(name)
     void this.#reconcile()
   }
@@ -427,8 +438,9 @@ function first<Item>(items: Iterable<Item>): Item[] {
 /** Names the channel of a topic: whatever the topic is called, it is one word, and not too long. */
 export function channelOf(prefix: string, topic: string): string {
   if (/^[\w:-]{1,512}$/.test(topic)) return prefix + topic
-  const name = topic.replace(/[^\w:-]/g, escaped)
-  if (name.length <= MAX_NAME) return `${prefix}=${name}`
+  // A peer may have chosen a name of a megabyte: what is too long already isn't escaped first.
+  const name = topic.length > MAX_NAME ? undefined : topic.replace(/[^\w:-]/g, escaped)
+  if (name !== undefined && name.length <= MAX_NAME) return `${prefix}=${name}`
   return `${prefix}#${createHash('sha256').update(topic, 'utf16le').digest('hex')}`
 }
 

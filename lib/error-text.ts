@@ -64,7 +64,8 @@ export function reportOf(failure: unknown): string {
 }
 
 /**
- * Returns an error of a client of Redis without the command that it keeps, or the error as it is.
+ * Returns an error of a client of Redis without the command that it keeps, and with a message, or the
+ * error as it is.
  *
  * A copy, since the program may be given the original, too.
  */
@@ -72,8 +73,10 @@ export function withoutCommand(failure: unknown, depth = 0): unknown {
   if (!(failure instanceof Error) || depth === MAX_CAUSES) return failure
   const cause = causeOf(failure)
   const safeCause = withoutCommand(cause, depth + 1)
-  if (!('command' in failure) && safeCause === cause) return failure
-  const copy: Error & { code?: unknown } = new Error(withoutArguments(failure.message))
+  const isKept = failure.message !== '' && !('command' in failure) && safeCause === cause
+  if (isKept) return failure
+  // The client of `redis` gives no reason for some failures, but a name.
+  const copy: Error & { code?: unknown } = new Error(withoutArguments(messageOf(failure)))
   copy.name = failure.name
   copy.stack = withoutArguments(failure.stack ?? '')
   if (safeCause !== undefined) copy.cause = safeCause

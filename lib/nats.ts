@@ -1,4 +1,5 @@
 import { BrokerBackplane, type BrokerClient, type BrokerEvents } from './engine.ts'
+import { messageOf } from './error-text.ts'
 import { unexpected } from './errors.ts'
 import type { BrokerOptions } from './options/broker.ts'
 import { isObject } from './options/rules.ts'
@@ -75,6 +76,7 @@ export function natsBackplane(
 }
 
 const MAX_PAYLOAD = 1024 * 1024 // as long as the server doesn't say
+const MAX_REFUSED = 1_000 // subjects whose refused pieces are counted
 
 class NatsBroker implements BrokerClient {
   readonly #promise: NatsConnection | PromiseLike<NatsConnection>
@@ -86,6 +88,14 @@ class NatsBroker implements BrokerClient {
   #isReady = false
   #flush: Promise<void> | undefined
   #nextFlush: Promise<void> | undefined
+  /** Pieces that the server has refused, by subject, until their publish is told. */
+  readonly #refusedPieces = new Map<string, number>()
+  /** What the server said of subscriptions past its limit since the last batch of them. */
+  #limitErrors: unknown[] = []
+  /** Whether the connection has sent its subscriptions again, and no batch has come since. */
+  #hasResent = false
+  /** Whether a subscription was refused for the limit, and none was ended since. */
+  #isFull = false
 
   constructor(connection: NatsConnection | PromiseLike<NatsConnection>) {
     this.#promise = connection
@@ -104,26 +114,36 @@ class NatsBroker implements BrokerClient {
     void this.#watch(events)
   }
 
-  async publish(channel: string, pieces: readonly Uint8Array[]): Promise<void> {
+  async publish(channel: string, pieces: readonly Uint8Array[]): Promise<boolean> {
     const connection = this.#connected()
     for (const piece of pieces) connection.publish(channel, piece)
     await this.#confirmed(connection)
+    const count = this.#refusedPieces.get(channel) ?? 0
+    if (count > pieces.length) this.#refusedPieces.set(channel, count - pieces.length)
+    else this.#refusedPieces.delete(channel)
+    return count === 0
   }
 
   async subscribe(channels: string[]): Promise<void> {
     const connection = this.#connected()
-    for (const channel of channels) {
-      if (!this.#subscriptions.has(channel)) this.#subscribe(connection, channel)
-    }
+    // Nothing tells which of those that were sent again are past the limit: all are sent anew.
+    if (this.#hasResent && this.#limitErrors.length > 0)
+      this.#forget([...this.#subscriptions.keys()])
+    this.#hasResent = false
+    this.#limitErrors = []
+    const asked = channels.filter((channel) => !this.#subscriptions.has(channel))
+    for (const channel of asked) this.#subscribe(connection, channel)
     await connection.flush()
+    await turn() // by then all errors that came before the answer are told
+    this.#refuseLast(asked)
   }
 
   async unsubscribe(channels: string[]): Promise<void> {
-    for (const channel of channels) {
-      this.#subscriptions.get(channel)?.unsubscribe()
-      this.#subscriptions.delete(channel)
-    }
+    this.#forget(channels)
     await this.#connected().flush()
+    if (!this.#isFull) return
+    this.#isFull = false
+    this.#events?.freed()
   }
 
   async ping(): Promise<void> {
@@ -133,8 +153,7 @@ class NatsBroker implements BrokerClient {
   close(): void {
     this.#events = undefined
     this.#isReady = false
-    for (const subscription of this.#subscriptions.values()) subscription.unsubscribe()
-    this.#subscriptions.clear()
+    this.#forget([...this.#subscriptions.keys()])
     stop(this.#status)
   }
 
@@ -159,6 +178,37 @@ class NatsBroker implements BrokerClient {
     this.#subscriptions.set(channel, subscription)
   }
 
+  #forget(channels: readonly string[]): void {
+    for (const channel of channels) {
+      this.#subscriptions.get(channel)?.unsubscribe()
+      this.#subscriptions.delete(channel)
+    }
+  }
+
+  #publishRefused(subject: string, cause: unknown): void {
+    const count = this.#refusedPieces.get(subject) ?? 0
+    // The connection may have other users, whose subjects stay.
+    if (count > 0 || this.#refusedPieces.size < MAX_REFUSED) {
+      this.#refusedPieces.set(subject, count + 1)
+    }
+    this.#events?.refused('publish', subject, cause)
+  }
+
+  /**
+   * Tells which of a batch the server has refused for its limit. It names none of them: as it takes them
+   * in order, they are the last ones.
+   */
+  #refuseLast(asked: readonly string[]): void {
+    const count = this.#limitErrors.length
+    if (count === 0) return
+    const cause = this.#limitErrors[0]
+    const refused = asked.filter((channel) => this.#subscriptions.has(channel)).slice(-count)
+    this.#limitErrors = []
+    this.#isFull = true
+    this.#forget(refused)
+    for (const channel of refused) this.#events?.refused('subscribe', channel, cause)
+  }
+
   /**
    * Resolves when the server has all that was sent so far: one flush is under way at a time, and one
    * waits for what was sent since.
@@ -173,6 +223,7 @@ class NatsBroker implements BrokerClient {
     this.#flush = this.#nextFlush
     this.#nextFlush = undefined
     await connection.flush()
+    await turn() // by then all refusals that came before the answer are told
   }
 
   async #watch(events: BrokerEvents): Promise<void> {
@@ -187,9 +238,13 @@ class NatsBroker implements BrokerClient {
       for await (const { type, error } of this.#status) {
         if (!this.#events) return
         const subject = type === 'error' ? refusedSubject(error) : undefined
-        if (subject !== undefined) events.refused('publish', subject, error)
+        if (subject !== undefined) this.#publishRefused(subject, error)
+        if (type === 'error' && isLimit(error)) this.#limitErrors.push(error)
         if (type !== 'disconnect' && type !== 'reconnect' && type !== 'close') continue
         this.#isReady = type === 'reconnect'
+        this.#hasResent = this.#isReady
+        this.#limitErrors = []
+        this.#refusedPieces.clear()
         if (this.#isReady) events.connected()
         else events.lost()
       }
@@ -205,6 +260,16 @@ function refusedSubject(error: unknown): string | undefined {
   if (!isObject(error) || Reflect.get(error, 'operation') !== 'publish') return undefined
   const subject: unknown = Reflect.get(error, 'subject')
   return typeof subject === 'string' ? subject : undefined
+}
+
+/** Tells a refusal for `max_subscriptions`, which names no subject, from other errors. */
+function isLimit(error: unknown): boolean {
+  return /maximum subscriptions exceeded/i.test(messageOf(error))
+}
+
+/** Resolves in a later turn of the event loop. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }
 
 /** Ends a loop over the changes of a connection: its iterators have a `stop` beside what is typed. */

@@ -127,10 +127,13 @@ const LOSSES = ['end', 'close', 'reconnecting', 'error']
 abstract class RedisBroker<Client extends RedisClient> implements BrokerClient {
   readonly maxPayload = MAX_PAYLOAD
   protected readonly publisher: Client
+  /** The publisher as its commands are called. */
+  protected readonly commands: Client
   protected events: BrokerEvents | undefined
 
-  constructor(publisher: Client) {
+  constructor(publisher: Client, commands = publisher) {
     this.publisher = publisher
+    this.commands = commands
   }
 
   abstract get isReady(): boolean
@@ -140,12 +143,14 @@ abstract class RedisBroker<Client extends RedisClient> implements BrokerClient {
   abstract close(): void
   protected abstract request(channels: string[]): Promise<unknown>
 
-  async publish(channel: string, pieces: readonly Uint8Array[]): Promise<void> {
+  async publish(channel: string, pieces: readonly Uint8Array[]): Promise<boolean> {
     try {
-      await Promise.all(pieces.map((piece) => this.publisher.publish(channel, asBuffer(piece))))
+      await Promise.all(pieces.map((piece) => this.commands.publish(channel, asBuffer(piece))))
+      return true
     } catch (error) {
       if (!isRefusal(error)) throw error
       this.events?.refused('publish', channel, error)
+      return false
     }
   }
 
@@ -189,9 +194,9 @@ class NodeRedisBroker extends RedisBroker<NodeRedisClient> {
   #unwatch = (): void => {}
 
   constructor(client: NodeRedisClient) {
-    super(client)
+    super(client, withoutTimeout(client))
     this.#isOurs = !client.isOpen
-    this.#subscriber = client.duplicate()
+    this.#subscriber = this.commands.duplicate()
   }
 
   get isReady(): boolean {
@@ -210,7 +215,7 @@ class NodeRedisBroker extends RedisBroker<NodeRedisClient> {
   }
 
   ping(): Promise<unknown> {
-    return Promise.all([this.publisher.ping(), this.#subscriber.ping()])
+    return Promise.all([this.commands.ping(), this.#subscriber.ping()])
   }
 
   close(): void {
@@ -241,7 +246,7 @@ class NodeRedisBroker extends RedisBroker<NodeRedisClient> {
     })
     subscriber.on('error', (cause) => {
       if (this.events && wasReady && !subscriber.isReady && subscriber === this.#subscriber) {
-        this.#subscriber = this.publisher.duplicate()
+        this.#subscriber = this.commands.duplicate()
         subscriber.destroy()
         this.#connect(events)
       }
@@ -281,7 +286,7 @@ class IoRedisBroker extends RedisBroker<IoRedisClient> {
     if (this.publisher.status === 'wait') handled(this.publisher.ping()) // it waits for a command
   }
 
-  override publish(channel: string, pieces: readonly Uint8Array[]): Promise<void> {
+  override publish(channel: string, pieces: readonly Uint8Array[]): Promise<boolean> {
     this.#cork()
     return super.publish(channel, pieces)
   }
@@ -315,6 +320,16 @@ class IoRedisBroker extends RedisBroker<IoRedisClient> {
       stream.uncork()
     })
   }
+}
+
+/**
+ * Returns a client of `redis` whose commands have no timeout of their own, where its version has one: it
+ * ends commands that a busy process has not written yet. The heartbeat watches the broker anyway.
+ */
+function withoutTimeout(client: NodeRedisClient): NodeRedisClient {
+  const withOptions: unknown = Reflect.get(client, 'withCommandOptions')
+  if (typeof withOptions !== 'function') return client
+  return withOptions.call(client, { timeout: undefined }) as NodeRedisClient
 }
 
 /** Tells a refusal by the access rules of Redis from the loss of a connection. */

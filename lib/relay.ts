@@ -39,6 +39,8 @@ export class Relay {
   readonly #id = crypto.getRandomValues(new Uint8Array(ID_LENGTH))
   readonly #name = nameIn(this.#id, 0)
   #number = 0
+  /** Messages that the backplane failed with since it took one. */
+  #failures = 0
 
   /** Makes the way over a backplane, or to nowhere. */
   constructor(backplane: Backplane | undefined, reports: Reports) {
@@ -58,18 +60,48 @@ export class Relay {
 
   /** Sends to the other nodes that have subscribed to a topic. */
   publish(topic: string, kind: number, payload: Uint8Array): void {
+    void this.send(topic, kind, payload)
+  }
+
+  /** Sends, and returns whether the backplane has taken it: at once, or by a promise that never rejects. */
+  send(topic: string, kind: number, payload: Uint8Array): boolean | PromiseLike<boolean> {
     const backplane = this.#backplane
-    if (!backplane) return
+    if (!backplane) return false
     const message = Buffer.allocUnsafe(HEAD_LENGTH + payload.length)
     message[0] = kind
     message.set(this.#id, 1)
     message.writeUIntBE(++this.#number, 1 + ID_LENGTH, NUMBER_LENGTH)
     message.set(payload, HEAD_LENGTH)
-    const failed = (cause: unknown): void => {
-      this.#reports.dropped()
-      this.#failed(cause)
+    const taken = (answer: boolean | void): boolean => {
+      if (answer === false) this.#reports.dropped()
+      else this.#worked()
+      return answer !== false
     }
-    if (attempt(() => backplane.publish(topic, message), failed) === false) this.#reports.dropped()
+    const failed = (cause: unknown): boolean => {
+      this.#lost(cause)
+      return false
+    }
+    try {
+      const result = backplane.publish(topic, message)
+      return isPromise(result) ? result.then(taken, failed) : taken(result)
+    } catch (cause) {
+      return failed(cause)
+    }
+  }
+
+  /** Counts a message that the backplane failed with. Tells the first one, and the others once it works. */
+  #lost(cause: unknown): void {
+    this.#reports.dropped()
+    this.#failures++
+    if (this.#failures === 1) this.#failed(cause)
+  }
+
+  #worked(): void {
+    const count = this.#failures
+    this.#failures = 0
+    if (count < 2) return
+    const text = `the backplane works again: ${count} messages to other nodes were lost`
+    this.#reports.failed(new WebsocketError(text))
   }
 
   /**
@@ -97,10 +129,9 @@ export class Relay {
         timer = setTimeout(() => void subscribe(count + 1), backoff(count))
         timer.unref?.()
       }
-      const receiver = (message: Uint8Array): void => {
-        if (isOpen) take(message)
-      }
-      const result = attempt(() => backplane.subscribe(topic, receiver), failed)
+      const receiver = (message: Uint8Array): boolean => !isOpen || take(message)
+      const dropped = (): void => this.#reports.dropped()
+      const result = attempt(() => backplane.subscribe(topic, receiver, dropped), failed)
       if (isPromise(result)) void result.then(subscribed, () => {})
       else if (result) subscribed(result)
       return result
@@ -121,25 +152,27 @@ export class Relay {
   }
 
   /** Returns what takes the messages of a topic: those of other nodes, each once and in order. */
-  #takes(topic: string, receive: Receive): (message: Uint8Array) => void {
+  #takes(topic: string, receive: Receive): (message: Uint8Array) => boolean {
     let heard: Map<string, number> | undefined // the last number of each sender
     return (message) => {
       const from = message.length < HEAD_LENGTH ? undefined : nameIn(message, 1)
-      if (from === this.#name) return
+      if (from === this.#name) return true
       const number = numberIn(message)
       if (from === undefined || number <= (heard?.get(from) ?? 0)) {
         this.#reports.dropped()
-        return
+        return false
       }
       heard ??= new Map<string, number>()
       if (!heard.has(from) && heard.size >= MOST_SENDERS) forgetFirst(heard)
       heard.set(from, number)
       try {
         receive(message[0] ?? 0, message.subarray(HEAD_LENGTH), from)
+        return true
       } catch (cause) {
         this.#reports.dropped()
         const text = `a message from another node on \`${topic}\` could not be handled`
         this.#reports.failed(new WebsocketError(text, { cause }))
+        return false
       }
     }
   }

@@ -5,15 +5,20 @@ import { listen, WebsocketServer } from 'simplewebsockets'
 const server = new WebsocketServer()
 
 listen(server, 'client', (client) => {
+  const names = new Set<string>() // of its rooms: peers choose them, so they are counted
   listen(client, 'message', (message) => {
     const [verb, name = '', ...words] = String(message).split(' ')
     const room = server.room(name) // the same name is the same room; an unused one costs nothing
 
-    if (verb === 'join') {
+    if (verb === 'join' && names.size === 50) {
+      client.send('leave another room first')
+    } else if (verb === 'join') {
+      names.add(name)
       room.add(client).emit(`${room.size} in ${name}`)
     } else if (!room.has(client)) {
       client.send(`you are not in ${name}`)
     } else if (verb === 'leave') {
+      names.delete(name)
       room.delete(client)
       room.emit(`${room.size} in ${name}`)
     } else if (verb === 'say') {

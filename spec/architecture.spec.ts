@@ -100,6 +100,7 @@ const rows: readonly (readonly string[])[] = [
     'channels/roster',
     'channels/broadcast',
   ],
+  ['channels/node-state'],
   [
     'connection-core',
     'room',
@@ -204,7 +205,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|floor|visit|room|relay|rolling-close|diagnostics|allowance|backplane|engine|refusals|redis|stream|http|origin|options\/(server|node|wire|broker)|transport\/(memory|tcp\/.*)|channels\/(server|peer|membership|topic|nodes|history|archive|replay|broadcast|options|presence-state|join-queue))$/.test(
+    /^(server|floor|visit|room|relay|rolling-close|diagnostics|allowance|backplane|engine|refusals|redis|stream|http|origin|options\/(server|node|wire|broker)|transport\/(memory|tcp\/.*)|channels\/(server|peer|membership|topic|nodes|node-state|history|archive|replay|broadcast|options|presence-state|join-queue))$/.test(
       to,
     ),
   )

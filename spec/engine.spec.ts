@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { suite, test, type TestContext } from 'node:test'
-import { listen, once, WebsocketServer } from 'simplewebsockets'
-import { backplaneContract } from 'simplewebsockets/testing'
+import { listen, once, WebsocketClient, WebsocketServer } from 'simplewebsockets'
+import { backplaneContract, link } from 'simplewebsockets/testing'
+import { channelOf } from '../lib/engine.ts'
 import {
   engineOf,
   is,
@@ -12,6 +13,33 @@ import {
   type Opened,
   type Way,
 } from './engines.ts'
+
+for (const [what, topic, channel] of [
+  ['a word as it is', 'room:lobby', 'p.room:lobby'],
+  ['what is empty, escaped', '', 'p.='],
+  ['what is no word, escaped', 'größe & co.', 'p.=gr=f6==df=e=20==26==20=co=2e='],
+  ['512 characters', 'x'.repeat(512), `p.${'x'.repeat(512)}`],
+  [
+    '513 characters, by their hash',
+    'x'.repeat(513),
+    'p.#adc183813d454f1d1ff7104db9f7da8a6f3a3dcfe7376e6fdf77242b11a727fd',
+  ],
+  [
+    'what is too long when escaped, by its hash',
+    '='.repeat(512),
+    'p.#a2bd682422d2217f66198d7d1059a135ebf3a032f6a6f363f4b9170a3670ef72',
+  ],
+] as const) {
+  test(`the channel of a topic names ${what}`, () => {
+    assert.equal(channelOf('p.', topic), channel)
+  })
+}
+
+test('the name of a topic that is too long for a channel is not escaped, however long it is', (t) => {
+  const looked = t.mock.method(String.prototype, 'charCodeAt')
+  channelOf('p.', '='.repeat(1_000_000))
+  assert.equal(looked.mock.callCount(), 0)
+})
 
 /** Opens two backplanes over one broker. */
 async function openTwo(t: TestContext, way: Way): Promise<readonly [Opened, Opened]> {
@@ -68,6 +96,19 @@ for (const way of ways) {
       assert.equal(other.stats().dropped, 4)
       assert.match(String(other.stats().failure), /boom/)
       assert.equal(other.stats().state, 'up')
+    })
+
+    test('what makes no sense is counted alike by the server and by its backplane', async (t) => {
+      const [{ backplane: one }, { backplane: other }] = await openTwo(t, way)
+      const server = new WebsocketServer({ backplane: other })
+      const [member] = await link(server, new WebsocketClient())
+      server.room('lobby').add(member)
+      await other.subscribe('room:lobby', () => {}) // by then the room is subscribed to, too
+      for (let count = 0; count < 10; count++) await one.publish('room:lobby', Uint8Array.of(1, 2))
+      const counts = (): number[] => [server.stats().drops.backplane, other.stats().dropped]
+      while (counts()[0] !== 10) await new Promise((resolve) => setImmediate(resolve))
+      assert.deepEqual(counts(), [10, 10])
+      await server.close()
     })
 
     test('a message longer than `maxBufferedAmount` is refused, counted and told', async (t) => {

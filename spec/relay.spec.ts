@@ -125,6 +125,25 @@ test('what a backplane does not take is counted, and what it refuses is told and
   assert.equal(broken.dropped, 1)
 })
 
+test('a backplane that fails is told once until it works again, and then with the count', async () => {
+  const backplane = memoryBackplane()
+  let isBroken = true
+  const own = end({
+    ...backplane,
+    publish: (...message) =>
+      isBroken ? Promise.reject(new Error('boom')) : backplane.publish(...message),
+  })
+  for (let count = 0; count < 100; count++) own.relay.publish('news', 0, payload(1))
+  await turn()
+  isBroken = false
+  for (let count = 0; count < 2; count++) own.relay.publish('news', 0, payload(1))
+  assert.deepEqual(
+    own.errors.map(({ message }) => message),
+    ['the backplane failed', 'the backplane works again: 100 messages to other nodes were lost'],
+  )
+  assert.equal(own.dropped, 100)
+})
+
 /** A backplane that fails to subscribe so many times. */
 function failing(times: number, fail: () => never | Promise<never>): Backplane & { tried: number } {
   const memory = memoryBackplane()

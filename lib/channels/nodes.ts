@@ -2,17 +2,9 @@ import { toBytes, toText } from '../message.ts'
 import { isPromise } from '../promises.ts'
 import type { Relay } from '../relay.ts'
 import type { Broadcast } from './broadcast.ts'
+import { IncomingState, NodeState, type ToldDiff } from './node-state.ts'
 import { PRESENCE_DIFF } from './phoenix.ts'
-import {
-  changesIn,
-  diffIn,
-  isBag,
-  Roster,
-  written,
-  type Applied,
-  type Change,
-  type Diff,
-} from './roster.ts'
+import { changesIn, diffIn, isBag, Roster, type Applied, type Change, type Diff } from './roster.ts'
 import { AROUND_REPLY, readJson } from './text.ts'
 
 /** Is what a presence shows to other nodes, and is told of them. */
@@ -21,7 +13,7 @@ export interface View {
   readonly id: string
   /** Milliseconds between its signs of life. */
   readonly heartbeat: number
-  /** Is who is here on this node, by the names of topics. */
+  /** Returns what is tracked on this node, by the names of topics: a copy, which doesn't change. */
   own(): ReadonlyMap<string, Roster>
   /** Tells whether a topic is one of these. */
   fits(topic: string): boolean
@@ -43,6 +35,7 @@ const BYE = 4
 const PATIENCE = 2.5 // heartbeats of silence: a node is gone before its third
 const LONGEST_BEAT = 3_600_000
 const MOST_NODES = 1_000
+const ANSWER_GAP = 50 // milliseconds between two answers: whoever asks meanwhile shares the next one
 
 /** Another node, as far as it is known. */
 interface Node {
@@ -51,6 +44,8 @@ interface Node {
   readonly rosters: Map<string, Roster>
   /** Whether it was asked who is there. */
   asked: boolean
+  /** The parts of its answer that have come. */
+  incoming: IncomingState | undefined
   timer: ReturnType<typeof setTimeout> | undefined
 }
 
@@ -58,8 +53,10 @@ interface Word {
   readonly id: string
   readonly version: number
   readonly beat: number
-  readonly topics: unknown
-  /** What stands behind it: the diff, as that node has told it to its members. */
+  /** The place of a part of a state, and whether it is the last one. */
+  readonly part: number
+  readonly isLast: boolean
+  /** What stands behind it: topics, or the diff, as that node has told it to its members. */
   readonly rest: string
 }
 
@@ -76,6 +73,12 @@ export class Nodes {
   #stop: (() => void) | undefined
   /** Whether answers would be heard. */
   #stands = false
+  /** What others are answered, until it changes, or isn't wanted for a heartbeat. */
+  #state: NodeState | undefined
+  #isStateWanted = false
+  /** Nodes that have asked and have no answer yet, two of them at most. */
+  readonly #askers = new Set<string>()
+  #isAnswering = false
 
   constructor(relay: Relay, pattern: string, view: View) {
     this.#relay = relay
@@ -95,7 +98,7 @@ export class Nodes {
       this.#relay.subscribe(this.#topic, hear),
       this.#relay.subscribe(this.#inbox(this.#view.id), hear),
     ]
-    const timer = setInterval(() => this.#say(this.#topic, BEAT), this.#view.heartbeat)
+    const timer = setInterval(() => this.#beat(), this.#view.heartbeat)
     timer.unref?.()
     const stop = (): void => {
       clearInterval(timer)
@@ -125,7 +128,14 @@ export class Nodes {
   /** Tells the others who has come, or gone, on this node: in the words that its members were told. */
   tell(said: Broadcast): void {
     this.#version++
-    this.#say(this.#topic, DIFF, {}, said.bytes)
+    this.#state = undefined
+    this.#say(this.#topic, DIFF, said.bytes)
+  }
+
+  #beat(): void {
+    this.#say(this.#topic, BEAT)
+    if (!this.#isStateWanted) this.#state = undefined
+    this.#isStateWanted = false
   }
 
   #inbox(id: string): string {
@@ -138,9 +148,8 @@ export class Nodes {
   }
 
   /** Says something about this node on the first line, and something else behind it. */
-  #say(topic: string, kind: number, more: object = {}, rest?: Uint8Array): void {
-    const { id, heartbeat: beat } = this.#view
-    const line = JSON.stringify({ id, version: this.#version, beat, ...more })
+  #say(topic: string, kind: number, rest?: Uint8Array): void {
+    const line = this.#line()
     if (!rest) {
       this.#relay.publish(topic, kind, toBytes(line))
       return
@@ -150,6 +159,11 @@ export class Nodes {
     word.set(head)
     word.set(rest, head.length)
     this.#relay.publish(topic, kind, word)
+  }
+
+  #line(more: object = {}): string {
+    const { id, heartbeat: beat } = this.#view
+    return JSON.stringify({ id, version: this.#version, beat, ...more })
   }
 
   #hear(kind: number, payload: Uint8Array): void {
@@ -169,17 +183,52 @@ export class Nodes {
     node.timer = setTimeout(() => this.#forget(word.id), PATIENCE * word.beat)
     node.timer.unref?.()
     if (kind === DIFF) this.#changed(node, word)
-    else if (kind === STATE) this.#become(node, word)
+    else if (kind === STATE) this.#takePart(node, word)
     else this.#compare(node, word, kind)
   }
 
   /** Asks what was missed, and answers who asks. */
   #compare(node: Node, { id, version }: Word, kind: number): void {
-    if (version !== node.version) {
-      node.asked = this.#stands
-      this.#ask(this.#inbox(id))
+    if (kind === ASK) this.#answer(id)
+    if (version === node.version) return
+    // It may be answering already. One that gives no answer until its next sign of life is asked again.
+    const isAnswering = kind === ASK ? node.asked : node.incoming?.takeProgress()
+    if (isAnswering) return
+    node.incoming = undefined
+    node.asked = this.#stands
+    this.#ask(this.#inbox(id))
+  }
+
+  /** Sends the state to a node that has asked, soon: all that ask meanwhile get one answer. */
+  #answer(id: string): void {
+    if (this.#askers.size < 2) this.#askers.add(id)
+    if (!this.#isAnswering) void this.#answerAll()
+  }
+
+  async #answerAll(): Promise<void> {
+    this.#isAnswering = true
+    await Promise.resolve() // those that ask in the same turn
+    while (this.#stop && this.#askers.size > 0) {
+      const [first = '', ...others] = this.#askers
+      this.#askers.clear()
+      await this.#sendState(others.length === 0 ? this.#inbox(first) : this.#topic)
+      await pause(ANSWER_GAP)
     }
-    if (kind === ASK) this.#say(this.#inbox(id), STATE, { topics: this.#state() })
+    this.#isAnswering = false
+  }
+
+  /** Sends the state, each part once the broker has the one before. */
+  async #sendState(topic: string): Promise<void> {
+    const version = this.#version
+    const headOf = (part: number, last: boolean): string => this.#line({ version, part, last })
+    const state = (this.#state ??= new NodeState(this.#view.own(), headOf))
+    this.#isStateWanted = true
+    let part = state.at(0)
+    for (let index = 1; part && this.#stop; index++) {
+      // Where one is lost the node asks again at the next heartbeat.
+      if (!(await this.#relay.send(topic, STATE, part))) return
+      part = state.at(index)
+    }
   }
 
   #changed(node: Node, { id, version, rest }: Word): void {
@@ -188,14 +237,22 @@ export class Nodes {
       this.#view.dropped()
     } else if (version === node.version + 1) {
       node.version = version
-      this.#apply(node, told.topic, told.diff, told.said)
-    } else if (version > node.version && !node.asked) {
+      this.#apply(node, told)
+    } else if (version > node.version && !this.#keeps(node, version, told) && !node.asked) {
       node.asked = this.#stands
       this.#ask(this.#inbox(id))
     }
   }
 
-  #diffIn(text: string): { topic: string; diff: Diff; said: Broadcast } | undefined {
+  /** Keeps a change until the state that is coming is whole. */
+  #keeps(node: Node, version: number, told: ToldDiff): boolean {
+    if (!node.incoming || version <= node.incoming.version) return node.incoming !== undefined
+    if (node.incoming.keep(version, told)) return true
+    node.incoming = undefined
+    return false
+  }
+
+  #diffIn(text: string): ToldDiff | undefined {
     try {
       const said = this.#view.read(text)
       const frame = said.read()
@@ -207,25 +264,46 @@ export class Nodes {
     }
   }
 
-  #become(node: Node, word: Word): void {
-    const topics = topicsIn(word.topics)
+  #takePart(node: Node, { version, part, isLast, rest }: Word): void {
+    if (version <= node.version) {
+      node.incoming = undefined // it is known: another node has asked
+      node.asked = false
+      return
+    }
+    if (part === 0) node.incoming = new IncomingState(version)
+    const { incoming } = node
+    node.incoming = undefined
+    if (!incoming?.expects(version, part)) return // the next heartbeat asks again
+    const topics = topicsIn(rest)
     if (!topics || [...topics.keys()].some((name) => !this.#view.fits(name))) {
       this.#view.dropped()
       return
     }
+    incoming.add(topics)
+    if (isLast) this.#become(node, incoming)
+    else node.incoming = incoming
+  }
+
+  #become(node: Node, { version, topics, diffs }: IncomingState): void {
     node.asked = false
-    if (word.version < node.version) return
-    node.version = word.version
+    node.version = version
     for (const name of new Set([...topics.keys(), ...node.rosters.keys()])) {
       const roster = new Roster()
       for (const change of node.rosters.get(name) ?? []) roster.join(change)
       const applied: Applied[] = []
       roster.become(topics.get(name) ?? [], applied)
-      if (applied.length > 0) this.#apply(node, name, diffOf(applied))
+      if (applied.length > 0) this.#apply(node, { topic: name, diff: diffOf(applied) })
+    }
+    for (const told of diffs) {
+      node.version++
+      this.#apply(node, told)
     }
   }
 
-  #apply(node: Node, name: string, diff: Diff, said?: Broadcast): void {
+  #apply(
+    node: Node,
+    { topic: name, diff, said }: Omit<ToldDiff, 'said'> & Partial<ToldDiff>,
+  ): void {
     const roster = node.rosters.get(name) ?? new Roster()
     node.rosters.set(name, roster)
     roster.apply(diff)
@@ -243,15 +321,10 @@ export class Nodes {
       this.#view.changed(name, { joins: [], leaves: [...roster] })
     }
   }
-
-  #state(): Record<string, unknown> {
-    const topics = [...this.#view.own()].map(([name, roster]) => [name, written(roster)])
-    return Object.fromEntries(topics) as Record<string, unknown>
-  }
 }
 
 function newNode(): Node {
-  return { version: -1, rosters: new Map(), asked: false, timer: undefined }
+  return { version: -1, rosters: new Map(), asked: false, incoming: undefined, timer: undefined }
 }
 
 function diffOf(applied: readonly Applied[]): Diff {
@@ -266,11 +339,12 @@ function wordIn(payload: Uint8Array): Word | undefined {
   const end = text.includes('\n') ? text.indexOf('\n') : text.length
   const value = objectIn(text.slice(0, end))
   if (!value) return undefined
-  const { id, version, beat, topics } = value
+  const { id, version, beat, part = 0, last } = value
   if (typeof id !== 'string' || id.length > 64) return undefined
   if (typeof version !== 'number' || !Number.isSafeInteger(version) || version < 0) return undefined
   if (typeof beat !== 'number' || !(beat >= 1 && beat <= LONGEST_BEAT)) return undefined
-  return { id, version, beat, topics, rest: text.slice(end + 1) }
+  if (typeof part !== 'number') return undefined
+  return { id, version, beat, part, isLast: last === true, rest: text.slice(end + 1) }
 }
 
 /** Reads an object of JSON, within the limits that hold for peers. */
@@ -283,8 +357,9 @@ function objectIn(text: string): Record<string, unknown> | undefined {
   }
 }
 
-function topicsIn(value: unknown): Map<string, readonly Change[]> | undefined {
-  if (!isBag(value)) return undefined
+function topicsIn(text: string): Map<string, readonly Change[]> | undefined {
+  const value = objectIn(text)
+  if (!value) return undefined
   const topics = new Map<string, readonly Change[]>()
   for (const [name, state] of Object.entries(value)) {
     const changes = changesIn(state)
@@ -292,4 +367,11 @@ function topicsIn(value: unknown): Map<string, readonly Change[]> | undefined {
     topics.set(name, changes)
   }
   return topics
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds)
+    timer.unref?.()
+  })
 }

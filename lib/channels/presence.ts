@@ -16,7 +16,7 @@ import {
   type Diff,
   type Meta,
 } from './roster.ts'
-import { MOST_DEPTH, writeJson } from './text.ts'
+import { byteLength, MOST_DEPTH, writeJson } from './text.ts'
 import type { NewMember, Topic } from './topic.ts'
 
 /** The options of a presence. */
@@ -33,6 +33,8 @@ export interface PresenceOptions {
 const rules = { heartbeat: milliseconds(5_000, 1) }
 /** Levels of JSON around a meta: the payload, its half, a key, its metas. */
 const AROUND_META = 4
+const MAX_KEY = 1_024 // bytes of a key,
+const MAX_META = 16 * 1_024 // and of a meta as JSON: all nodes and all members have a copy
 /** The topics of servers that have a presence. */
 const withPresence = new WeakSet<object>()
 
@@ -137,12 +139,13 @@ export class Presence<Known extends object = Loose>
    * changed. The meta is taken as it is now, as JSON has it. A member that isn't let in yet is tracked
    * once it is; one that has left is not. On a server only.
    *
-   * @throws TypeError for a channel of another topic, and for a meta that can't be JSON.
+   * @throws TypeError for a channel of another topic, and for a meta that can't be JSON. RangeError for a key
+   * of more than 1 KiB, and for a meta of more than 16 KiB of JSON.
    */
   track(channel: Channel<any, any, any>, key: string, meta: Known): void {
     const topic = this.#topic
     if (!topic) throw new TypeError('a server tracks: make a presence of its topic there')
-    if (typeof key !== 'string') throw unexpected('a key', 'a string', key)
+    checkKey(key)
     if (channel?.[TOPIC] !== topic) {
       throw unexpected('the channel', `a member of the topic \`${topic.pattern}\``, channel)
     }
@@ -258,9 +261,23 @@ function payloadOf({ joins, leaves }: Diff): object {
 /** Copies a meta as JSON has it, so that it is the same here as for members and for other nodes. */
 function snapshotOf(meta: object): Meta {
   if (!isObject(meta)) throw unexpected('what is known', 'an object', meta)
-  const known = JSON.parse(writeJson(meta, 'what is known', MOST_DEPTH - AROUND_META)) as unknown
+  const text = writeJson(meta, 'what is known', MOST_DEPTH - AROUND_META)
+  const size = byteLength(text)
+  if (size > MAX_META) {
+    throw new RangeError(
+      `what is known has ${size} bytes of JSON, and may have ${MAX_META}: keep what is large elsewhere, by its id`,
+    )
+  }
+  const known = JSON.parse(text) as unknown
   if (!isBag(known)) throw unexpected('what is known', 'an object', meta)
   return known
+}
+
+function checkKey(key: unknown): void {
+  if (typeof key !== 'string') throw unexpected('a key', 'a string', key)
+  const size = byteLength(key)
+  if (size <= MAX_KEY) return
+  throw new RangeError(`a key has ${size} bytes, and may have ${MAX_KEY}: track by an id`)
 }
 
 /** Makes refs that no other server gives. */

@@ -8,6 +8,7 @@ import { Roster, type Change, type Diff } from '../../lib/channels/roster.ts'
 import { Relay } from '../../lib/relay.ts'
 
 const HEARTBEAT = 1_000
+const STATE = 2 // the kind of what answers a node that asks
 
 /** Lets what was put off to the end of the turn happen, and what that puts off. */
 async function turns(): Promise<void> {
@@ -22,7 +23,9 @@ class Place implements View {
   readonly said: string[] = []
   readonly nodes: Nodes
   drops = 0
+  owned = 0
   readonly #own = new Roster()
+  readonly #wakes = new Set<() => void>()
 
   constructor(id: string, backplane: Backplane) {
     this.id = id
@@ -31,6 +34,7 @@ class Place implements View {
   }
 
   own(): Map<string, Roster> {
+    this.owned++
     return new Map([['room:1', this.#own]])
   }
 
@@ -46,6 +50,16 @@ class Place implements View {
     if (said) this.said.push(String(said.data))
     for (const [key] of joins) this.seen.add(key)
     for (const [key] of leaves) this.seen.delete(key)
+    for (const wake of this.#wakes) wake()
+  }
+
+  /** Resolves once it sees those, and no others. */
+  async sees(...keys: string[]): Promise<void> {
+    const alive = setInterval(() => {}, 1_000) // a node by itself keeps no process running
+    while (String([...this.seen].sort()) !== String(keys)) {
+      await new Promise<void>((resolve) => this.#wakes.add(resolve))
+    }
+    clearInterval(alive)
   }
 
   dropped(): void {
@@ -110,8 +124,7 @@ test('who says goodbye is gone at once, and comes again when it starts anew', as
   await turns()
   assert.deepEqual([...other.seen], [])
   one.nodes.start()
-  await turns()
-  assert.deepEqual([...other.seen], ['ann'])
+  await other.sees('ann')
   for (const { nodes } of [one, other]) nodes.stop()
 })
 
@@ -142,8 +155,7 @@ test('whoever has missed a change asks for all', async () => {
   cut(false)
   one.join('bob')
   one.join('eve')
-  await turns()
-  assert.deepEqual([...other.seen].sort(), ['ann', 'bob', 'eve'])
+  await other.sees('ann', 'bob', 'eve')
   for (const { nodes } of [one, other]) nodes.stop()
 })
 
@@ -195,6 +207,84 @@ test('a subscription that fails, or ends first, is asked for nothing', async () 
   one.nodes.stop()
 })
 
+test('a state of any size comes in parts, each once the broker has the one before', async () => {
+  const backplane = memoryBackplane()
+  const sizes: number[] = []
+  let [underWay, most] = [0, 0]
+  const paced: Backplane = {
+    ...backplane,
+    publish: async (topic, message) => {
+      if (message[0] !== STATE) return backplane.publish(topic, message)
+      most = Math.max(most, ++underWay)
+      await turns()
+      underWay--
+      sizes.push(message.length)
+      return backplane.publish(topic, message)
+    },
+  }
+  const one = new Place('one', paced)
+  const keys = Array.from({ length: 1_500 }, (_, index) => `${10_000 + index}${'x'.repeat(1_000)}`)
+  for (const key of keys) one.join(key)
+  const other = new Place('other', backplane)
+  await other.sees(...keys)
+  assert.equal(most, 1)
+  assert.ok(sizes.length > 5 && Math.max(...sizes) < 300_000, `sizes ${String(sizes)}`)
+  for (const { nodes } of [one, other]) nodes.stop()
+})
+
+test('a change that comes between the parts of a state is not lost', async () => {
+  const backplane = memoryBackplane()
+  const [pieces, held]: [number[], Parameters<Backplane['publish']>[]] = [[], []]
+  let goOn = (): void => {}
+  const slow: Backplane = {
+    ...backplane,
+    publish: (topic, message) => {
+      if (message[0] !== STATE) return backplane.publish(topic, message)
+      pieces.push(message.length)
+      held.push([topic, message])
+      return new Promise((resolve) => {
+        goOn = () => resolve(backplane.publish(...(held.pop() ?? [topic, message])))
+      })
+    },
+  }
+  const one = new Place('one', slow)
+  const keys = Array.from({ length: 600 }, (_, index) => `${10_000 + index}${'x'.repeat(1_000)}`)
+  for (const key of keys) one.join(key)
+  await turns()
+  const other = new Place('other', backplane)
+  await turns()
+  one.join('late')
+  one.join('later')
+  const seen = other.sees(...keys, 'late', 'later')
+  for (let parts = 0; parts < 5; parts++) {
+    goOn()
+    await turns()
+  }
+  await seen
+  assert.ok(pieces.length > 2)
+  for (const { nodes } of [one, other]) nodes.stop()
+})
+
+test('many who ask at once share two answers, and what they are told is written once', async () => {
+  const backplane = memoryBackplane()
+  const answers: string[] = []
+  const counting: Backplane = {
+    ...backplane,
+    publish: (topic, message) => {
+      if (message[0] === STATE) answers.push(topic)
+      return backplane.publish(topic, message)
+    },
+  }
+  const one = new Place('one', counting)
+  one.join('ann')
+  await turns()
+  const others = Array.from({ length: 20 }, (_, index) => new Place(`other${index}`, backplane))
+  await Promise.all(others.map((other) => other.sees('ann')))
+  assert.ok(answers.length <= 2, String(answers))
+  assert.equal(one.owned, 1)
+  for (const { nodes } of [one, ...others]) nodes.stop()
+})
+
 test('a change is told to members elsewhere in the very words of its own node', async () => {
   const backplane = memoryBackplane()
   const [one, other] = [new Place('one', backplane), new Place('other', backplane)]
@@ -212,7 +302,9 @@ const nothing = { joins: {}, leaves: {} }
 const behind = (said: Broadcast): string => `${JSON.stringify(head)}\n${said.data as string}`
 const deep = (levels: number): string => '['.repeat(levels) + ']'.repeat(levels)
 const deepHead = (levels: number): string =>
-  `{"id":"x","version":1,"beat":1000,"topics":${deep(levels)}}`
+  `{"id":"x","version":1,"beat":1000,"more":${deep(levels)}}`
+const state = (topics: unknown): string =>
+  `${JSON.stringify({ ...head, part: 0, last: true })}\n${JSON.stringify(topics)}`
 for (const [what, kind, value] of [
   ['is no JSON', 1, '{'],
   ['is not UTF-8', 1, '\xff'],
@@ -238,9 +330,10 @@ for (const [what, kind, value] of [
   ['changes half', 1, behind(diffOf('room:1', { joins: 5 }))],
   ['says something else', 1, behind(diffOf('room:1', nothing, 'evt'))],
   ['is cut short', 1, behind(diffOf('room:1', nothing)).slice(0, -1)],
-  ['tells no topics', 2, { ...head, topics: 5 }],
-  ['tells of nobody', 2, { ...head, topics: { 'room:1': 5 } }],
-  ['tells of another pattern', 2, { ...head, topics: { lobby: {} } }],
+  ['has a part without a place', 2, { ...head, part: '0' }],
+  ['tells no topics', 2, state(5)],
+  ['tells of nobody', 2, state({ 'room:1': 5 })],
+  ['tells of another pattern', 2, state({ lobby: {} })],
 ] as [string, number, unknown][]) {
   test(`a word of another node that ${what} is dropped and counted`, async () => {
     const backplane = memoryBackplane()

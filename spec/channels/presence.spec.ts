@@ -315,6 +315,27 @@ suite('a presence', () => {
     }
   })
 
+  test('a key, or a meta, that is too long is refused where it is tracked, with the cure', async (t) => {
+    const server = new WebsocketServer({ path: '/socket' })
+    const rooms = new ChannelServer(server).topic('room:*')
+    const presence = new Presence(rooms)
+    listen(rooms, 'join', ({ channel, accept }) => {
+      const track = (key: string, meta: object) => () => presence.track(channel, key, meta)
+      assert.throws(
+        track('ä'.repeat(513), {}),
+        /^RangeError: a key has 1026 bytes, and may have 1024: track by an id$/,
+      )
+      assert.throws(
+        track('ann', { text: 'x'.repeat(16_374) }),
+        /^RangeError: what is known has 16385 bytes of JSON, and may have 16384: keep what is large/,
+      )
+      track('ä'.repeat(512), { text: 'x'.repeat(16_373) })()
+      accept()
+    })
+    const { who } = await enter(t, server)
+    assert.equal(who.size, 1)
+  })
+
   test('a meta of 508 levels is told to all, and one more is refused', async (t) => {
     const nested = (depth: number): object =>
       JSON.parse(
