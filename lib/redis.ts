@@ -6,22 +6,8 @@ import { isObject } from './options/rules.ts'
 import { handled } from './promises.ts'
 
 export type { Backplane, RefusedChannel, Unsubscribe } from './backplane.ts'
-export type {
-  History,
-  HistoryBounds,
-  HistoryEntry,
-  HistoryRecord,
-  HistorySender,
-} from './channels/history.ts'
 export type { BrokerBackplane, BrokerStats } from './engine.ts'
 export type { BrokerOptions } from './options/broker.ts'
-export {
-  redisHistory,
-  type IoRedisCommander,
-  type NodeRedisCommander,
-  type RedisCommander,
-  type RedisHistoryOptions,
-} from './stream.ts'
 
 /** The part that is used of a client of `redis`, which is node-redis. */
 export interface NodeRedisClient {
