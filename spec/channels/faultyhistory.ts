@@ -38,6 +38,7 @@ export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(r
 /** One subscription of one node. */
 class Subscription {
   readonly #subscriber: HistorySubscriber
+  #isCut = false
   #queue: Promise<void> = Promise.resolve()
   #isOpen = true
   #life = 0
@@ -49,15 +50,18 @@ class Subscription {
   /** Hands on a message some turns later, behind those before it. */
   send(message: Message, turns: number): void {
     const life = this.#life
+    if (this.#isCut) return
     this.#later(turns, () => life === this.#life && this.#subscriber.receive(message))
   }
 
   /** Loses what is on its way; is told of that when it stands again. */
   cut(): void {
     this.#life++
+    this.#isCut = true
   }
 
   stand(turns: number): void {
+    this.#isCut = false
     this.#later(turns, () => this.#subscriber.interrupted())
   }
 
@@ -75,6 +79,15 @@ class Subscription {
       if (this.#isOpen) act()
     })
   }
+}
+
+/** A store as one node sees it. */
+export interface NodeHistory extends HistoryStore {
+  /** Ends all subscriptions, as a killed process does. */
+  leave(): void
+  /** Loses the way to the store, and what comes from there. */
+  cutOff(): void
+  reconnect(): void
 }
 
 /** A store for many nodes in this process that takes turns for everything, and fails when it is told to. */
@@ -97,17 +110,30 @@ export class FaultyHistory {
     this.#random = random
   }
 
-  /** The store as one node sees it. */
-  node(): HistoryStore & { leave(): void } {
+  /** The store as one node sees it, which may be cut off from it. */
+  node(): NodeHistory {
     const own = new Set<Subscription>()
+    let isCutOff = false
+    const operate = async <Value>(act: () => Value): Promise<Value> => {
+      if (isCutOff) throw new Error('the store is out of reach')
+      return this.#operate(act)
+    }
     return {
-      append: (_topic, data, bounds) => this.#operate(() => this.#append(data, bounds)),
+      append: (_topic, data, bounds) => operate(() => this.#append(data, bounds)),
       read: (_topic, since) => {
         this.reads++
-        return this.#operate(() => this.#read(since))
+        return operate(() => this.#read(since))
+      },
+      cutOff: () => {
+        isCutOff = true
+        for (const subscription of own) subscription.cut()
+      },
+      reconnect: () => {
+        isCutOff = false
+        for (const subscription of own) subscription.stand(1)
       },
       subscribe: async (_topic, subscriber) => {
-        await this.#operate(() => {})
+        await operate(() => {})
         const subscription = new Subscription(subscriber)
         own.add(subscription)
         this.#subscriptions.add(subscription)
