@@ -277,8 +277,8 @@ async function liveWith(
   store.faults = isCalm
     ? NO_FAULTS
     : {
-        refused: random.pick([0, 2]),
-        unanswered: random.pick([0, 2]),
+        refused: random.pick([0, 1]),
+        unanswered: random.pick([0, 1]),
         late: random.pick([0, 0, 1]),
         lost: random.pick([0, 5, 20]),
         doubled: random.pick([0, 10]),

@@ -320,9 +320,12 @@ export class LiveLog {
   #send(offset: number, message: RecordedMessage | undefined): void {
     this.#offset = offset
     this.#isDelivering = true
-    if (message) this.#owner.deliver(this.#topic, message)
-    else this.#owner.dropped()
-    this.#isDelivering = false
+    try {
+      if (message) this.#owner.deliver(this.#topic, message)
+      else this.#owner.dropped()
+    } finally {
+      this.#isDelivering = false
+    }
   }
 
   /** Takes what came while something else was delivered. */
