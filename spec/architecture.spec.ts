@@ -28,6 +28,7 @@ const rows: readonly (readonly string[])[] = [
     'allowance',
     'watch',
     'channels/frame',
+    'channels/history/store',
     'transport/tcp/frame',
     'transport/tcp/mask',
     'transport/tcp/payload',
@@ -37,10 +38,10 @@ const rows: readonly (readonly string[])[] = [
     'transport/tcp/message-timer',
   ],
   ['message', 'backoff', 'diagnostics', 'options/rules', 'channels/text', 'proof', 'refusals'],
-  ['request', 'options/asked', 'options/broker'],
+  ['request', 'options/asked', 'options/broker', 'channels/history/history-contract'],
   ['options/wire', 'options/close', 'engine'],
-  ['options/connection', 'nats'],
-  ['options/server', 'options/client'],
+  ['options/connection', 'nats', 'redis-broker'],
+  ['options/server', 'options/client', 'channels/history/redis-history'],
   ['options/node', 'options/browser', 'http'],
   [
     'transport/transport',
@@ -103,7 +104,7 @@ const rows: readonly (readonly string[])[] = [
   ['connection'],
   ['floor', 'visit'],
   ['server', 'client', 'channels/channel', 'channels/history'],
-  ['stream', 'channels/archive', 'channels/presence-signals'],
+  ['channels/archive', 'channels/presence-signals'],
   ['redis', 'channels/replay'],
   ['testing', 'channels/topic', 'channels/hearing'],
   ['index', 'browser', 'channels/membership', 'channels/member', 'channels/presence'],
@@ -194,7 +195,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|floor|visit|room|relay|rolling-close|diagnostics|allowance|backplane|engine|refusals|redis|stream|http|origin|options\/(server|node|wire|broker)|transport\/(memory|tcp\/.*)|channels\/(server|peer|membership|topic|nodes|history|archive|replay|broadcast|options|presence-state|join-queue))$/.test(
+    /^(server|floor|visit|room|relay|rolling-close|diagnostics|allowance|backplane|engine|refusals|redis|redis-broker|http|origin|options\/(server|node|wire|broker)|transport\/(memory|tcp\/.*)|channels\/(server|history\/(store|redis-history|history-contract)|peer|membership|topic|nodes|history|archive|replay|broadcast|options|presence-state|join-queue))$/.test(
       to,
     ),
   )
