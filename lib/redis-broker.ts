@@ -108,6 +108,7 @@ const STRICT = {
   autoResubscribe: false,
   autoResendUnfulfilledCommands: false,
   enableOfflineQueue: false,
+  maxRetriesPerRequest: 0, // what is under way when the connection is lost fails then
 }
 
 /** What both kinds of clients have in common: one publishes, and another one subscribes. */

@@ -440,15 +440,17 @@ const interrupting: Tests = {
 
 const losing: Tests = {
   async 'a store that has lost all begins other epochs, from offset 1'(one, other, { lose }) {
-    await fill(one, 3)
-    const before = await readPage(other, 0)
-    await lose?.()
-    const after = await readPage(other, 0)
-    assert.notEqual(after.epoch, before.epoch)
-    assert.deepEqual({ ...after, epoch: '' }, { epoch: '', offset: 0, entries: [] })
-    const { epoch, offset } = await one.append('news', 'first', BOUNDS)
-    assert.deepEqual({ epoch, offset }, { epoch: after.epoch, offset: 1 })
-    assert.deepEqual(await dataBehind(other, 0), ['first'])
+    const epochs = new Set<string>()
+    for (const [index, node] of [one, one, other, one].entries()) {
+      const empty = await readPage(index % 2 === 0 ? node : other, 0)
+      assert.deepEqual({ ...empty, epoch: '' }, { epoch: '', offset: 0, entries: [] })
+      const { epoch, offset } = await node.append('news', `m${index}`, BOUNDS)
+      assert.deepEqual({ epoch, offset }, { epoch: empty.epoch, offset: 1 })
+      assert.deepEqual(await dataBehind(other, 0), [`m${index}`])
+      assert.ok(!epochs.has(epoch), 'no epoch comes again')
+      epochs.add(epoch)
+      await lose?.()
+    }
   },
 }
 

@@ -106,12 +106,13 @@ export class RedisHistory implements HistoryStore {
   readonly #maxBufferedAmount: number
   readonly #isDurable: boolean
   readonly #day: number
-  /** The id of the store, where it has none yet. */
-  readonly #candidate = Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString('base64url')
+  /** Begins the ids that are offered to a store without one: a new one each time. */
+  readonly #name = Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString('base64url')
   /** Resolves when the first connection was made or has failed. */
   readonly #started = deferred<void>()
   /** The subscriptions that have never stood yet. */
   readonly #pending = new Set<Deferred<void>>()
+  #calls = 0
   #buffered = 0
   #isClosed = false
 
@@ -186,7 +187,8 @@ export class RedisHistory implements HistoryStore {
     this.#checkOpen()
     const head = channelOf(this.#prefix, `history:${topic}`)
     const keys = [head, `${head}.entries`, `${this.#prefix}history`]
-    const kind = [this.#isDurable ? 'durable' : '', this.#candidate, String(this.#day)]
+    const candidate = `${this.#name}${++this.#calls}`
+    const kind = [this.#isDurable ? 'durable' : '', candidate, String(this.#day)]
     const limits = [Math.ceil(ttl), size].map(String)
     const length = rest.reduce((sum, text) => sum + text.length, 0)
     if (this.#buffered + length > this.#maxBufferedAmount) {
