@@ -178,8 +178,7 @@ test('a store for one node is held to nothing about subscriptions', async () => 
   const contract = historyContract(
     () => {
       const { append, read } = soundHistory()
-      const store: HistoryStore = { append, read }
-      return { nodes: [store, store], release: () => {} }
+      return { append, read }
     },
     { subscribes: false },
   )

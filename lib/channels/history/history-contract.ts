@@ -10,7 +10,7 @@ import type {
 
 /** The histories of two nodes over one store, and what happens to that. */
 export interface HistoryPair {
-  /** One of each node; a store that serves one node only is given twice. */
+  /** One of each node. */
   readonly nodes: readonly [HistoryStore, HistoryStore]
   /** Breaks the subscriptions of both nodes, as a failing network does. They come back by themselves. */
   readonly interrupt?: () => unknown
@@ -42,7 +42,7 @@ export interface HistoryContractOptions {
   loses?: boolean | undefined
 }
 
-type Make = () => HistoryPair | Promise<HistoryPair>
+type Make = () => HistoryPair | HistoryStore | Promise<HistoryPair | HistoryStore>
 type Test = (one: HistoryStore, other: HistoryStore, pair: HistoryPair, make: Make) => Promise<void>
 type Tests = Readonly<Record<string, Test>>
 type Received = HistoryEntry & { readonly epoch: string }
@@ -98,6 +98,12 @@ class Receiver {
     for (const wake of this.#wakes) wake()
     this.#wakes.clear()
   }
+}
+
+/** Makes a pair, also of a store that serves one node. */
+async function makePair(make: Make): Promise<HistoryPair> {
+  const made = await make()
+  return 'nodes' in made ? made : { nodes: [made, made], release: () => {} }
 }
 
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index + 1)
@@ -285,7 +291,7 @@ const tests: Tests = {
   },
 
   async 'two stores have no epoch in common'(one, _, __, make) {
-    const second = await make()
+    const second = await makePair(make)
     try {
       const [node] = second.nodes
       const here = await one.append('news', 'here', BOUNDS)
@@ -456,7 +462,8 @@ const losing: Tests = {
 
 /**
  * Returns what every store of histories has to do: hand each sentence with its proof to your test runner.
- * `make` gives the histories of two nodes over an empty store; each proof asks for its own.
+ * `make` gives the histories of two nodes over an empty store, or one that serves a single node; each proof
+ * asks for its own.
  */
 export function historyContract(
   make: Make,
@@ -471,7 +478,7 @@ export function historyContract(
   return Object.entries(all).map(([name, prove]) => ({
     name,
     async run() {
-      const pair = await make()
+      const pair = await makePair(make)
       const [one, other] = pair.nodes
       try {
         await prove(one, other, pair, make)
