@@ -65,11 +65,19 @@ export interface BrokerClient {
 type Heard = NonNullable<Parameters<NonNullable<Backplane['listen']>>[0]>
 type Receive = (message: Uint8Array) => unknown
 
+/** A receiver of a channel's messages, and of each time that the broker has confirmed the channel. */
+interface Receiver {
+  readonly receive: Receive
+  readonly confirmed: (() => void) | undefined
+}
+
 /** A channel with receivers on this node. */
 interface Channel {
-  readonly receivers: Set<Receive>
+  readonly receivers: Set<Receiver>
   /** Settled when the broker has confirmed it, or can't for now. */
   standing: Deferred<void>
+  /** Whether the broker has confirmed it on this connection. */
+  isConfirmed: boolean
   /** Whether the broker was asked for it, and may send it. */
   isRequested: boolean
 }
@@ -144,13 +152,17 @@ export class BrokerBackplane implements Backplane {
     return Promise.reject(new RangeError(text))
   }
 
-  /** Receives what is published on a topic. Resolves when that is heard, or can't be for now. */
-  async subscribe(topic: string, receive: (message: Uint8Array) => void): Promise<Unsubscribe> {
+  /**
+   * Receives what is published on a topic. Resolves when that is heard, or can't be for now. `confirmed`
+   * is called each time that the subscription stands, anew or for the first time.
+   */
+  async subscribe(topic: string, receive: Receive, confirmed?: () => void): Promise<Unsubscribe> {
     if (this.#state === 'closed') return () => {}
     const name = channelOf(this.#prefix, topic)
     const channel = this.#wanted.get(name) ?? this.#want(name)
-    const own: Receive = (message) => receive(message) // the same function may subscribe twice
+    const own: Receiver = { receive, confirmed } // the same function may subscribe twice
     channel.receivers.add(own)
+    if (channel.isConfirmed && this.#state === 'up') confirmed?.()
     await channel.standing.promise
     return () => {
       if (!channel.receivers.delete(own) || channel.receivers.size > 0) return
@@ -214,7 +226,7 @@ export class BrokerBackplane implements Backplane {
     if (message === false) this.#counts.dropped++
     if (!receivers || !message) return
     this.#counts.received++
-    for (const receive of receivers) this.#hand(receive, message)
+    for (const { receive } of receivers) this.#hand(receive, message)
   }
 
   /** Calls a receiver. One that fails harms no other, and not the client of the broker. */
@@ -233,7 +245,8 @@ export class BrokerBackplane implements Backplane {
 
   #want(name: string): Channel {
     const isRequested = this.#leaving.delete(name)
-    const channel = { receivers: new Set<Receive>(), standing: deferred<void>(), isRequested }
+    const standing = deferred<void>()
+    const channel = { receivers: new Set<Receiver>(), standing, isConfirmed: false, isRequested }
     this.#wanted.set(name, channel)
     if (this.#state === 'down') channel.standing.resolve()
     else this.#joining.set(name, channel)
@@ -280,6 +293,8 @@ export class BrokerBackplane implements Backplane {
     this.#joining.delete(name)
     channel.standing.resolve()
     this.#refusals.delete('subscribe', name)
+    channel.isConfirmed = true
+    for (const { confirmed } of channel.receivers) confirmed?.()
   }
 
   /** A connection was made: once the broker answers, everything is sent anew. */
@@ -338,6 +353,7 @@ export class BrokerBackplane implements Backplane {
     const channel = this.#wanted.get(name)
     if (!channel || this.#joining.has(name)) return
     channel.standing = deferred()
+    channel.isConfirmed = false
     this.#joining.set(name, channel)
   }
 
@@ -373,6 +389,7 @@ export class BrokerBackplane implements Backplane {
     } else {
       this.#joining.delete(name)
       channel?.standing.resolve()
+      if (channel) channel.isConfirmed = false
     }
     if (this.#refusals.add(operation, name, cause)) this.#print(operation, name, cause)
   }

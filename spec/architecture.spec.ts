@@ -42,12 +42,12 @@ const rows: readonly (readonly string[])[] = [
     'channels/history/read-queue',
   ],
   [
-    ...['request', 'options/asked', 'options/broker'],
+    ...['request', 'options/asked', 'options/broker', 'channels/history/history-contract'],
     ...['channels/history/options', 'channels/history/memory-history'],
   ],
   ['options/wire', 'options/close', 'engine'],
-  ['options/connection', 'nats'],
-  ['options/server', 'options/client'],
+  ['options/connection', 'nats', 'redis-broker'],
+  ['options/server', 'options/client', 'channels/history/redis-history'],
   ['options/node', 'options/browser', 'http'],
   [
     'transport/transport',
@@ -201,7 +201,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|floor|visit|room|relay|rolling-close|diagnostics|allowance|backplane|engine|refusals|redis|http|origin|options\/(server|node|wire|broker)|transport\/(memory|tcp\/.*)|channels\/(server|peer|membership|topic|nodes|history/(?!position$|store$).*|broadcast|options|presence-state|join-queue))$/.test(
+    /^(server|floor|visit|room|relay|rolling-close|diagnostics|allowance|backplane|engine|refusals|redis|redis-broker|http|origin|options\/(server|node|wire|broker)|transport\/(memory|tcp\/.*)|channels\/(server|peer|membership|topic|nodes|history\/(?!position$).*|broadcast|options|presence-state|join-queue))$/.test(
       to,
     ),
   )

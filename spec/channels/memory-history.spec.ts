@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { mock, test } from 'node:test'
+import { historyContract } from 'simplewebsockets/testing'
 import { MemoryHistory } from '../../lib/channels/history/memory-history.ts'
 import type { HistoryBounds } from '../../lib/channels/history/store.ts'
 
@@ -143,3 +144,7 @@ test('nothing runs on when all is over: the sweep ends with the last topic', () 
     assert.equal(store.read('b', 0, BOUNDS).offset, 0)
   })
 })
+
+for (const { name, run } of historyContract(() => new MemoryHistory(), { subscribes: false })) {
+  test(`memory: ${name}`, run)
+}
