@@ -11,7 +11,6 @@ import { FaultyHistory, NO_FAULTS, turn } from './faultyhistory.ts'
 import { Random } from './random.ts'
 
 const LIVES = Number(process.env.LIVES ?? 300)
-const STEPS = 60
 const TOPIC = 'room:1'
 const SOCKET = 'ws://localhost/socket/websocket?vsn=2.0.0'
 
@@ -318,7 +317,10 @@ async function liveWith(
       'nothing that was heard is missing',
     )
   }
-  for (let step = 0; step < STEPS; step++) {
+  // Some begin together, before anything is said: that is when a topic has an epoch without a message.
+  for (const visitor of random.below(2) === 0 ? visitors : []) await visitor.join(anyNode())
+  await store.settle()
+  for (let steps = random.pick([8, 30, 60]); steps > 0; steps--) {
     const act = random.below(20)
     const visitor = visitors[random.below(visitors.length)]
     if (act < 8) {
