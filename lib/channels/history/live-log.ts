@@ -1,51 +1,11 @@
-import { handled, inTime, isPromise } from '../../promises.ts'
-import type { ReadQueue } from './read-queue.ts'
+import { inTime, isPromise } from '../../promises.ts'
+import { earliestWanted, findBeginning, type HistoryJoin, type Messages } from './find-beginning.ts'
+import type { LiveLogOwner } from './history-host.ts'
 import { decodeEntry, type RecordedMessage } from './recorded.ts'
-import type { HistorySettings } from './options.ts'
-import type { HistoryEntry, HistoryPage, HistoryPosition, HistoryStore } from './store.ts'
+import type { HistoryEntry, HistoryPage, HistorySubscriber } from './store.ts'
 
 /** A recorded message as a store gives it. */
 type HistoryMessage = HistoryEntry & { readonly epoch: string }
-
-/** A join that waits for its place in a topic's history. */
-export interface HistoryJoin {
-  /** What its client has seen; undefined where it asks for nothing. */
-  readonly since: HistoryPosition | undefined
-  /** How many of the latest messages it gets where it isn't given what it missed. */
-  readonly backlog: number
-  /** Tells whether its client still waits. */
-  readonly isWanted: () => boolean
-  /** Lets it in. */
-  readonly enter: (beginning: HistoryBeginning) => void
-  /** Refuses it: the history can't be read. */
-  readonly refuse: () => void
-}
-
-/** What a member begins with. */
-export interface HistoryBeginning {
-  readonly position: HistoryPosition
-  /** Whether it is given all that it missed; undefined where it asked for nothing. */
-  readonly recovered: boolean | undefined
-  /** What it is given of what was said before. */
-  readonly messages: readonly RecordedMessage[]
-}
-
-/** What a live log works with. */
-export interface LiveLogOwner {
-  readonly store: HistoryStore
-  readonly settings: HistorySettings
-  readonly reads: ReadQueue
-  /** Tells whether the topic has members on this node. */
-  hasMembers(topic: string): boolean
-  /** Sends to the members on this node. */
-  deliver(topic: string, message: RecordedMessage): void
-  /** Ends the memberships on this node, so that their clients rejoin. */
-  endMemberships(topic: string): void
-  /** Counts a message that can't be read. */
-  dropped(): void
-  /** Reports whether the store works, and the cause where it doesn't. */
-  report(cause?: { readonly cause: unknown }): void
-}
 
 /** A read that is under way, for the joins that wait for it and for a log that is behind. */
 interface Read {
@@ -59,9 +19,6 @@ interface Read {
   /** Whether messages may have been missed since it began. */
   isDoubtful: boolean
 }
-
-/** Messages by their offsets; undefined stands for one that can't be read. */
-type Messages = Map<number, RecordedMessage | undefined>
 
 const MAX_WAITING = 1024 * 1024 // characters that wait for a read, or are kept for the joins that do
 const OVERHEAD = 100 // of each message
@@ -108,14 +65,10 @@ export class LiveLog {
       this.#isStanding = true
       return
     }
-    const subscribed = this.#subscribe(store.subscribe.bind(store))
-    subscribed.then(
-      (unsubscribe) => {
-        this.#unsubscribe = unsubscribe
-        if (this.#isClosed) this.close()
-      },
-      () => {},
-    )
+    const subscribed = this.#subscribe().then((unsubscribe) => {
+      this.#unsubscribe = unsubscribe
+      if (this.#isClosed) this.close() // it came too late
+    })
     inTime(subscribed, settings.timeout).then(
       () => {
         this.#isStanding = true
@@ -133,11 +86,11 @@ export class LiveLog {
     this.#isClosed = true
     const unsubscribe = this.#unsubscribe
     this.#unsubscribe = undefined
-    unsubscribe?.()
     const joins = [...(this.#read?.joins ?? []), ...this.#joins]
     this.#read = undefined
     this.#joins = []
     for (const join of joins) join.refuse()
+    unsubscribe?.()
   }
 
   /** Finds the place of a join: at once where that is known, or with the next read. */
@@ -146,7 +99,7 @@ export class LiveLog {
     const hasMissed = since?.epoch === this.#epoch && since?.offset !== this.#offset
     const isLive = !this.#isBehind && !this.#isDelivering
     if (this.#epoch !== undefined && isLive && !hasMissed && backlog === 0) {
-      this.#enter(join, this.#epoch, new Map())
+      join.enter(findBeginning(join, { epoch: this.#epoch, offset: this.#offset }, new Map()))
       return
     }
     this.#joins.push(join)
@@ -176,11 +129,12 @@ export class LiveLog {
     this.#run()
   }
 
-  async #subscribe(subscribe: NonNullable<HistoryStore['subscribe']>): Promise<() => void> {
-    return subscribe(this.#topic, {
+  async #subscribe(): Promise<(() => void) | undefined> {
+    const subscriber: HistorySubscriber = {
       receive: (message) => this.receive(message),
       interrupted: () => this.interrupt(),
-    })
+    }
+    return this.#owner.store.subscribe?.(this.#topic, subscriber)
   }
 
   #wait(message: HistoryMessage): void {
@@ -202,31 +156,30 @@ export class LiveLog {
   #run(): void {
     if (this.#read || !this.#isStanding || this.#isClosed || this.#isDelivering) return
     if (!this.#isReadWanted()) return
-    const { reads, settings } = this.#owner
+    const { host, settings } = this.#owner
     const { timeout } = settings
+    const isUrgent = this.#isBehind && host.hasMembers(this.#topic)
     const read: Read = {
       ...{ joins: [], early: [], messages: new Map(), room: MAX_WAITING },
       isDoubtful: false,
     }
     this.#read = read
-    const isUrgent = this.#isBehind && this.#owner.hasMembers(this.#topic)
     const taken = (page: HistoryPage | undefined): void => this.#take(read, page)
     const failed = (cause: unknown): void => this.#fail(read, cause)
-    let page: HistoryPage | undefined | PromiseLike<HistoryPage | undefined>
     try {
-      page = reads.run(() => this.#begin(read), { timeout, isUrgent })
+      const page = host.reads.run(() => this.#begin(read), { timeout, isUrgent })
+      // Members that are behind wait for their turn, joins for so long.
+      if (!isPromise(page)) taken(page)
+      else if (isUrgent) page.then(taken, failed)
+      else inTime(page, timeout).then(taken, failed)
     } catch (cause) {
       failed(cause)
-      return
     }
-    if (!isPromise(page)) taken(page)
-    // Members that are behind wait for their turn, joins for so long.
-    else void handled(isUrgent ? Promise.resolve(page) : inTime(page, timeout)).then(taken, failed)
   }
 
   #isReadWanted(): boolean {
     this.#joins = this.#joins.filter((join) => join.isWanted())
-    return this.#joins.length > 0 || (this.#isBehind && this.#owner.hasMembers(this.#topic))
+    return this.#joins.length > 0 || (this.#isBehind && this.#owner.host.hasMembers(this.#topic))
   }
 
   #begin(read: Read): HistoryPage | undefined | PromiseLike<HistoryPage> {
@@ -236,19 +189,7 @@ export class LiveLog {
     read.early = this.#takeWaiting()
     read.isDoubtful = false
     const { store, settings } = this.#owner
-    return store.read(this.#topic, this.#earliestWanted(read.joins), settings)
-  }
-
-  /** Returns the offset behind which messages are wanted; undefined where only the position is. */
-  #earliestWanted(joins: readonly HistoryJoin[]): number | undefined {
-    let earliest = this.#epoch === undefined ? Infinity : this.#offset
-    for (const { since, backlog } of joins) {
-      const isOfLife = this.#epoch === undefined || since?.epoch === this.#epoch
-      if (since && isOfLife) earliest = Math.min(earliest, since.offset)
-      const last = this.#epoch === undefined ? 0 : this.#offset
-      if (backlog > 0) earliest = Math.min(earliest, Math.max(0, last - backlog))
-    }
-    return earliest === Infinity ? undefined : earliest
+    return store.read(this.#topic, earliestWanted(read.joins, this.#epoch, this.#offset), settings)
   }
 
   #fail(read: Read, cause: unknown): void {
@@ -320,8 +261,8 @@ export class LiveLog {
     this.#offset = offset
     this.#isDelivering = true
     try {
-      if (message) this.#owner.deliver(this.#topic, message)
-      else this.#owner.dropped()
+      if (message) this.#owner.host.deliver(this.#topic, message)
+      else this.#owner.host.dropped()
     } finally {
       this.#isDelivering = false
     }
@@ -340,42 +281,18 @@ export class LiveLog {
     this.#offset = 0
     this.#isBehind = true
     this.#hasMissed = false
-    if (hadPosition) this.#owner.endMemberships(this.#topic)
+    if (hadPosition) this.#owner.host.endMemberships(this.#topic)
   }
 
   #settle(read: Read, joins: readonly HistoryJoin[]): void {
     for (const join of joins) {
+      const [epoch, offset] = [this.#epoch, this.#offset]
       if (!join.isWanted()) continue
-      if (this.#epoch === undefined) join.refuse()
-      else this.#enter(join, this.#epoch, read.messages)
+      if (epoch === undefined) join.refuse()
+      else join.enter(findBeginning(join, { epoch, offset }, read.messages))
     }
     if (this.#read === read) this.#read = undefined
     this.#drain()
     this.#run()
-  }
-
-  #enter({ since, backlog, enter }: HistoryJoin, epoch: string, known: Messages): void {
-    const offset = this.#offset
-    const missed = since?.epoch === epoch ? this.#messagesBehind(since.offset, known) : undefined
-    const recovered = since && missed !== undefined
-    const messages = missed ?? this.#latestMessages(backlog, known)
-    enter({ position: { epoch, offset }, recovered, messages })
-  }
-
-  /** Returns the messages behind an offset; undefined where one of them is not known. */
-  #messagesBehind(offset: number, known: Messages): RecordedMessage[] | undefined {
-    const messages: RecordedMessage[] = []
-    for (let next = offset + 1; next <= this.#offset; next++) {
-      if (!known.has(next)) return undefined
-      const message = known.get(next)
-      if (message) messages.push(message)
-    }
-    return offset <= this.#offset ? messages : undefined
-  }
-
-  #latestMessages(count: number, known: Messages): RecordedMessage[] {
-    let first = this.#offset
-    while (first > this.#offset - count && known.has(first)) first--
-    return this.#messagesBehind(first, known) ?? []
   }
 }

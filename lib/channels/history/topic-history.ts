@@ -1,26 +1,16 @@
 import debug from '#debug'
 import { logTextOf, withoutCommand } from '../../error-text.ts'
-import { HistoryError, unexpected, type WebsocketError } from '../../errors.ts'
+import { HistoryError, unexpected } from '../../errors.ts'
 import { isFunction } from '../../options/rules.ts'
 import { handled, inTime, isPromise, rejected } from '../../promises.ts'
 import { writeJson } from '../text.ts'
-import { LiveLog, type LiveLogOwner } from './live-log.ts'
+import type { HistoryHost, LiveLogOwner } from './history-host.ts'
+import { LiveLog } from './live-log.ts'
 import { MemoryHistory } from './memory-history.ts'
 import type { HistorySettings } from './options.ts'
 import { EPOCH, HISTORY, isPlain, OFFSET, withoutFields } from './position.ts'
-import type { ReadQueue } from './read-queue.ts'
 import { encodeEntry, type RecordedMessage } from './recorded.ts'
 import type { HistoryPosition, HistoryStore } from './store.ts'
-
-/** What the histories of one server share. */
-export interface HistoryHost {
-  readonly reads: ReadQueue
-  hasMembers(topic: string): boolean
-  deliver(topic: string, message: RecordedMessage): void
-  endMemberships(topic: string): void
-  dropped(): void
-  failed(error: WebsocketError): void
-}
 
 /** A join as its membership gives it. */
 export interface JoinTerms {
@@ -55,7 +45,7 @@ const DONE = Promise.resolve()
 export class TopicHistory implements LiveLogOwner {
   readonly store: HistoryStore
   readonly settings: HistorySettings
-  readonly #host: HistoryHost
+  readonly host: HistoryHost
   readonly #logs = new Map<string, LogInUse>()
   #appends = 0
   #appended = 0
@@ -65,11 +55,7 @@ export class TopicHistory implements LiveLogOwner {
   constructor(settings: HistorySettings, store: HistoryStore, host: HistoryHost) {
     this.settings = settings
     this.store = store
-    this.#host = host
-  }
-
-  get reads(): ReadQueue {
-    return this.#host.reads
+    this.host = host
   }
 
   /**
@@ -136,27 +122,11 @@ export class TopicHistory implements LiveLogOwner {
     for (const topic of [...this.#logs.keys()]) this.#close(topic)
   }
 
-  hasMembers(topic: string): boolean {
-    return this.#host.hasMembers(topic)
-  }
-
-  deliver(topic: string, message: RecordedMessage): void {
-    this.#host.deliver(topic, message)
-  }
-
-  endMemberships(topic: string): void {
-    this.#host.endMemberships(topic)
-  }
-
-  dropped(): void {
-    this.#host.dropped()
-  }
-
   report(failure?: { readonly cause: unknown }): void {
     const isNews = failure && !this.#isTold
     this.#isTold = failure !== undefined
     if (failure) log('the history failed: %s', logTextOf(failure.cause))
-    if (isNews) this.#host.failed(errorOf(failure.cause))
+    if (isNews) this.host.failed(errorOf(failure.cause))
   }
 
   #logOf(topic: string): LiveLog {
@@ -176,11 +146,15 @@ export class TopicHistory implements LiveLogOwner {
     this.#logs.delete(topic)
     clearTimeout(entry?.timer)
     entry?.release()
-    entry?.log.close()
+    try {
+      entry?.log.close()
+    } catch (cause) {
+      this.report({ cause }) // of the store that unsubscribes
+    }
   }
 
   #isUsed(topic: string, log: LiveLog): boolean {
-    return this.#host.hasMembers(topic) || log.isAwaited
+    return this.host.hasMembers(topic) || log.isAwaited
   }
 
   #wait(topic: string, data: string, recorded: PromiseLike<HistoryPosition>): Promise<void> {
@@ -205,7 +179,7 @@ export class TopicHistory implements LiveLogOwner {
 
   #fail(topic: string, cause: unknown): HistoryError {
     this.report({ cause })
-    this.dropped()
+    this.host.dropped()
     return errorOf(cause, topic)
   }
 }
