@@ -97,18 +97,17 @@ for (const way of redisWays) {
       const history = openHistory(way, url, { prefix: 'shop.' })
       t.after(() => history.close())
       const got: string[] = []
-      const ended = new Promise<void>((resolve) => {
-        const receive = ({ data }: { data: string }): void => {
-          got.push(data)
-          if (data === 'end') resolve()
-        }
-        void history.subscribe('room:9', { receive, interrupted: () => {} }).then(async () => {
-          for (const text of ['', 'x', '\0', '\0a', '\0a b c', '\0 1 c', '\0a 1']) {
-            await admin.publish('shop.history:room:9', text)
-          }
-          await history.append('room:9', 'end', bounds)
-        })
-      })
+      let end = (): void => {}
+      const ended = new Promise<void>((resolve) => (end = resolve))
+      const receive = ({ data }: { data: string }): void => {
+        got.push(data)
+        if (data === 'end') end()
+      }
+      await history.subscribe('room:9', { receive, interrupted: () => {} })
+      for (const text of ['', 'x', '\0', '\0a', '\0a b c', '\0 1 c', '\0a 1']) {
+        await admin.publish('shop.history:room:9', text)
+      }
+      await history.append('room:9', 'end', bounds)
       await ended
       assert.deepEqual(got, ['end'])
     })
