@@ -91,6 +91,32 @@ for (const way of redisWays) {
       )
     })
 
+    test('needs no other commands, keys and channels than the documentation says', async (t) => {
+      const { url } = await start()
+      const admin = await openAdmin(t, url)
+      const rules =
+        'on >secret resetkeys ~shop.history* resetchannels &shop.history* -@all +eval +evalsha +get +set ' +
+        '+del +rpush +lpop +lindex +lrange +pexpire +time +publish +subscribe +unsubscribe +ping +info ' +
+        '+auth +hello +select'
+      await admin.aclSetUser('chat', rules.split(' '))
+      const history = openHistory(way, url.replace('//', '//chat:secret@'), { prefix: 'shop.' })
+      t.after(() => history.close())
+      const received: string[] = []
+      const subscriber = {
+        receive: ({ data }: { data: string }) => void received.push(data),
+        interrupted: () => {},
+      }
+      const stop = await history.subscribe('room:7', subscriber)
+      const narrow = { ...bounds, size: 1 }
+      for (const data of ['a', 'b', 'c']) await history.append('room:7', data, narrow)
+      const { entries } = await history.read('room:7', 0, bounds)
+      assert.deepEqual(entries, [{ offset: 3, data: 'c' }])
+      await history.subscribe('room:8', subscriber) // by then all of the first one has come
+      assert.deepEqual(received, ['a', 'b', 'c'])
+      stop()
+      assert.equal((await admin.aclLog()).length, 0)
+    })
+
     test('ignores what another program publishes on its channels', async (t) => {
       const { url } = await start()
       const admin = await openAdmin(t, url)
