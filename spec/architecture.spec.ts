@@ -37,8 +37,14 @@ const rows: readonly (readonly string[])[] = [
     'transport/tcp/write-backlog',
     'transport/tcp/message-timer',
   ],
-  ['message', 'backoff', 'diagnostics', 'options/rules', 'channels/text', 'proof', 'refusals'],
-  ['request', 'options/asked', 'options/broker', 'channels/history/history-contract'],
+  [
+    ...['message', 'backoff', 'diagnostics', 'options/rules', 'channels/text', 'proof', 'refusals'],
+    'channels/history/read-queue',
+  ],
+  [
+    ...['request', 'options/asked', 'options/broker', 'channels/history/history-contract'],
+    ...['channels/history/options', 'channels/history/memory-history'],
+  ],
   ['options/wire', 'options/close', 'engine'],
   ['options/connection', 'nats', 'redis-broker'],
   ['options/server', 'options/client', 'channels/history/redis-history'],
@@ -62,7 +68,7 @@ const rows: readonly (readonly string[])[] = [
     'channels/pulse',
     'channels/push',
     'channels/binary',
-    'channels/position',
+    'channels/history/position',
     'channels/contract',
   ],
   [
@@ -95,17 +101,17 @@ const rows: readonly (readonly string[])[] = [
     'connection-core',
     'room',
     'channels/asking',
+    'channels/history/recorded',
     'channels/backlog',
     'channels/nodes',
     'channels/presence-replica',
     'channels/presence-state',
     'channels/join-queue',
   ],
-  ['connection'],
-  ['floor', 'visit'],
-  ['server', 'client', 'channels/channel', 'channels/history'],
-  ['channels/archive', 'channels/presence-signals'],
-  ['redis', 'channels/replay'],
+  ['connection', 'channels/history/live-log'],
+  ['floor', 'visit', 'channels/history/topic-history'],
+  ['server', 'client', 'channels/channel', 'redis'],
+  ['channels/presence-signals'],
   ['testing', 'channels/topic', 'channels/hearing'],
   ['index', 'browser', 'channels/membership', 'channels/member', 'channels/presence'],
   ['channels/peer', 'channels/wire'],
@@ -195,7 +201,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server|floor|visit|room|relay|rolling-close|diagnostics|allowance|backplane|engine|refusals|redis|redis-broker|http|origin|options\/(server|node|wire|broker)|transport\/(memory|tcp\/.*)|channels\/(server|history\/(store|redis-history|history-contract)|peer|membership|topic|nodes|history|archive|replay|broadcast|options|presence-state|join-queue))$/.test(
+    /^(server|floor|visit|room|relay|rolling-close|diagnostics|allowance|backplane|engine|refusals|redis|redis-broker|http|origin|options\/(server|node|wire|broker)|transport\/(memory|tcp\/.*)|channels\/(server|peer|membership|topic|nodes|history\/(?!position$).*|broadcast|options|presence-state|join-queue))$/.test(
       to,
     ),
   )

@@ -484,14 +484,9 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   /**
-   * Completes the join in one turn: the reply, the messages that were missed, and what waited. Does
-   * nothing where the join was given up meanwhile.
+   * Completes the join in one turn: the reply, the messages that were missed, and what waited.
    */
   #enter(pending: Pending, reply: unknown, missed: readonly RecordedMessage[]): void {
-    if (this.#pending !== pending) {
-      this.#answered()
-      return
-    }
     this.#reply(this.#joinRef, pending.ref, 'ok', reply)
     this.#answered()
     this.#settle(pending)
@@ -525,6 +520,7 @@ export class ServerChannel<Context extends {} = {}>
     this.#settle(pending)
     this.#finish(why)
     if (!pending.accepted) return
+    this.#answered()
     this.#of[SIGNALS].emit('joined', { channel: this })
     this.#of[SIGNALS].emit('leave', { channel: this, reason })
   }

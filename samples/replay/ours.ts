@@ -6,7 +6,7 @@ import { cut } from 'simplewebsockets/testing'
 
 const server = new WebsocketServer({ path: '/socket' })
 const channels = new ChannelServer(server)
-channels.topic('room:*', { open: true, history: { size: 100, age: 300_000 } }) // and in, out, join
+channels.topic('room:*', { open: true, history: { size: 100, ttl: 300_000 } }) // and in, out, join
 const { port } = await server.serve(Number(process.env.PORT ?? 8080))
 
 const client = new ChannelClient()

@@ -286,8 +286,7 @@ export class LiveLog {
     const isFirst = this.#offset === 0 && !this.#hasMissed
     const isSame = this.#epoch === epoch || (this.#epoch !== undefined && isFirst)
     const missed = isSame ? entries.filter((entry) => entry.offset > this.#offset) : []
-    const isWhole = missed.every((entry, index) => entry.offset === this.#offset + 1 + index)
-    if (isSame && isWhole && this.#offset + missed.length >= offset) {
+    if (isSame && this.#offset + missed.length >= offset) {
       this.#epoch = epoch
       for (const entry of missed) this.#send(entry.offset, read.messages.get(entry.offset))
       return
@@ -320,9 +319,12 @@ export class LiveLog {
   #send(offset: number, message: RecordedMessage | undefined): void {
     this.#offset = offset
     this.#isDelivering = true
-    if (message) this.#owner.deliver(this.#topic, message)
-    else this.#owner.dropped()
-    this.#isDelivering = false
+    try {
+      if (message) this.#owner.deliver(this.#topic, message)
+      else this.#owner.dropped()
+    } finally {
+      this.#isDelivering = false
+    }
   }
 
   /** Takes what came while something else was delivered. */
