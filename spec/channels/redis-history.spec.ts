@@ -1,6 +1,7 @@
 // What becomes of it when Redis fails is in cluster/history.spec.ts.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { suite, test } from 'node:test'
 import { Cluster, Redis } from 'ioredis'
 import { createClient } from 'redis'
@@ -94,22 +95,21 @@ for (const way of redisWays) {
     test('needs no other commands, keys and channels than the documentation says', async (t) => {
       const { url } = await start()
       const admin = await openAdmin(t, url)
-      const rules =
-        'on >secret resetkeys ~shop.history* resetchannels &shop.history* -@all +eval +evalsha +get +set ' +
-        '+del +rpush +lpop +lindex +lrange +pexpire +time +publish +subscribe +unsubscribe +ping +info ' +
-        '+auth +hello +select'
-      await admin.aclSetUser('chat', rules.split(' '))
-      const history = openHistory(way, url.replace('//', '//chat:secret@'), { prefix: 'shop.' })
+      const docs = readFileSync(new URL('../../docs/backplanes.md', import.meta.url), 'utf8')
+      const [, shown = ''] = /redis-cli (ACL SETUSER history [^`]*)/.exec(docs) ?? []
+      const command = shown.replace(/\\\n/g, '').replaceAll("'", '').trim().split(/\s+/)
+      assert.equal(await admin.sendCommand(command), 'OK')
+      const history = openHistory(way, url.replace('//', '//history:secret@'))
       t.after(() => history.close())
       const received: string[] = []
       const subscriber = {
         receive: ({ data }: { data: string }) => void received.push(data),
         interrupted: () => {},
       }
-      const stop = await history.subscribe('room:7', subscriber)
+      const stop = await history.subscribe('room: 7', subscriber)
       const narrow = { ...bounds, size: 1 }
-      for (const data of ['a', 'b', 'c']) await history.append('room:7', data, narrow)
-      const { entries } = await history.read('room:7', 0, bounds)
+      for (const data of ['a', 'b', 'c']) await history.append('room: 7', data, narrow)
+      const { entries } = await history.read('room: 7', 0, bounds)
       assert.deepEqual(entries, [{ offset: 3, data: 'c' }])
       await history.subscribe('room:8', subscriber) // by then all of the first one has come
       assert.deepEqual(received, ['a', 'b', 'c'])
