@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { BrokerBackplane, channelOf } from '../../engine.ts'
 import { withoutCommand } from '../../error-text.ts'
-import { unexpected } from '../../errors.ts'
 import { brokerRules, type BrokerOptions } from '../../options/broker.ts'
 import { flag, isList, settle } from '../../options/rules.ts'
 import { deferred, type Deferred } from '../../promises.ts'
@@ -35,7 +34,9 @@ const DAY = 86_400_000 // milliseconds that an epoch outlives the last of its me
  *
  * Equal epochs must mean that no offset was lost or given twice. A restart and a promotion change the
  * replication id, FLUSHALL the id of the store, eviction its count; and a head lives for longer than a
- * period, so one that expired and begins again does so in another period.
+ * period, so one that expired and begins again does so in another period. The run id of Redis won't do: a
+ * primary that fails back has it still. (The replication id changes also when the first replica comes, and
+ * an hour after the last one has gone.)
  */
 const POSITION = `
 local head, list, id = KEYS[1], KEYS[2], KEYS[3]
@@ -204,7 +205,7 @@ export class RedisHistory implements HistoryStore {
     this.#buffered += length
     try {
       const answer = await this.#broker.send([...call, '3', ...keys, ...kind, ...limits, ...rest])
-      if (!isList(answer)) throw unexpected('the answer of Redis', 'a list', answer)
+      if (!isList(answer)) throw new Error('no list came from Redis')
       if (script === APPEND) this.#isKnown = true
       return answer
     } catch (error) {
