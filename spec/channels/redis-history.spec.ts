@@ -158,6 +158,24 @@ for (const way of redisWays) {
 }
 
 test(
+  'works through a client of ioredis with a prefix of its own',
+  { skip: without('redis') },
+  async (t) => {
+    const { url } = await RunningEngine.start(t, 'redis')
+    const history = redisHistory(new Redis(url, { lazyConnect: true, keyPrefix: 'app:' }))
+    t.after(() => history.close?.())
+    let receive = (_: { data: string }): void => {}
+    const received = new Promise<{ data: string }>((resolve) => (receive = resolve))
+    await history.subscribe?.('room:1', { receive, interrupted: () => {} })
+    await history.append('room:1', 'a', bounds)
+    assert.equal((await received).data, 'a')
+    assert.equal((await history.read('room:1', 0, bounds)).entries.length, 1)
+    const admin = await openAdmin(t, url)
+    assert.equal((await admin.keys('app:*')).length, 3)
+  },
+)
+
+test(
   'a client of yours stays open, and has the listeners of before',
   { skip: without('redis') },
   async (t) => {

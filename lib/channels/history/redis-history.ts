@@ -59,7 +59,7 @@ end
 
 // The head is written first: a Redis without memory refuses that, and so all of it.
 const APPEND = `${POSITION}
-local maxBytes, data = ARGV[6] + 0, ARGV[7]
+local maxBytes, channel, data = ARGV[6] + 0, ARGV[7], ARGV[8]
 local before = bytes
 offset, bytes = offset + 1, bytes + #data
 redis.call('SET', head, table.concat({ run, epoch, offset, bytes }, ' '), 'PX', ttl + day)
@@ -72,7 +72,7 @@ while true do
   redis.call('LPOP', list)
 end
 redis.call('PEXPIRE', list, ttl)
-redis.call('PUBLISH', head, '\\0' .. epoch .. ' ' .. offset .. ' ' .. data)
+redis.call('PUBLISH', channel, '\\0' .. epoch .. ' ' .. offset .. ' ' .. data)
 return { epoch, offset }`
 const APPEND_HASH = createHash('sha1').update(APPEND).digest('hex')
 
@@ -131,7 +131,9 @@ export class RedisHistory implements HistoryStore {
   }
 
   async append(topic: string, data: string, bounds: HistoryBounds): Promise<HistoryPosition> {
-    const rest = [String(bounds.maxBytes), data]
+    // A client may put a prefix of its own before keys, but not before channels.
+    const channel = channelOf(this.#prefix, `history:${topic}`)
+    const rest = [String(bounds.maxBytes), channel, data]
     const [epoch, offset] = await this.#run(APPEND, topic, bounds, rest)
     return { epoch: String(epoch), offset: Number(offset) }
   }
