@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { mock, test } from 'node:test'
-import { listen, memoryBackplane, once, WebsocketServer, type HistoryError } from 'simplewebsockets'
+import { listen, memoryBackplane, WebsocketServer, type HistoryError } from 'simplewebsockets'
 import {
   ChannelServer,
   type HistoryOptions,
@@ -103,7 +103,9 @@ class ManualStore implements HistoryStore {
 
   subscribe(_topic: string, subscriber: HistorySubscriber): Promise<() => void> {
     this.subscriber = subscriber
-    return Promise.resolve(() => void this.unsubscribed++)
+    return Promise.resolve(() => {
+      this.unsubscribed++
+    })
   }
 
   /** Answers the oldest read. */
@@ -493,7 +495,9 @@ test('a subscription that fails or takes too long refuses the joins, and is trie
   const other = await Member.enter(server)
   while (!other.answer) await turn().then(() => other.hear())
   assert.equal(other.answer.response.reason, 'history unavailable')
-  late.resolve(() => void store.unsubscribed++)
+  late.resolve(() => {
+    store.unsubscribed++
+  })
   await turn()
   assert.deepEqual([store.unsubscribed, errors.length], [1, 1])
   store.subscribe = subscribe
@@ -564,7 +568,7 @@ test('an old way: a subscription that takes a round trip', async () => {
   const { store, nodes, views } = twoNodes()
   const [one, other] = nodes
   const ann = await joined(store, one)
-  const { subscribe } = views[1]
+  const subscribe = views[1].subscribe?.bind(views[1])
   views[1].subscribe = async (topic, subscriber) => {
     await one.say('during')
     const unsubscribe = await (subscribe ?? assert.fail())(topic, subscriber)

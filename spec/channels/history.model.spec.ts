@@ -10,7 +10,7 @@ import { cut, link } from 'simplewebsockets/testing'
 import { FaultyHistory, NO_FAULTS, turn } from './faultyhistory.ts'
 import { Random } from './random.ts'
 
-const LIVES = Number(process.env.LIVES ?? 300)
+const LIVES = Number(process.env.LIVES ?? 200)
 const TOPIC = 'room:1'
 const SOCKET = 'ws://localhost/socket/websocket?vsn=2.0.0'
 
