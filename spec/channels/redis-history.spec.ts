@@ -1,6 +1,7 @@
 // What becomes of it when Redis fails is in cluster/history.spec.ts.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { suite, test } from 'node:test'
 import { Cluster, Redis } from 'ioredis'
 import { createClient } from 'redis'
@@ -91,24 +92,48 @@ for (const way of redisWays) {
       )
     })
 
+    test('needs no other commands, keys and channels than the documentation says', async (t) => {
+      const { url } = await start()
+      const admin = await openAdmin(t, url)
+      const docs = readFileSync(new URL('../../docs/backplanes.md', import.meta.url), 'utf8')
+      const [, shown = ''] = /redis-cli (ACL SETUSER history [^`]*)/.exec(docs) ?? []
+      const command = shown.replace(/\\\n/g, '').replaceAll("'", '').trim().split(/\s+/)
+      assert.equal(await admin.sendCommand(command), 'OK')
+      const history = openHistory(way, url.replace('//', '//history:secret@'))
+      t.after(() => history.close())
+      const received: string[] = []
+      const subscriber = {
+        receive: ({ data }: { data: string }) => void received.push(data),
+        interrupted: () => {},
+      }
+      const stop = await history.subscribe('room: 7', subscriber)
+      const narrow = { ...bounds, size: 1 }
+      for (const data of ['a', 'b', 'c']) await history.append('room: 7', data, narrow)
+      const { entries } = await history.read('room: 7', 0, bounds)
+      assert.deepEqual(entries, [{ offset: 3, data: 'c' }])
+      await history.subscribe('room:8', subscriber) // by then all of the first one has come
+      assert.deepEqual(received, ['a', 'b', 'c'])
+      stop()
+      assert.equal((await admin.aclLog()).length, 0)
+    })
+
     test('ignores what another program publishes on its channels', async (t) => {
       const { url } = await start()
       const admin = await openAdmin(t, url)
       const history = openHistory(way, url, { prefix: 'shop.' })
       t.after(() => history.close())
       const got: string[] = []
-      const ended = new Promise<void>((resolve) => {
-        const receive = ({ data }: { data: string }): void => {
-          got.push(data)
-          if (data === 'end') resolve()
-        }
-        void history.subscribe('room:9', { receive, interrupted: () => {} }).then(async () => {
-          for (const text of ['', 'x', '\0', '\0a', '\0a b c', '\0 1 c', '\0a 1']) {
-            await admin.publish('shop.history:room:9', text)
-          }
-          await history.append('room:9', 'end', bounds)
-        })
-      })
+      let end = (): void => {}
+      const ended = new Promise<void>((resolve) => (end = resolve))
+      const receive = ({ data }: { data: string }): void => {
+        got.push(data)
+        if (data === 'end') end()
+      }
+      await history.subscribe('room:9', { receive, interrupted: () => {} })
+      for (const text of ['', 'x', '\0', '\0a', '\0a b c', '\0 1 c', '\0a 1']) {
+        await admin.publish('shop.history:room:9', text)
+      }
+      await history.append('room:9', 'end', bounds)
       await ended
       assert.deepEqual(got, ['end'])
     })
@@ -131,6 +156,24 @@ for (const way of redisWays) {
     })
   })
 }
+
+test(
+  'works through a client of ioredis with a prefix of its own',
+  { skip: without('redis') },
+  async (t) => {
+    const { url } = await RunningEngine.start(t, 'redis')
+    const history = redisHistory(new Redis(url, { lazyConnect: true, keyPrefix: 'app:' }))
+    t.after(() => history.close?.())
+    let receive = (_: { data: string }): void => {}
+    const received = new Promise<{ data: string }>((resolve) => (receive = resolve))
+    await history.subscribe?.('room:1', { receive, interrupted: () => {} })
+    await history.append('room:1', 'a', bounds)
+    assert.equal((await received).data, 'a')
+    assert.equal((await history.read('room:1', 0, bounds)).entries.length, 1)
+    const admin = await openAdmin(t, url)
+    assert.equal((await admin.keys('app:*')).length, 3)
+  },
+)
 
 test(
   'a client of yours stays open, and has the listeners of before',

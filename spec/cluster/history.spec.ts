@@ -4,6 +4,7 @@ import { suite, test, type TestContext } from 'node:test'
 import type { HistoryPosition } from '../../lib/channels/history/store.ts'
 import type { RedisHistory } from '../../lib/channels/history/redis-history.ts'
 import type { RedisHistoryOptions } from '../../lib/redis.ts'
+import { handled } from '../../lib/promises.ts'
 import { RunningEngine, without } from '../engines.ts'
 import { below, seeded } from '../random.ts'
 import { openAdmin, openHistory, Proxy, redisWays, type RedisWay } from './redis-histories.ts'
@@ -12,16 +13,17 @@ const bounds = { size: 100, ttl: 60_000, maxBytes: 1_000_000 }
 const AOF = ['--appendonly', 'yes', '--appendfsync', 'always']
 const PATIENCE = 10_000 // milliseconds
 
-/** Opens a history until the end of a test. */
-function open(
+/** Opens a history until the end of a test. Resolves once it is connected. */
+async function open(
   t: TestContext,
   way: RedisWay,
   url: string,
   options?: RedisHistoryOptions,
   day?: number,
-): RedisHistory {
+): Promise<RedisHistory> {
   const history = openHistory(way, url, { heartbeat: 100, ...options }, day)
   t.after(() => history.close())
+  await retry(() => history.read('room:0', undefined, bounds))
   return history
 }
 
@@ -68,7 +70,7 @@ for (const way of redisWays) {
   suite(`${way}: a history`, { skip: without('redis'), timeout: 60_000 }, () => {
     test('in a Redis that was killed and kept nothing begins a new epoch, and is subscribed to', async (t) => {
       const engine = await RunningEngine.start(t, 'redis')
-      const history = open(t, way, engine.url)
+      const history = await open(t, way, engine.url)
       const before = await fill(history, 1, 3)
       const { got, until } = await subscribe(history)
       await engine.kill()
@@ -89,10 +91,10 @@ for (const way of redisWays) {
 
     test('in a Redis that was killed and kept all begins a new epoch, as it can not know that', async (t) => {
       const engine = await RunningEngine.start(t, 'redis', { options: AOF })
-      const before = await fill(open(t, way, engine.url), 1, 3)
+      const before = await fill(await open(t, way, engine.url), 1, 3)
       await engine.kill()
       await engine.start()
-      const history = open(t, way, engine.url)
+      const history = await open(t, way, engine.url)
       const page = await history.read('room:1', 0, bounds)
       assert.notEqual(page.epoch, before.epoch)
       assert.deepEqual({ ...page, epoch: '' }, { epoch: '', offset: 0, entries: [] })
@@ -106,7 +108,7 @@ for (const way of redisWays) {
 
     test('in a durable Redis that was killed goes on in its epoch', async (t) => {
       const engine = await RunningEngine.start(t, 'redis', { options: AOF })
-      const history = open(t, way, engine.url, { durable: true })
+      const history = await open(t, way, engine.url, { durable: true })
       const before = await fill(history, 1, 3)
       const { until } = await subscribe(history)
       await engine.kill()
@@ -126,7 +128,7 @@ for (const way of redisWays) {
       const engine = await RunningEngine.start(t, 'redis')
       const admin = await openAdmin(t, engine.url)
       for (const durable of [false, true]) {
-        const history = open(t, way, engine.url, { durable })
+        const history = await open(t, way, engine.url, { durable })
         const before = await fill(history, 1, 3)
         await admin.flushAll()
         const { epoch, offset } = await history.append('room:1', 'new', bounds)
@@ -137,7 +139,7 @@ for (const way of redisWays) {
 
     test('in a Redis that was frozen takes messages late, all of them and in order', async (t) => {
       const engine = await RunningEngine.start(t, 'redis')
-      const history = open(t, way, engine.url)
+      const history = await open(t, way, engine.url)
       const before = await fill(history, 1, 1)
       const { got, until } = await subscribe(history)
       engine.freeze()
@@ -164,7 +166,7 @@ for (const way of redisWays) {
 
     test('in a Redis that is frozen lets only so many bytes wait', async (t) => {
       const engine = await RunningEngine.start(t, 'redis')
-      const history = open(t, way, engine.url, { maxBufferedAmount: 10_000 })
+      const history = await open(t, way, engine.url, { maxBufferedAmount: 10_000 })
       await fill(history, 1, 1)
       engine.freeze()
       const data = 'x'.repeat(1_000)
@@ -180,7 +182,7 @@ for (const way of redisWays) {
     test('never records a message twice whose answer was lost', async (t) => {
       const engine = await RunningEngine.start(t, 'redis')
       const proxy = await Proxy.start(t, engine.port)
-      const [history, direct] = [open(t, way, proxy.url), open(t, way, engine.url)]
+      const [history, direct] = [await open(t, way, proxy.url), await open(t, way, engine.url)]
       await fill(history, 1, 1)
       proxy.isMute = true
       const unanswered = history.append('room:1', 'm2', bounds)
@@ -200,6 +202,35 @@ for (const way of redisWays) {
       )
     })
 
+    test('keeps the order of messages when Redis forgets its scripts', async (t) => {
+      const engine = await RunningEngine.start(t, 'redis')
+      const admin = await openAdmin(t, engine.url)
+      const [history, other] = [await open(t, way, engine.url), await open(t, way, engine.url)]
+      await fill(history, 1, 2)
+      const wide = { ...bounds, size: 1_000 }
+      const appended: Promise<HistoryPosition>[] = []
+      const others: Promise<unknown>[] = []
+      for (let n = 3; n <= 300; n++) {
+        appended.push(handled(history.append('room:1', `m${n}`, wide)))
+        others.push(handled(other.append('room:2', 'a', bounds)))
+        if (n % 10 === 0) others.push(admin.scriptFlush())
+        if (n % 7 === 0) await new Promise((resolve) => setTimeout(resolve, 1))
+      }
+      await Promise.allSettled(others)
+      const results = await Promise.allSettled(appended)
+      const failed = results.filter(({ status }) => status === 'rejected')
+      for (const result of failed)
+        assert.match(String((result as PromiseRejectedResult).reason), /NOSCRIPT/)
+      const { entries } = await history.read('room:1', 0, wide)
+      assert.equal(entries.length, 300 - failed.length)
+      const ns = entries.map(({ data }) => Number(data.slice(1)))
+      assert.deepEqual(
+        ns,
+        ns.toSorted((left, right) => left - right),
+      )
+      t.diagnostic(`${failed.length} of 300 failed`)
+    })
+
     test('begins a new epoch on a promoted replica, and another one when it fails back', async (t) => {
       const soon = ['--repl-diskless-sync-delay', '0']
       const primary = await RunningEngine.start(t, 'redis', { options: soon })
@@ -207,7 +238,7 @@ for (const way of redisWays) {
       const replica = await RunningEngine.start(t, 'redis', { options })
       const [here, there] = [await openAdmin(t, primary.url), await openAdmin(t, replica.url)]
       const proxy = await Proxy.start(t, primary.port)
-      const history = open(t, way, proxy.url)
+      const history = await open(t, way, proxy.url)
       const { epoch } = await fill(history, 1, 3)
       await retry(async () => {
         assert.equal(await here.wait(1, 1_000), 1)
@@ -215,7 +246,7 @@ for (const way of redisWays) {
       const { until } = await subscribe(history)
 
       await there.sendCommand(['REPLICAOF', 'NO', 'ONE'])
-      await fill(open(t, way, primary.url), 4, 5) // which are lost, and some have received them
+      await fill(await open(t, way, primary.url), 4, 5) // which are lost, and some have received them
       proxy.redirect(replica.port)
       await until('interrupted')
       const promoted = await retry(() => history.append('room:1', 'new', bounds))
@@ -239,7 +270,7 @@ for (const way of redisWays) {
       const engine = await RunningEngine.start(t, 'redis')
       const admin = await openAdmin(t, engine.url)
       const soon = { ...bounds, ttl: 20 }
-      const history = open(t, way, engine.url, {}, 150)
+      const history = await open(t, way, engine.url, {}, 150)
       const epochs = new Set<string>()
       for (let life = 1; life <= 5; life++) {
         for (const offset of [1, 2]) {
@@ -258,7 +289,7 @@ for (const way of redisWays) {
       const options = ['--maxmemory', '4mb', '--maxmemory-policy', 'allkeys-lru']
       const engine = await RunningEngine.start(t, 'redis', { options })
       const admin = await openAdmin(t, engine.url)
-      const history = open(t, way, engine.url)
+      const history = await open(t, way, engine.url)
       const next = seeded(21)
       // All that was recorded, by topic and epoch: what a member may have received.
       const recorded = new Map<string, string[]>()
@@ -297,7 +328,7 @@ for (const way of redisWays) {
       const options = ['--maxmemory-policy', 'noeviction']
       const engine = await RunningEngine.start(t, 'redis', { options })
       const admin = await openAdmin(t, engine.url)
-      const history = open(t, way, engine.url)
+      const history = await open(t, way, engine.url)
       const before = await fill(history, 1, 2)
       const { got, until } = await subscribe(history)
       await admin.configSet('maxmemory', '1')

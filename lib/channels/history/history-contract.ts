@@ -206,7 +206,7 @@ const tests: Tests = {
   },
 
   async 'messages are kept for `ttl` milliseconds, and the position for longer'(one) {
-    const bounds = { ...BOUNDS, ttl: 300 }
+    const bounds = { ...BOUNDS, ttl: 1_000 }
     await fill(one, 2, bounds)
     const before = await readPage(one, undefined, { bounds })
     assert.deepEqual(await dataBehind(one, 0, bounds), ['m1', 'm2'])

@@ -1,6 +1,6 @@
+import { createHash } from 'node:crypto'
 import { BrokerBackplane, channelOf } from '../../engine.ts'
 import { withoutCommand } from '../../error-text.ts'
-import { unexpected } from '../../errors.ts'
 import { brokerRules, type BrokerOptions } from '../../options/broker.ts'
 import { flag, isList, settle } from '../../options/rules.ts'
 import { deferred, type Deferred } from '../../promises.ts'
@@ -28,12 +28,15 @@ export interface RedisHistoryOptions extends BrokerOptions {
 const DAY = 86_400_000 // milliseconds that an epoch outlives the last of its messages
 
 /*
- * Both scripts begin so. A topic has a hash (`run`, `epoch`, `offset`, `bytes`) and a list of its kept
- * messages, each behind its time; the last one of the list has the offset of the hash.
+ * Both scripts begin so. A topic has a head, which is `run epoch offset bytes`, and a list of its kept
+ * messages: the time of each, `bytes` as it was before, and the data. The last one of the list has the
+ * offset of the head; `bytes` are those of all messages of the epoch.
  *
  * Equal epochs must mean that no offset was lost or given twice. A restart and a promotion change the
- * replication id, FLUSHALL the id of the store, eviction its count; and a hash lives for longer than a
- * period, so one that expired and begins again does so in another period.
+ * replication id, FLUSHALL the id of the store, eviction its count; and a head lives for longer than a
+ * period, so one that expired and begins again does so in another period. The run id of Redis won't do: a
+ * primary that fails back has it still. (The replication id changes also when the first replica comes, and
+ * an hour after the last one has gone.)
  */
 const POSITION = `
 local head, list, id = KEYS[1], KEYS[2], KEYS[3]
@@ -41,12 +44,11 @@ local durable, candidate, day, ttl, size = ARGV[1] ~= '', ARGV[2], ARGV[3] + 0, 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local function info(section, pattern)
-  return durable and '' or string.match(redis.call('INFO', section), pattern)
+  return durable and '-' or string.match(redis.call('INFO', section), pattern)
 end
 local run = info('replication', 'master_replid:(%w+)')
-local life = redis.call('HMGET', head, 'run', 'epoch', 'offset', 'bytes')
-local epoch, offset, bytes = life[2], tonumber(life[3]), tonumber(life[4])
-local begins = life[1] ~= run
+local known, epoch, offset, bytes = string.match(redis.call('GET', head) or '', '(%S+) (%S+) (%d+) (%d+)')
+local begins = known ~= run
 if begins then
   redis.call('SET', id, candidate, 'NX')
   local parts = { run, redis.call('GET', id), math.floor(now / day), info('stats', 'evicted_keys:(%d+)') }
@@ -55,28 +57,24 @@ if begins then
 end
 `
 
-// The hash is written first: a Redis without memory refuses that, and so all of it.
+// The head is written first: a Redis without memory refuses that, and so all of it.
 const APPEND = `${POSITION}
-local maxBytes, data = ARGV[6] + 0, ARGV[7]
-offset = offset + 1
-redis.call('HSET', head, 'run', run, 'epoch', epoch, 'offset', offset)
+local maxBytes, channel, data = ARGV[6] + 0, ARGV[7], ARGV[8]
+local before = bytes
+offset, bytes = offset + 1, bytes + #data
+redis.call('SET', head, table.concat({ run, epoch, offset, bytes }, ' '), 'PX', ttl + day)
 if begins then redis.call('DEL', list) end
-local count = redis.call('RPUSH', list, now .. ' ' .. data)
-if count == 1 then bytes = 0 end
-bytes = bytes + #data
-local function isOld(entry)
-  return string.match(entry, '%d+') + 0 <= now - ttl
+local count = redis.call('RPUSH', list, now .. ' ' .. before .. ' ' .. data)
+for _ = size + 1, count do redis.call('LPOP', list) end
+while true do
+  local time, skipped = string.match(redis.call('LINDEX', list, 0) or '', '^(%d+) (%d+)')
+  if not time or (time + 0 > now - ttl and bytes - skipped <= maxBytes) then break end
+  redis.call('LPOP', list)
 end
-while count > 0 and (count > size or bytes > maxBytes or isOld(redis.call('LINDEX', list, 0))) do
-  local entry = redis.call('LPOP', list)
-  bytes = bytes - #entry + string.find(entry, ' ', 1, true)
-  count = count - 1
-end
-redis.call('HSET', head, 'bytes', bytes)
-redis.call('PEXPIRE', head, ttl + day)
 redis.call('PEXPIRE', list, ttl)
-redis.call('PUBLISH', head, '\\0' .. epoch .. ' ' .. offset .. ' ' .. data)
+redis.call('PUBLISH', channel, '\\0' .. epoch .. ' ' .. offset .. ' ' .. data)
 return { epoch, offset }`
+const APPEND_HASH = createHash('sha1').update(APPEND).digest('hex')
 
 const READ = `${POSITION}
 local count = math.min(offset - (tonumber(ARGV[6]) or offset), size)
@@ -112,6 +110,8 @@ export class RedisHistory implements HistoryStore {
   readonly #started = deferred<void>()
   /** The subscriptions that have never stood yet. */
   readonly #pending = new Set<Deferred<void>>()
+  /** Whether Redis knows the script of `append` by its hash. */
+  #isKnown = false
   #calls = 0
   #buffered = 0
   #isClosed = false
@@ -124,11 +124,16 @@ export class RedisHistory implements HistoryStore {
     this.#day = day
     this.#broker = brokerOf(client, { sendsOnce: true })
     this.#link = new BrokerBackplane(this.#broker, rest)
-    this.#link.listen(() => this.#started.resolve())
+    this.#link.listen(() => {
+      this.#isKnown = false // by a Redis that was started anew
+      this.#started.resolve()
+    })
   }
 
   async append(topic: string, data: string, bounds: HistoryBounds): Promise<HistoryPosition> {
-    const rest = [String(bounds.maxBytes), data]
+    // A client may put a prefix of its own before keys, but not before channels.
+    const channel = channelOf(this.#prefix, `history:${topic}`)
+    const rest = [String(bounds.maxBytes), channel, data]
     const [epoch, offset] = await this.#run(APPEND, topic, bounds, rest)
     return { epoch: String(epoch), offset: Number(offset) }
   }
@@ -144,9 +149,9 @@ export class RedisHistory implements HistoryStore {
     const offset = Number(latest)
     const kept = isList(found) ? found.map(String) : []
     const entries = kept.flatMap((text, index) => {
-      const space = text.indexOf(' ')
-      if (Number(text.slice(0, space)) <= Number(expired)) return []
-      return [{ offset: offset - kept.length + index + 1, data: text.slice(space + 1) }]
+      const [head = '', time] = /^(\d+) \d+ /.exec(text) ?? []
+      if (Number(time) <= Number(expired)) return []
+      return [{ offset: offset - kept.length + index + 1, data: text.slice(head.length) }]
     })
     return { epoch: String(epoch), offset, entries }
   }
@@ -176,7 +181,10 @@ export class RedisHistory implements HistoryStore {
     this.#pending.clear()
   }
 
-  /** Runs a script. By its text: Redis knows it again, and so the order of two calls is theirs. */
+  /**
+   * Runs a script: by its hash, once Redis has answered that it knows it. After SCRIPT FLUSH the appends
+   * under way fail: sent again, they could change places with others.
+   */
   async #run(
     script: string,
     topic: string,
@@ -185,22 +193,25 @@ export class RedisHistory implements HistoryStore {
   ): Promise<unknown[]> {
     await this.#started.promise
     this.#checkOpen()
+    const length = rest.reduce((sum, text) => sum + text.length, 0)
+    if (this.#buffered + length > this.#maxBufferedAmount) {
+      throw new Error(`more than ${this.#maxBufferedAmount} bytes wait for Redis`)
+    }
+    const isKnown = this.#isKnown && script === APPEND
     const head = channelOf(this.#prefix, `history:${topic}`)
     const keys = [head, `${head}.entries`, `${this.#prefix}history`]
     const candidate = `${this.#name}${++this.#calls}`
     const kind = [this.#isDurable ? 'durable' : '', candidate, String(this.#day)]
     const limits = [Math.ceil(ttl), size].map(String)
-    const length = rest.reduce((sum, text) => sum + text.length, 0)
-    if (this.#buffered + length > this.#maxBufferedAmount) {
-      throw new Error(`more than ${this.#maxBufferedAmount} bytes wait for Redis`)
-    }
+    const call = isKnown ? ['EVALSHA', APPEND_HASH] : ['EVAL', script]
     this.#buffered += length
     try {
-      const command = ['EVAL', script, '3', ...keys, ...kind, ...limits, ...rest]
-      const answer = await this.#broker.send(command)
-      if (!isList(answer)) throw unexpected('the answer of Redis', 'a list', answer)
+      const answer = await this.#broker.send([...call, '3', ...keys, ...kind, ...limits, ...rest])
+      if (!isList(answer)) throw new Error('no list came from Redis')
+      if (script === APPEND) this.#isKnown = true
       return answer
     } catch (error) {
+      if (isKnown) this.#isKnown = false
       throw withoutCommand(error)
     } finally {
       this.#buffered -= length
