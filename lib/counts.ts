@@ -12,6 +12,8 @@ export type DropReason =
   | 'backplane'
   /** Its channel was left, or it can't be answered, or said in the dialect of a member. */
   | 'channels'
+  /** The store of its topic's history did not take it, or what that gave can't be read. */
+  | 'history'
   /** It was the oldest of 1,000 events, no messages, that waited in a loop which is too slow. */
   | 'slowLoop'
 
@@ -35,6 +37,7 @@ export function newCounts(): Counts {
       unread: 0,
       backplane: 0,
       channels: 0,
+      history: 0,
       slowLoop: 0,
     },
   }

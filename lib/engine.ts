@@ -66,9 +66,16 @@ export interface BrokerClient {
 
 type Heard = NonNullable<Parameters<NonNullable<Backplane['listen']>>[0]>
 
+type Receive = (message: Uint8Array) => unknown
+
+/**
+ * A receiver of a channel's messages, of those that made no sense and were dropped, and of each time that
+ * the broker has confirmed the channel.
+ */
 interface Receiver {
-  readonly receive: (message: Uint8Array) => unknown
+  readonly receive: Receive
   readonly dropped: (() => void) | undefined
+  readonly confirmed: (() => void) | undefined
 }
 
 /** A channel with receivers on this node. */
@@ -76,6 +83,8 @@ interface Channel {
   readonly receivers: Set<Receiver>
   /** Settled when the broker has confirmed it, or can't for now. */
   standing: Deferred<void>
+  /** Whether the broker has confirmed it on this connection. */
+  isConfirmed: boolean
   /** Whether the broker was asked for it, and may send it. */
   isRequested: boolean
 }
@@ -154,17 +163,22 @@ export class BrokerBackplane implements Backplane {
     return Promise.reject(new RangeError(text))
   }
 
-  /** Receives what is published on a topic. Resolves when that is heard, or can't be for now. */
+  /**
+   * Receives what is published on a topic. Resolves when that is heard, or can't be for now. `confirmed`
+   * is called each time that the subscription stands, anew or for the first time.
+   */
   async subscribe(
     topic: string,
-    receive: (message: Uint8Array) => void,
+    receive: Receive,
     dropped?: () => void,
+    confirmed?: () => void,
   ): Promise<Unsubscribe> {
     if (this.#state === 'closed') return () => {}
     const name = channelOf(this.#prefix, topic)
     const channel = this.#wanted.get(name) ?? this.#want(name)
-    const own: Receiver = { receive, dropped }
+    const own: Receiver = { receive, dropped, confirmed } // the same function may subscribe twice
     channel.receivers.add(own)
+    if (channel.isConfirmed && this.#state === 'up') confirmed?.()
     await channel.standing.promise
     return () => {
       if (!channel.receivers.delete(own) || channel.receivers.size > 0) return
@@ -255,7 +269,8 @@ export class BrokerBackplane implements Backplane {
 
   #want(name: string): Channel {
     const isRequested = this.#leaving.delete(name)
-    const channel = { receivers: new Set<Receiver>(), standing: deferred<void>(), isRequested }
+    const standing = deferred<void>()
+    const channel = { receivers: new Set<Receiver>(), standing, isConfirmed: false, isRequested }
     this.#wanted.set(name, channel)
     if (this.#state === 'down') channel.standing.resolve()
     else this.#joining.set(name, channel)
@@ -303,6 +318,8 @@ export class BrokerBackplane implements Backplane {
     channel.standing.resolve()
     channel.standing = CONFIRMED
     this.#refusals.delete('subscribe', name)
+    channel.isConfirmed = true
+    for (const { confirmed } of channel.receivers) confirmed?.()
   }
 
   /** A connection was made: once the broker answers, everything is sent anew. */
@@ -361,6 +378,7 @@ export class BrokerBackplane implements Backplane {
     const channel = this.#wanted.get(name)
     if (!channel || this.#joining.has(name)) return
     channel.standing = deferred()
+    channel.isConfirmed = false
     this.#joining.set(name, channel)
   }
 
@@ -394,6 +412,7 @@ export class BrokerBackplane implements Backplane {
     if (operation === 'subscribe') {
       this.#joining.delete(name)
       channel?.standing.resolve()
+      if (channel) channel.isConfirmed = false
     }
     this.#refusals.add(operation, name, cause)
   }

@@ -9,7 +9,8 @@ export { messageOf, show }
  * ├─ CallbackError       a listener of yours failed
  * ├─ FrameError          an invalid or oversized message
  * ├─ ClosedError         something was asked of what has closed
- * └─ ChannelError        a join or a push was refused, or not answered
+ * ├─ ChannelError        a join or a push was refused, or not answered
+ * └─ HistoryError        a message could not be recorded, or the history of a topic not be read
  */
 
 // What `console.log` of Node, Bun and Deno prints of an object: `util.inspect.custom`.
@@ -244,6 +245,21 @@ export class ChannelError extends WebsocketError {
     this.topic = details.topic
     this.status = details.status
     this.reply = details.reply
+  }
+}
+
+/** Tells that the store of a topic's history failed, or took too long: `cause` says why. */
+export class HistoryError extends WebsocketError {
+  static {
+    this.prototype.name = 'HistoryError'
+  }
+
+  /** The topic of the message that was not recorded, if there was one. */
+  readonly topic: string | undefined
+
+  constructor(what?: unknown, details: ErrorDetails & { topic?: string | undefined } = {}) {
+    super(what, details)
+    this.topic = details.topic
   }
 }
 

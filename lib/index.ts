@@ -17,6 +17,7 @@ export {
   ClosedError,
   ConnectError,
   FrameError,
+  HistoryError,
   PeerConnectError,
   WebsocketError,
   type Closure,

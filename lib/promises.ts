@@ -64,3 +64,14 @@ export function isPromise(value: unknown): value is PromiseLike<unknown> {
   if (typeof value !== 'object' && typeof value !== 'function') return false
   return value !== null && 'then' in value && typeof value.then === 'function'
 }
+
+/** Resolves with what a promise does; rejects where that takes longer than so many milliseconds. */
+export function inTime<Value>(promise: PromiseLike<Value>, timeout: number): Promise<Value> {
+  const { promise: settled, resolve, reject } = deferred<Value>()
+  const text = `no answer within ${timeout} ms`
+  const timer = setTimeout(() => reject(new Error(text)), timeout)
+  promise.then(resolve, reject)
+  const end = (): void => clearTimeout(timer)
+  settled.then(end, end)
+  return settled
+}

@@ -1,3 +1,8 @@
+export {
+  historyContract,
+  type HistoryContractOptions,
+  type HistoryPair,
+} from './channels/history/history-contract.ts'
 export { backplaneContract, type Joint, type Proof } from './proof.ts'
 
 import type { Url } from './attempt.ts'

@@ -47,9 +47,10 @@ const files = readdirSync(new URL('lib/', root), { recursive: true, encoding: 'u
   (file) => file.endsWith('.ts'),
 )
 
-const SENTENCES = 'proof.ts' // says what a backplane should do
+// These say what a backplane and a store should do.
+const SENTENCES = ['proof.ts', 'channels/history/history-contract.ts']
 
-for (const file of files.filter((name) => name !== SENTENCES).sort()) {
+for (const file of files.filter((name) => !SENTENCES.includes(name)).sort()) {
   const source = ts.createSourceFile(file, read(`lib/${file}`), ts.ScriptTarget.Latest, true)
   const texts = source.statements
     .flatMap((statement) => textsIn(statement))

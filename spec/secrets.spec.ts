@@ -7,7 +7,7 @@ import { RunningEngine, without } from './engines.ts'
 import { planted } from './planted.ts'
 
 const PROGRAM = new URL('secrets.ts', import.meta.url).pathname
-const NAMESPACES = ['server', 'client', 'connection', 'backplane', 'replay']
+const NAMESPACES = ['server', 'client', 'connection', 'backplane', 'history']
 
 /** Returns all that the program prints with every namespace of `debug` on. */
 async function printed(redisPort: number, natsPort: number): Promise<string> {

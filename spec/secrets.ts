@@ -64,7 +64,9 @@ async function withoutPermission(isHeard: boolean): Promise<void> {
     },
   })
   const channels = new ChannelServer(server)
-  channels.topic('room:*', { open: true, history: { size: 10, store: redisHistory(client) } })
+  const store = redisHistory(client)
+  channels.topic('room:*', { open: true })
+  channels.topic('kept:*', { open: true, history: { size: 10, store } })
   const failures: WebsocketError[] = []
   if (isHeard) listen(server, 'error', (error) => void failures.push(error))
   if (isHeard) listen(server, 'peerError', (error) => error.log())
@@ -79,7 +81,9 @@ async function withoutPermission(isHeard: boolean): Promise<void> {
   listen(room.messages, 'said', () => {
     throw new Error('boom')
   })
-  channels.emit('room:1', 'said', { body })
+  await failed(member.channel('kept:1', { token }).join())
+  await failed(channels.emit('kept:1', 'said', { body }))
+  await channels.emit('room:1', 'said', { body })
   await once(room.messages, 'said')
   server.emit(body)
   await failed(room.push('unheard', { body }, { timeout: 100 }))
@@ -88,6 +92,7 @@ async function withoutPermission(isHeard: boolean): Promise<void> {
   await member.close()
   await server.close()
   backplane.close()
+  await store.close?.()
   client.disconnect()
 }
 

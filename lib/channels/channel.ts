@@ -97,13 +97,16 @@ export abstract class Channel<
   /**
    * Sends an event to the other members of the topic, on every node: on a server. A client throws.
    *
+   * Resolves at once, but on a topic with a `history`: there once the store has the message. It rejects
+   * with a `HistoryError` where the store fails or takes too long; then no member gets it.
+   *
    * After a membership was sent out, has crashed or was refused it reaches nobody, and is counted in
    * `server.stats().dropped`.
    *
    * @throws TypeError for what can't be JSON and isn't bytes, for an event of the dialect's own, for
    * `presence_state` and `presence_diff`, and before `accept`.
    */
-  abstract broadcast<Name extends keyof Out>(event: Name, payload: Out[Name]): void
+  abstract broadcast<Name extends keyof Out>(event: Name, payload: Out[Name]): Promise<void>
 
   /**
    * Ends the membership: a client leaves; a server sends its member out, which doesn't join again by

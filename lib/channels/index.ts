@@ -1,4 +1,4 @@
-export { ChannelError } from '../errors.ts'
+export { ChannelError, HistoryError } from '../errors.ts'
 export { amber } from './amber.ts'
 export type { Params } from './address.ts'
 export type { ChannelClientOptions, Logger, Rejoining } from './asking.ts'
@@ -39,14 +39,16 @@ export type {
   SignsOfLife,
   TopicFrame,
 } from './frame.ts'
+export { memoryHistory, type MemoryHistoryOptions } from './history/memory-history.ts'
+export type { HistoryOptions } from './history/options.ts'
 export type {
-  History,
   HistoryBounds,
   HistoryEntry,
-  HistoryOptions,
-  HistoryRecord,
-  HistorySender,
-} from './history.ts'
+  HistoryPage,
+  HistoryPosition,
+  HistoryStore,
+  HistorySubscriber,
+} from './history/store.ts'
 export type { ChannelServerOptions, JoinRate } from './options.ts'
 export { phoenix, phoenixV1 } from './phoenix.ts'
 export { Presence, type PresenceOptions } from './presence.ts'
@@ -56,6 +58,7 @@ export type { Message } from './received.ts'
 export { ChannelServer, type ChannelServerEvents, type TopicOptions } from './server.ts'
 export {
   Topic,
+  type AcceptOptions,
   type Join,
   type JoinRequest,
   type Leave,

@@ -11,7 +11,7 @@ import type { Contract } from './contract.ts'
 import type { ClientFrame, PushFrame, ReplyFrame, TopicFrame } from './frame.ts'
 import { ChannelSignals, Messages, type Heard } from './hearing.ts'
 import { Mail, type Mailed, type Tally } from './mail.ts'
-import { Trail } from './position.ts'
+import { ClientPosition } from './history/position.ts'
 import { PresenceReplica } from './presence-replica.ts'
 import {
   checkedPush,
@@ -75,7 +75,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   readonly #mail: Mail<Received>
   readonly #pushes: Pushes
   readonly #sieve: Sieve | undefined
-  readonly #trail = new Trail()
+  readonly #position = new ClientPosition()
   readonly #replica = new PresenceReplica(this)
   #state: ChannelState = 'closed'
   /** What the membership is called: only while it is asked for, or there. */
@@ -324,7 +324,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   }
 
   #pushed(frame: PushFrame, size: number): void {
-    const payload = this.#trail.passed(frame.payload)
+    const payload = this.#position.advance(frame.payload)
     if (this.#joinRef !== undefined) {
       this.#replica.hear(this.#joinRef, frame.event, payload, size)
     }
@@ -374,7 +374,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   }
 
   #sendJoin(given: unknown = {}): void {
-    const payload = this.#trail.asking(given)
+    const payload = this.#position.addTo(given)
     const joinRef = this.#line.ref()
     this.#line.say({ kind: 'join', topic: this.topic, joinRef, ref: joinRef, payload })
     this.#asking = undefined
@@ -386,7 +386,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   #replied({ ref, status, payload }: ReplyFrame): boolean {
     if (ref === null) return false
     if (this.#state === 'joining' && ref === this.#joinRef) {
-      if (status === 'ok') this.#joined(this.#trail.joined(payload))
+      if (status === 'ok') this.#joined(this.#position.begin(payload))
       else this.#failed(refusal('a join', { topic: this.topic, status, reply: payload }))
       return true
     }

@@ -4,6 +4,7 @@ import { escaped } from '../error-text.ts'
 import { ClosedError } from '../errors.ts'
 import type { Taker } from '../inbox.ts'
 import { DELIVER, type Data, type Message as Prepared } from '../message.ts'
+import { flag, settle } from '../options/rules.ts'
 import { rejected } from '../promises.ts'
 import type { RoomMember } from '../room.ts'
 import { SIGNALS, type Hearer, type Signals, type Target } from '../signals.ts'
@@ -13,13 +14,22 @@ import type { StandardSchema, Verdict } from './contract.ts'
 import type { JoinFrame, PushFrame, Ref, Serializer, ServerFrame } from './frame.ts'
 import { Gate } from './gate.ts'
 import { ChannelSignals, Messages, type Heard } from './hearing.ts'
-import type { Kept } from './history.ts'
+import { fieldOf, parsePosition, SINCE, withoutFields } from './history/position.ts'
+import { RecordedMessage } from './history/recorded.ts'
+import type { HistoryPosition } from './history/store.ts'
+import { NOWHERE, type TopicHistory } from './history/topic-history.ts'
 import { Mail, type Mailed, type Tally } from './mail.ts'
-import { seenIn, SEEN, stripped, type Seen } from './position.ts'
 import type { PresenceState } from './presence-state.ts'
 import { checkedPush, type PushOptions } from './push.ts'
 import { Received, type Answerer, type Message } from './received.ts'
-import { Joining, type JoinRequest, type LeaveReason, type NewMember, type Topic } from './topic.ts'
+import {
+  Joining,
+  type AcceptOptions,
+  type JoinRequest,
+  type LeaveReason,
+  type NewMember,
+  type Topic,
+} from './topic.ts'
 
 /** What the memberships of one connection live on. */
 export interface Host<Context extends {}> extends Tally {
@@ -46,7 +56,7 @@ export interface Host<Context extends {}> extends Tally {
   /** Forgets a channel. */
   gone(channel: ServerChannel<Context>): void
   /** Sends to all other members of a topic, on every node. */
-  broadcast(from: ServerChannel<Context>, event: string, payload: unknown): void
+  broadcast(from: ServerChannel<Context>, event: string, payload: unknown): Promise<void>
 }
 
 /** What waits for the answer to a join. */
@@ -58,8 +68,8 @@ interface Pending {
   readonly pushed: Data[]
   /** and what the peer pushed, with its sizes. */
   readonly arrived: [frame: PushFrame, size: number][]
-  /** What they have seen before, where they say so. */
-  seen?: Seen | undefined
+  /** What its client has seen before, where it says so. */
+  since?: HistoryPosition | undefined
   /** Whether it was accepted, and waits to be let in. */
   accepted?: boolean
 }
@@ -67,6 +77,11 @@ interface Pending {
 const SENT: Promise<unknown> = Promise.resolve()
 const TOO_BUSY = { reason: 'too busy' }
 const UNHANDLED = { reason: 'unhandled event' }
+const UNAVAILABLE = { reason: 'history unavailable' }
+const acceptRules = { recover: { ...flag(), fallback: true } }
+/** Begins the ids of senders, which are unlike those of other nodes. */
+const NODE = Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString('base64url')
+let senders = 0
 
 /** A request, as the listeners of `join` see it. */
 class Request<Context extends {}>
@@ -83,7 +98,7 @@ class Request<Context extends {}>
   }
 
   get accept(): JoinRequest['accept'] {
-    return (reply = {}) => this.channel.accept(reply)
+    return (reply = {}, options) => this.channel.accept(reply, options)
   }
 
   get reject(): JoinRequest['reject'] {
@@ -132,6 +147,8 @@ export class ServerChannel<Context extends {} = {}>
   #isPrepared = false
   /** Whether it may speak to the other members: from `accept` on, until it is sent out or crashes. */
   #maySpeak = false
+  /** The id of what it broadcasts on a topic with a history, once it does. */
+  #sender: string | undefined
   #why: CloseReason | undefined
   #over: NodeJS.Timeout | 'over' | undefined
 
@@ -203,17 +220,25 @@ export class ServerChannel<Context extends {} = {}>
     return SENT
   }
 
-  broadcast(event: string, payload: unknown): void {
-    if (this.#maySpeak) {
-      this.#host.broadcast(this, event, this.#of.stamped(this.topic, payload))
-      return
-    }
+  /** The history of its topic. */
+  get history(): TopicHistory | undefined {
+    return this.#of.history
+  }
+
+  /** The id that keeps what it broadcasts on a topic with a history from coming back to it. */
+  get sender(): string {
+    return (this.#sender ??= `${NODE}.${++senders}`)
+  }
+
+  broadcast(event: string, payload: unknown): Promise<void> {
+    if (this.#maySpeak) return this.#host.broadcast(this, event, payload)
     if (this.#pending) {
       throw new TypeError(
         `\`${event}\` was broadcast before \`${this.topic}\` was joined: accept first`,
       )
     }
     this.#host.dropped()
+    return Promise.resolve()
   }
 
   leave(): Promise<void> {
@@ -233,6 +258,7 @@ export class ServerChannel<Context extends {} = {}>
 
   [DELIVER](message: Prepared): boolean {
     if (!(message instanceof Broadcast)) return false
+    if (message instanceof RecordedMessage && message.sender === this.#sender) return false
     const said = this.#host.inDialect(message)
     return said !== undefined && this.connection[DELIVER](said)
   }
@@ -252,9 +278,11 @@ export class ServerChannel<Context extends {} = {}>
   /** Asks whoever listens to the topic, and answers for them where they don't. */
   ask(given: unknown): void {
     this.#endBefore()
-    const { contract, replay } = this.#of
-    const payload = replay ? stripped(given, SEEN) : given
-    if (replay && this.#pending) this.#pending.seen = seenIn(given)
+    const { contract, history } = this.#of
+    const payload = history ? withoutFields(given, SINCE) : given
+    const since = history && fieldOf(given, SINCE)
+    const isAsked = since !== undefined && since !== null
+    if (isAsked && this.#pending) this.#pending.since = parsePosition(since) ?? NOWHERE
     if (contract?.join) this.#checkJoin(contract.join, payload)
     else this.#request(payload)
     if (this.#isAnswered || this.#pending?.accepted) return
@@ -262,22 +290,30 @@ export class ServerChannel<Context extends {} = {}>
     this.#late.unref?.() // where its client gave it up it outlives the connection
   }
 
-  accept(reply: unknown): boolean {
+  accept(reply: unknown, options?: AcceptOptions): boolean {
+    const { recover } = settle(acceptRules, options)
     const pending = this.#pending
     if (!pending) this.#answered()
     if (!pending || pending.accepted) return this.#isMember
-    const { replay } = this.#of
-    if (replay) {
-      replay.admit(this.topic, pending.seen, reply, {
-        enter: (answer, missed) => this.#enter(pending, answer, missed),
-        failed: (cause) => this[SIGNALS].failed('join', cause, undefined),
-      })
-      if (this.#pending !== pending) return this.#isMember // it is in, or out again, already
-      pending.accepted = true
-      this.#maySpeak = true
-      clearTimeout(this.#late)
-    } else this.#enter(pending, reply, [])
-    return this.#isMember
+    const { history } = this
+    if (!history) {
+      this.#enter(pending, reply, [])
+      return this.#isMember
+    }
+    history.admit(this.topic, {
+      since: pending.since,
+      reply,
+      recover,
+      isWanted: () => this.#pending === pending,
+      enter: (answer, messages) => this.#enter(pending, answer, messages),
+      refuse: () => this.loseHistory(),
+      failed: (cause) => this[SIGNALS].failed('join', cause, undefined),
+    })
+    if (this.#pending !== pending) return this.#isMember // it is in, or out again, already
+    pending.accepted = true
+    this.#maySpeak = true
+    clearTimeout(this.#late)
+    return true
   }
 
   /** Keeps events without a listener waiting until a listener of `join` has done its work. */
@@ -299,6 +335,13 @@ export class ServerChannel<Context extends {} = {}>
   crash(): void {
     if (this.#pending) this.#refuse({ reason: 'join crashed' }, 'crashed')
     else this.#breakOff('channel_crash', 'crashed', 'a listener failed')
+    this.#answered()
+  }
+
+  /** Ends it: the store of its topic's history can't tell what it has missed. */
+  loseHistory(): void {
+    if (this.#pending) this.#refuse(UNAVAILABLE, 'historyLost')
+    else this.#breakOff('history lost', 'historyLost', 'its history was lost')
     this.#answered()
   }
 
@@ -446,21 +489,16 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   /**
-   * Completes the join in one turn: the reply, the messages that were missed, and what waited. Does
-   * nothing where the join was given up meanwhile.
+   * Completes the join in one turn: the reply, the messages that were missed, and what waited.
    */
-  #enter(pending: Pending, reply: unknown, missed: readonly Kept[]): void {
-    if (this.#pending !== pending) {
-      this.#answered()
-      return
-    }
+  #enter(pending: Pending, reply: unknown, missed: readonly RecordedMessage[]): void {
     this.#reply(this.#joinRef, pending.ref, 'ok', reply)
     this.#answered()
     this.#settle(pending)
     this.#state = 'joined'
     this.#maySpeak = true
     this.#host.entered(this)
-    for (const { message } of missed) this[DELIVER](message)
+    for (const message of missed) this[DELIVER](message)
     for (const data of pending.pushed) this.#host.send(data)
     this.#of.entered(this)
     this.#of[SIGNALS].emit('joined', { channel: this })
@@ -487,6 +525,7 @@ export class ServerChannel<Context extends {} = {}>
     this.#settle(pending)
     this.#finish(why)
     if (!pending.accepted) return
+    this.#answered()
     this.#of[SIGNALS].emit('joined', { channel: this })
     this.#of[SIGNALS].emit('leave', { channel: this, reason })
   }

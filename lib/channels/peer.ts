@@ -35,7 +35,7 @@ export interface Hall<Context extends {}> {
   /** Is the topic that a name belongs to. */
   topicOf(name: string): Topic<Loose, Loose, Context> | undefined
   /** Sends an event to all members of a topic but one, on every node. */
-  emit(topic: string, event: string, payload: unknown, except: RoomMember): void
+  emit(topic: string, event: string, payload: unknown, from: ServerChannel<Context>): Promise<void>
   /** Begins to watch a client. */
   entered(peer: Peer<Context>): void
   /** Forgets a client. */
@@ -207,10 +207,11 @@ export class Peer<Context extends {}> implements Reader, Guest<Context>, Host<Co
     if (this.#channels.get(topic) === channel) this.#channels.delete(topic)
     const state = this.#hall.rooms.state(roomOf(topic))
     if (state.members.has(channel)) state.delete(channel)
+    channel.history?.left(topic)
   }
 
-  broadcast(from: ServerChannel<Context>, event: string, payload: unknown): void {
-    this.#hall.emit(from.topic, event, payload, from)
+  broadcast(from: ServerChannel<Context>, event: string, payload: unknown): Promise<void> {
+    return this.#hall.emit(from.topic, event, payload, from)
   }
 
   #join(frame: JoinFrame, size: number): void {

@@ -7,11 +7,14 @@ import { Rooms, type RoomMember } from '../room.ts'
 import { BUILD, type Floor, type Ground, type Guest } from '../floor.ts'
 import type { WebsocketServer } from '../server.ts'
 import { SIGNALS, Signals, type Hearer, type Plan, type Target } from '../signals.ts'
-import { Archive } from './archive.ts'
 import { arrived, broadcastOf, type Broadcast } from './broadcast.ts'
 import type { Loose } from './channel.ts'
 import { checkContract, type Contract, type Inputs, type Joined, type Outputs } from './contract.ts'
-import { resolveHistory, type HistoryOptions } from './history.ts'
+import { memoryHistory } from './history/memory-history.ts'
+import { resolveHistory, type HistoryOptions, type HistorySettings } from './history/options.ts'
+import type { HistoryHost } from './history/history-host.ts'
+import { ReadQueue } from './history/read-queue.ts'
+import { recordable, TopicHistory } from './history/topic-history.ts'
 import { ServerChannel } from './membership.ts'
 import { Nodes } from './nodes.ts'
 import {
@@ -21,7 +24,6 @@ import {
 } from './options.ts'
 import { Peer, roomOf, type Hall } from './peer.ts'
 import { checkTold, phoenix } from './phoenix.ts'
-import { Replay } from './replay.ts'
 import { checkPattern, Topic, type Voice } from './topic.ts'
 
 /** How topics are declared, besides with a contract. */
@@ -33,7 +35,11 @@ export interface TopicOptions {
    * @default false: without a `join` listener every join is refused
    */
   readonly open?: boolean | undefined
-  /** How the last messages are kept for members who come back. Default: they are not. */
+  /**
+   * How the latest messages are kept for members that come back.
+   *
+   * @default undefined: they are not kept
+   */
   readonly history?: HistoryOptions | undefined
 }
 
@@ -47,6 +53,7 @@ export interface ChannelServerEvents {
 
 const PLAN: Plan<ChannelServerEvents> = { kind: 'channel server', events: ['error'] }
 const BEAT = 5_000 // milliseconds, and less where a dialect counts in less
+const SENT = Promise.resolve()
 const FORBIDDEN: Denial = { status: 403, body: '' }
 const NO_DIALECT: Denial = { ...FORBIDDEN, reason: 'channels' }
 
@@ -97,7 +104,9 @@ export class ChannelServer<Context extends {} = {}> implements Target<ChannelSer
    * `In` is what their members send and `Out` what they are sent, by their events. With a contract
    * both are what its schemas say, and what arrives is checked before a listener sees it.
    *
-   * @throws TypeError for what can't be a pattern, and one that was declared already.
+   * @throws TypeError for what can't be a pattern, one that was declared already, and for an option that
+   * is unknown or can't be: a `history` whose store serves one node, on a server with a backplane,
+   * among them. Nothing is declared then.
    */
   topic<In extends object = Loose, Out extends object = Loose>(
     pattern: string,
@@ -112,10 +121,12 @@ export class ChannelServer<Context extends {} = {}> implements Target<ChannelSer
     checkPattern(pattern)
     if (contract !== undefined) checkContract(contract)
     const { open: isOpen } = settle(topicRules, { open: contract?.open })
-    const history = contract?.history
-    const replay = history === undefined ? undefined : this.#floor.replay(history)
-    const declared = { contract, replay, isOpen }
-    const { voice } = this.#floor
+    this.#floor.checkNew(pattern)
+    const { ground, voice } = this.#floor
+    const { history: given } = contract ?? {}
+    const settings = given && resolveHistory(given, ground.backplane !== undefined)
+    const history = settings && this.#floor.newHistory(settings)
+    const declared = { contract, history, isOpen }
     const topic = new Topic<Loose, Loose, Context>(pattern, declared, this.#signals, voice)
     this.#floor.declare(topic)
     return topic
@@ -124,13 +135,16 @@ export class ChannelServer<Context extends {} = {}> implements Target<ChannelSer
   /**
    * Sends an event to every member of a topic, on every node.
    *
+   * Resolves at once, but on a topic with a `history`: there once the store has the message. It rejects
+   * with a `HistoryError` where the store fails or takes too long; then no member gets it.
+   *
    * @throws TypeError for what can't be JSON and isn't bytes, and for an event that Phoenix keeps for
-   * itself, `presence_state` and `presence_diff` among them.
+   * itself, `presence_state` and `presence_diff` among them; with a `history` also for a payload that
+   * is no plain object.
    */
-  emit(topic: string, event: string, payload: unknown): void {
+  emit(topic: string, event: string, payload: unknown): Promise<void> {
     if (typeof topic !== 'string') throw unexpected('a topic', 'a string', topic)
-    const declared = this.#floor.topicOf(topic)
-    this.#floor.emit(topic, event, declared ? declared.stamped(topic, payload) : payload)
+    return this.#floor.emit(topic, event, payload)
   }
 }
 
@@ -158,6 +172,9 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
     dropped: () => dropped(this.ground.counts, 'backplane'),
   }
   readonly #topics: Topic<Loose, Loose, Context>[] = []
+  /** The history of the topics that were given no store. */
+  readonly #memory = memoryHistory()
+  readonly #reads = new ReadQueue()
   readonly #peers = new Set<Peer<Context>>()
   readonly #period: number
   #timer: NodeJS.Timeout | undefined
@@ -188,37 +205,52 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
       dropped: () => dropped(counts, 'backplane'),
       moved: (how, _, channel) => {
         const outlet = diagnostics[how]
-        if (!outlet.hasSubscribers || !(channel instanceof ServerChannel)) return // a history's log
+        if (!outlet.hasSubscribers || !(channel instanceof ServerChannel)) return
         outlet.publish({ topic: channel.topic, channel })
       },
     })
   }
 
+  checkNew(pattern: string): void {
+    if (!this.#topics.some((other) => other.pattern === pattern)) return
+    throw new TypeError(`the topic \`${pattern}\` was declared already`)
+  }
+
   declare(topic: Topic<Loose, Loose, Context>): void {
-    const { pattern } = topic
-    if (this.#topics.some((other) => other.pattern === pattern)) {
-      throw new TypeError(`the topic \`${pattern}\` was declared already`)
-    }
     this.#topics.push(topic)
   }
 
-  emit(topic: string, event: string, payload: unknown, except?: RoomMember): void {
+  emit(
+    topic: string,
+    event: string,
+    payload: unknown,
+    from?: ServerChannel<Context>,
+  ): Promise<void> {
     checkTold(event)
-    const message = broadcastOf(this.serializer, { topic, event, payload })
-    this.rooms.emit(roomOf(topic), message, except)
+    const history = this.topicOf(topic)?.history
+    const said = history ? recordable(payload) : payload
+    const message = broadcastOf(this.serializer, { topic, event, payload: said })
+    if (history) return history.append(topic, from?.sender ?? '', String(message.data))
+    this.rooms.emit(roomOf(topic), message, from)
+    return SENT
   }
 
-  /** Keeps the last messages of topics. */
-  replay(options: HistoryOptions): Replay {
-    const settings = resolveHistory(options)
-    const { store } = settings
-    const archive =
-      store && new Archive(store, settings, this.serializer, (error) => this.ground.failed(error))
-    const replay = new Replay(settings, archive, (topic) => this.rooms.state(roomOf(topic)))
-    this.rooms.relay.listen((state) => {
-      if (state === 'down') replay.doubt()
-    })
-    return replay
+  newHistory(settings: HistorySettings): TopicHistory {
+    const membersOf = (topic: string): ReadonlySet<RoomMember> =>
+      this.rooms.state(roomOf(topic)).members
+    const host: HistoryHost = {
+      reads: this.#reads,
+      hasMembers: (topic) => membersOf(topic).size > 0,
+      deliver: (topic, message) => this.rooms.deliver(roomOf(topic), message),
+      endMemberships: (topic) => {
+        for (const member of [...membersOf(topic)]) {
+          if (member instanceof ServerChannel) member.loseHistory()
+        }
+      },
+      dropped: () => dropped(this.ground.counts, 'history'),
+      failed: (error) => this.ground.failed(error),
+    }
+    return new TopicHistory(settings, settings.store ?? this.#memory, host)
   }
 
   topicOf(name: string): Topic<Loose, Loose, Context> | undefined {
@@ -260,6 +292,7 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
 
   closed(): void {
     for (const topic of this.#topics) topic.closed()
+    void this.#memory.close?.()
     this.hearer.endWaits()
   }
 

@@ -5,7 +5,7 @@ import type { Channel, Loose } from './channel.ts'
 import type { Contract } from './contract.ts'
 import type { Nodes, View } from './nodes.ts'
 import { PresenceState } from './presence-state.ts'
-import type { Replay } from './replay.ts'
+import type { TopicHistory } from './history/topic-history.ts'
 import type { Roster } from './roster.ts'
 
 /** A client's request to join a topic: accept or reject it. */
@@ -26,15 +26,25 @@ export interface JoinRequest<
    * answered). It returns false when the join was refused before, timed out, or its client has gone:
    * then there will be no `joined` and no `leave`.
    *
-   * @throws TypeError for an answer that can't be JSON.
+   * @throws TypeError for an answer that can't be JSON, and for an option that is unknown or can't be.
    */
-  readonly accept: (reply?: unknown) => boolean
+  readonly accept: (reply?: unknown, options?: AcceptOptions) => boolean
   /**
    * Refuses the client, with an answer. Bound: made to be destructured. Only the first answer counts.
    *
    * @throws TypeError for an answer that can't be JSON.
    */
   readonly reject: (reason?: unknown) => void
+}
+
+/** The options of `accept`. */
+export interface AcceptOptions {
+  /**
+   * Whether the member may be given what was said before, where the topic has a `history`.
+   *
+   * @default true
+   */
+  recover?: boolean | undefined
 }
 
 /** A membership that has begun. */
@@ -49,9 +59,11 @@ export interface Join<
 
 /**
  * Why a membership ended: the peer left; its connection closed; a listener failed; its listeners
- * were too slow; this side sent it out; the peer joined the topic anew.
+ * were too slow; this side sent it out; the peer joined the topic anew; the store of the topic's history
+ * could not tell what was missed.
  */
-export type LeaveReason = 'left' | 'closed' | 'crashed' | 'tooSlow' | 'ended' | 'replaced'
+export type LeaveReason =
+  'left' | 'closed' | 'crashed' | 'tooSlow' | 'ended' | 'replaced' | 'historyLost'
 
 /** A membership that has ended, and why. */
 export interface Leave<
@@ -137,7 +149,7 @@ export interface Voice {
 /** How a topic was declared. */
 export interface Declared {
   readonly contract: Contract | undefined
-  readonly replay: Replay | undefined
+  readonly history: TopicHistory | undefined
   /** Whether every client may join while there is no `join` listener. */
   readonly isOpen: boolean
 }
@@ -199,18 +211,9 @@ export class Topic<
     return isOpen
   }
 
-  /**
-   * Is a payload as all members are to get it.
-   *
-   * @internal
-   */
-  stamped(topic: string, payload: unknown): unknown {
-    return this.replay ? this.replay.stamped(topic, payload) : payload
-  }
-
   /** @internal */
-  get replay(): Replay | undefined {
-    return this.#declared.replay
+  get history(): TopicHistory | undefined {
+    return this.#declared.history
   }
 
   /**
@@ -251,7 +254,7 @@ export class Topic<
    */
   closed(): void {
     for (const nodes of this.#nodes) nodes.stop()
-    this.replay?.stop()
+    this.history?.stop()
     this.#signals.endWaits()
   }
 

@@ -23,7 +23,8 @@ export interface BrokerOptions {
   maxBufferedAmount?: number | undefined
 }
 
-const rules = {
+/** The rules of these options. */
+export const brokerRules = {
   prefix: {
     fallback: 'simplewebsockets.',
     wanted: 'a string without white space, * and >',
@@ -38,6 +39,6 @@ const rules = {
  *
  * @throws TypeError for an option that is unknown or can't be.
  */
-export function resolveBroker(given: BrokerOptions | undefined): Settled<typeof rules> {
-  return settle(rules, given)
+export function resolveBroker(given: BrokerOptions | undefined): Settled<typeof brokerRules> {
+  return settle(brokerRules, given)
 }

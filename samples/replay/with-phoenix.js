@@ -1,15 +1,15 @@
 // Joins a topic with a history through phoenix.js, as it is on npm, and asks for what was missed.
 export function enter(socket, hear, reload) {
-  let seen
-  const room = socket.channel('room:1', () => ({ name: 'ann', $seen: seen }))
+  let since
+  const room = socket.channel('room:1', () => ({ name: 'ann', $since: since }))
   room.on('said', hear)
   room.onMessage = (event, payload) => {
-    const [sender, n] = payload?.$position?.split(':') ?? []
-    if (seen && sender) seen[sender] = Number(n)
+    const { $offset: offset, $epoch: epoch = since?.epoch } = payload ?? {}
+    if (since && offset) since = { epoch, offset }
     return payload
   }
-  return room.join().receive('ok', ({ $seen, recovered }) => {
-    seen = $seen
+  return room.join().receive('ok', ({ $history, recovered }) => {
+    since = $history
     if (recovered === false) reload()
   })
 }

@@ -241,7 +241,9 @@ test('the types of a topic are those it is declared with', () => {
     channel.broadcast('joined', { name: 'ann' })
   })
   listen(topic, 'leave', ({ channel, reason }) => {
-    exactly<'left' | 'closed' | 'crashed' | 'tooSlow' | 'ended' | 'replaced'>()(reason)
+    exactly<'left' | 'closed' | 'crashed' | 'tooSlow' | 'ended' | 'replaced' | 'historyLost'>()(
+      reason,
+    )
     exactly<string>()(channel.topic)
   })
 })

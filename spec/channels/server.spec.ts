@@ -138,7 +138,11 @@ test('a serializer of your own is given the same payload on every node', async (
     listen(channels.topic('room:*'), 'join', ({ accept }) => accept())
     await (await Raw.enter(server, 'ws://localhost/socket/websocket?vsn=own')).join('room:1')
   }
-  nodes[0]?.channels.emit('room:1', 'evt', { at: new Date(0), left: undefined, list: [undefined] })
+  void nodes[0]?.channels.emit('room:1', 'evt', {
+    at: new Date(0),
+    left: undefined,
+    list: [undefined],
+  })
   await new Promise(setImmediate)
   const payload = { at: '1970-01-01T00:00:00.000Z', list: [null] }
   assert.deepEqual(heard, [payload, payload])

@@ -6,15 +6,14 @@ import { ChannelServer } from 'simplewebsockets/channels'
 import { redisHistory } from 'simplewebsockets/redis'
 
 const [, , way, url = '', port, ...first] = process.argv
-const client = way === 'ioredis' ? new Redis(url) : await createClient({ url }).connect()
+const client = way === 'ioredis' ? new Redis(url) : createClient({ url })
 const server = new WebsocketServer({ path: '/socket' })
 const channels = new ChannelServer(server)
 channels.topic('room:*', { open: true, history: { size: 50, store: redisHistory(client) } })
 
-/** Says something, and that Redis has it: it takes one command after the other. */
+/** Says something, and that Redis has it. */
 const say = async (body: string): Promise<void> => {
-  channels.emit('room:1', 'said', { body })
-  await (client instanceof Redis ? client.ping() : client.ping()) // each in words of its own
+  await channels.emit('room:1', 'said', { body })
   process.send?.(body)
 }
 for (const body of first) await say(body)
