@@ -1,4 +1,4 @@
-import { logTextOf, show } from './error-text.ts'
+import { safeTextOf, show } from './error-text.ts'
 import type { WebsocketError } from './errors.ts'
 
 const PERIOD = 1_000 // milliseconds in which one error of a place is printed
@@ -65,7 +65,7 @@ export class ErrorLog {
 
 function leaveOut(period: Period, error: WebsocketError): void {
   period.leftOut++
-  period.last = logTextOf(error)
+  period.last = safeTextOf(error)
 }
 
 /** The log of this process: a flood over many connections and servers is one flood. */

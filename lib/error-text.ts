@@ -38,9 +38,14 @@ const FIELDS = ['event', 'status', 'code'] // that a report has beside a stack
  * arguments of the command that failed, a password or a message among them.
  */
 export function logTextOf(failure: unknown): string {
+  return escaped(safeTextOf(failure))
+}
+
+/** Returns the same as it is, for what escapes it itself. */
+export function safeTextOf(failure: unknown): string {
   const text = withoutArguments(messageOf(failure))
   const code = fieldOf(failure, 'code')
-  return escaped(code === undefined || text.includes(String(code)) ? text : `${text} (${code})`)
+  return code === undefined || text.includes(String(code)) ? text : `${text} (${code})`
 }
 
 /** Returns a failure as it is printed: its stack and its code, then those of its causes. */

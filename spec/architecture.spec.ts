@@ -39,17 +39,8 @@ const rows: readonly (readonly string[])[] = [
     'transport/tcp/message-timer',
   ],
   [
-    ...[
-      'transport/tcp/read-budget',
-      'message',
-      'backoff',
-      'diagnostics',
-      'options/rules',
-      'channels/text',
-      'proof',
-      'refusals',
-    ],
-    'channels/history/read-queue',
+    ...['message', 'backoff', 'diagnostics', 'options/rules', 'proof', 'refusals'],
+    ...['transport/tcp/read-budget', 'channels/text', 'channels/history/read-queue'],
   ],
   [
     ...['request', 'options/asked', 'options/broker', 'channels/history/history-contract'],
