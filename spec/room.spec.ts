@@ -764,7 +764,7 @@ for (const [manner, fail] of [
   ['throws', boom],
   ['rejects', booming],
 ] as [string, () => never][]) {
-  test(`a backplane whose publish ${manner} is an error event each time, and local delivery goes on`, async () => {
+  test(`a backplane whose publish ${manner} is one error event until it works, and local delivery goes on`, async () => {
     const server = new WebsocketServer({ backplane: backplaneWith({ publish: fail }) })
     const errors = errorsOf(server)
     const [, here] = await enter(server)
@@ -774,7 +774,7 @@ for (const [manner, fail] of [
     there.broadcast('two')
     await turn()
     assert.deepEqual(heard, ['one', 'two'])
-    assert.equal(errors.length, 2)
+    assert.equal(errors.length, 1)
     assert.equal(errors[0]?.message, 'the backplane failed')
     assert.equal((errors[0].cause as Error).message, 'boom')
     server.clients.close(4000)
