@@ -81,11 +81,6 @@ class State<Member extends RoomMember> extends Signals<RoomEvents<Member>> {
     if (!isHeard) (value as Member).close(1011)
   }
 
-  /** Is what resolves once it hears of other nodes. */
-  get standing(): unknown {
-    return this.#unsubscribe?.standing
-  }
-
   override changed(): void {
     const used = this.members.size > 0 || this.listens('join') || this.listens('leave')
     this.#rooms.keep(this.#topic, this, used)

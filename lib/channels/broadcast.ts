@@ -10,20 +10,12 @@ import { malformed } from './text.ts'
  */
 export class Broadcast extends Message {
   readonly #serializer: Serializer
-  readonly #given: { readonly payload: unknown } | undefined
   #frame: PushFrame | 'unreadable' | undefined
   #others: Map<Serializer, Message | undefined> | undefined
 
-  /** Takes what was encoded, and the payload where it is known. */
-  constructor(serializer: Serializer, data: Data, given?: { readonly payload: unknown }) {
+  constructor(serializer: Serializer, data: Data) {
     super(data)
     this.#serializer = serializer
-    this.#given = given
-  }
-
-  /** The payload; undefined where what came from another node can't be read. */
-  get payload(): unknown {
-    return this.#given ? this.#given.payload : this.read()?.payload
   }
 
   /** Reads all of it, once; undefined where that can't be. */
@@ -75,7 +67,7 @@ export function broadcastOf(
   const frame: PushFrame = { kind: 'push', topic, event, joinRef: null, ref: null, payload }
   const data = serializer.server.encode(frame)
   if (data === undefined) throw new TypeError(`${serializer.name} has no words for \`${event}\``)
-  return new Broadcast(serializer, data, { payload })
+  return new Broadcast(serializer, data)
 }
 
 /**
