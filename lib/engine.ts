@@ -169,7 +169,7 @@ export class BrokerBackplane implements Backplane {
    */
   async subscribe(
     topic: string,
-    receive: Receive,
+    receive: (message: Uint8Array) => unknown,
     dropped?: () => void,
     confirmed?: () => void,
   ): Promise<Unsubscribe> {

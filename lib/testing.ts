@@ -2,6 +2,7 @@ export {
   historyContract,
   type HistoryContractOptions,
   type HistoryPair,
+  type MakeHistory,
 } from './channels/history/history-contract.ts'
 export { backplaneContract, type Joint, type Proof } from './proof.ts'
 

@@ -42,8 +42,14 @@ export interface HistoryContractOptions {
   loses?: boolean | undefined
 }
 
-type Make = () => HistoryPair | HistoryStore | Promise<HistoryPair | HistoryStore>
-type Test = (one: HistoryStore, other: HistoryStore, pair: HistoryPair, make: Make) => Promise<void>
+/** Makes a store, or two that share what they keep, as two nodes do. */
+export type MakeHistory = () => HistoryPair | HistoryStore | Promise<HistoryPair | HistoryStore>
+type Test = (
+  one: HistoryStore,
+  other: HistoryStore,
+  pair: HistoryPair,
+  make: MakeHistory,
+) => Promise<void>
 type Tests = Readonly<Record<string, Test>>
 type Received = HistoryEntry & { readonly epoch: string }
 
@@ -101,7 +107,7 @@ class Receiver {
 }
 
 /** Makes a pair, also of a store that serves one node. */
-async function makePair(make: Make): Promise<HistoryPair> {
+async function makePair(make: MakeHistory): Promise<HistoryPair> {
   const made = await make()
   return 'nodes' in made ? made : { nodes: [made, made], release: () => {} }
 }
@@ -466,7 +472,7 @@ const losing: Tests = {
  * asks for its own.
  */
 export function historyContract(
-  make: Make,
+  make: MakeHistory,
   { subscribes = true, interrupts = false, loses = false }: HistoryContractOptions = {},
 ): readonly Proof[] {
   const all: Tests = {

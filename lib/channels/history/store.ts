@@ -1,24 +1,32 @@
 /** The position of a message in the history of a topic. */
 export interface HistoryPosition {
+  /** The life that the offset belongs to: after a loss of messages, or of their numbers, it is another. */
   readonly epoch: string
+  /** The number of the message: 1 for the first one of its epoch, and one more for each. */
   readonly offset: number
 }
 
 /** A recorded message. */
 export interface HistoryEntry {
+  /** The number of the message within its epoch. */
   readonly offset: number
+  /** The text that was appended. */
   readonly data: string
 }
 
-/** What is kept of a topic: at most so many messages, milliseconds and bytes (UTF-16 length of data is fine as a measure of bytes). */
+/** How much of a topic is kept, at most. */
 export interface HistoryBounds {
+  /** The number of messages. */
   readonly size: number
+  /** Milliseconds that a message is kept. */
   readonly ttl: number
+  /** The bytes of all messages; the lengths of their texts will do. */
   readonly maxBytes: number
 }
 
 /** What a store has of a topic. */
 export interface HistoryPage {
+  /** The epoch of the topic; where there was no message yet, that of the first one. */
   readonly epoch: string
   /** The offset of the latest message; 0 where there was none. */
   readonly offset: number
@@ -42,7 +50,7 @@ export interface HistoryStore {
     data: string,
     bounds: HistoryBounds,
   ): HistoryPosition | Promise<HistoryPosition>
-  /** since: the offset behind which messages are wanted; undefined: only the position, no entries. */
+  /** Reads the messages behind the offset `since`; where it is undefined, the position alone. */
   read(
     topic: string,
     since: number | undefined,
@@ -50,5 +58,6 @@ export interface HistoryStore {
   ): HistoryPage | Promise<HistoryPage>
   /** A store without it serves one node only. Resolves once messages are received. */
   subscribe?(topic: string, subscriber: HistorySubscriber): Promise<() => void>
+  /** Ends all subscriptions. */
   close?(): void | Promise<void>
 }
