@@ -638,10 +638,10 @@ suite('what a server says of who is here', () => {
       there.send(JSON.stringify([null, null, 'room:1', 'presence_diff', diff]))
     }
     for (let count = 0; count < 9; count++) say(String(count), 1_000_000)
-    await turn()
+    while (errors.length === 0) await turn()
     assert.deepEqual(errors, ['the server told too much before who is here on `room:1`'])
     there.send(JSON.stringify([null, null, 'room:1', 'presence_state', {}]))
-    await turn()
+    while (who.size === 0) await turn()
     assert.equal(who.size, 8)
   })
 

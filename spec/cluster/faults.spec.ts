@@ -165,8 +165,8 @@ for (const way of ways) {
       const { published } = one.backplane.stats()
       const text = 'x'.repeat(1_000)
       for (let count = 0; count < 10_000; count++) one.server.room('lobby').emit(text)
-      await turn()
-      assert.equal(one.heard.filter((said) => said === text).length, 10_000)
+      // Reading has its share of each turn of the event loop, and no more.
+      while (one.heard.filter((said) => said === text).length < 10_000) await turn()
       const sent = one.backplane.stats().published - published
       assert.ok(sent < 100, `${sent} messages wait for an engine that takes none`)
       assert.equal(one.server.stats().dropped, 10_000 - sent)
