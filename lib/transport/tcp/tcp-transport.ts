@@ -216,7 +216,7 @@ export class TcpTransport implements Transport, FrameListener {
     } else {
       // An empty write ends once TCP has taken what it has been given.
       if (!this.#unanswered) this.#tcp.write(NOTHING, () => this.#pong(this.#unanswered))
-      this.#unanswered = payload
+      this.#unanswered = Uint8Array.from(payload) // which a listener may change
     }
     this.#receiver?.ping(payload)
   }
