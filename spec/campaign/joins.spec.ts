@@ -175,7 +175,9 @@ suite('joins', () => {
       await heard(peer, 'alive')
     }
     const seconds = (performance.now() - start) / 1_000
-    assert.ok(hall.asked >= 100 && hall.asked <= 101 + 20 * seconds, `${hall.asked} were asked`)
+    // The clock of a bucket begins before `start`, and a timer may come a millisecond early.
+    const most = 105 + 20 * seconds
+    assert.ok(hall.asked >= 100 && hall.asked <= most, `${hall.asked} were asked`)
   })
 
   test(`${LISTENERS} joins of one topic have one listener at once`, async () => {
