@@ -19,6 +19,8 @@ interface Waiting {
   readonly size: number
 }
 
+const MAX_SMALL = 4 * 1024 // bytes of a join that counts no more once its listeners are asked
+
 /**
  * The joins of one connection. They are asked in their order, as fast as `joinRate` allows and as the
  * peer reads what they are answered. Of one topic one is under way at a time, until its listeners have
@@ -30,7 +32,7 @@ export class JoinQueue {
   readonly #mostUnderWay: number
   /** By their topics, of which each has one here. */
   readonly #waiting = new Map<string, Waiting>()
-  /** Their payloads are the listeners' meanwhile, and count as what waits does. */
+  /** Large payloads count as what waits does, until their listeners have answered. */
   readonly #underWay = new Map<string, Waiting>()
   #isHeld = false
   #timer: ReturnType<typeof setTimeout> | undefined
@@ -69,6 +71,7 @@ export class JoinQueue {
       }
       this.#waiting.delete(topic)
       this.#underWay.set(topic, waiting)
+      if (waiting.size <= MAX_SMALL) this.#discount(waiting)
       waiting.join.ask(waiting.payload)
     }
   }
@@ -78,7 +81,7 @@ export class JoinQueue {
     const underWay = this.#underWay.get(join.topic)
     if (underWay?.join !== join) return
     this.#underWay.delete(join.topic)
-    this.#discount(underWay)
+    if (underWay.size > MAX_SMALL) this.#discount(underWay)
     if (this.#waiting.size > 0) queueMicrotask(() => this.run())
   }
 
