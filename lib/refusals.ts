@@ -65,7 +65,7 @@ export class Refusals {
     return subscriptions.map(({ channel }) => channel)
   }
 
-  /** Tells a change. Peers may make many of them, and whoever is told copies a long list. */
+  /** Reports a change, several together: peers may make many, and each report copies the whole list. */
   #tell(): void {
     if (this.#timer) {
       this.#hasNews = true

@@ -5,6 +5,7 @@ import { WebSocket } from 'ws'
 import {
   listen,
   once,
+  WebsocketClient,
   WebsocketServer,
   type ServerOptions,
   type WebsocketConnection,
@@ -185,4 +186,40 @@ test('who reads nothing is closed with 1013 at the bound', limited, async () => 
   assert.ok(sent * piece.length >= 4 * MIB - piece.length)
   assert.ok(connection.bufferedAmount <= 4 * MIB + 4 * sent + 200)
   assert.equal((await once(connection, 'close')).code, 1013)
+})
+
+test('20 KiB of short messages in a turn arrive as they were, behind what the reader has still to read', async () => {
+  await using server = new WebsocketServer({ maxBufferedAmount: 64 * MIB, keepaliveTimeout: false })
+  const { port } = await server.serve(0)
+  const entered = once(server, 'client')
+  const client = await new WebsocketClient({ maxWaitingBytes: 64 * MIB }).open(
+    `ws://localhost:${port}`,
+  )
+  const there = await entered
+  const heard: string[] = []
+  let readOn = (): void => {}
+  const all = new Promise<void>((resolve, reject) => {
+    listen(client, 'close', ({ description }) => reject(new Error(description)))
+    listen(client, 'message', (message) => {
+      if (heard.push(String(message)) === 1) return new Promise<void>((go) => (readOn = go))
+      if (message === 'end') resolve()
+      return undefined
+    })
+  })
+  there.send('begin')
+  while (heard.length === 0) await turn()
+  const sent = ['begin']
+  const send = (text: string): void => {
+    sent.push(text)
+    there.send(text)
+  }
+  for (let count = 0; count < 400; count++) send('f'.repeat(60_000)) // more than the kernel holds
+  for (let round = 0; round < 20; round++) {
+    await turn()
+    for (let count = 0; count < 300; count++) send(`${round}.${count} `.padEnd(100, `${round % 7}`))
+  }
+  send('end')
+  readOn()
+  await all
+  assert.deepEqual(heard, sent)
 })

@@ -35,7 +35,7 @@ const BYE = 4
 const PATIENCE = 2.5 // heartbeats of silence: a node is gone before its third
 const LONGEST_BEAT = 3_600_000
 const MOST_NODES = 1_000
-const ANSWER_GAP = 50 // milliseconds between two answers: whoever asks meanwhile shares the next one
+const ANSWER_GAP = 50 // milliseconds between two answers: nodes that ask meanwhile share the next one
 
 /** Another node, as far as it is known. */
 interface Node {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { mock, test, type TestContext } from 'node:test'
-import { listen, once, WebsocketServer } from 'simplewebsockets'
+import { listen, once, WebsocketServer, type CloseReason } from 'simplewebsockets'
 import { MessageTimer } from '../../lib/transport/tcp/message-timer.ts'
 import { frame, RawPeer } from '../rawpeer.ts'
 
@@ -72,28 +72,10 @@ test('the clock stands still while reading is paused', (t) => {
   assert.equal(expired(), 1)
 })
 
-for (const [what, bytes] of [
-  ['half a header', frame(1, 'x').subarray(0, 1)],
-  ['half a frame', frame(1, 'hello').subarray(0, 8)],
-  ['half a message', frame(1, 'hello', { fin: false })],
-] as const) {
-  test(`a peer that sends ${what}, and then only pings, is closed with 1008`, async () => {
-    await using server = new WebsocketServer({ messageTimeout: 50, closeTimeout: 50 })
-    const { port } = await server.serve(0)
-    const entered = once(server, 'client')
-    const peer = await RawPeer.enter(port)
-    const there = await entered
-    listen(there, 'message', () => {})
-    const closed = once(there, 'close')
-    peer.write(frame(1, 'whole'))
-    peer.write(bytes)
-    if (what === 'half a message') for (let count = 0; count < 9; count++) peer.write(frame(9))
-    assert.deepEqual(await closed, { code: 1008, description: 'a message took more than 50 ms' })
-    peer.tcp.destroy()
-  })
-}
+const TOO_SLOW = { code: 1008, description: 'a message took more than 50 ms' }
 
-test('pings between the fragments of a message give it no more time', async () => {
+/** Resolves with why a server closes a connection whose peer sends this, and then nothing more. */
+async function closeAfter(...chunks: readonly Buffer[]): Promise<CloseReason> {
   await using server = new WebsocketServer({ messageTimeout: 50, closeTimeout: 50 })
   const { port } = await server.serve(0)
   const entered = once(server, 'client')
@@ -101,8 +83,25 @@ test('pings between the fragments of a message give it no more time', async () =
   const there = await entered
   listen(there, 'message', () => {})
   const closed = once(there, 'close')
-  peer.write(frame(1, 'x', { fin: false }))
-  peer.write(Buffer.concat(Array.from({ length: 4_000 }, () => frame(9, Buffer.alloc(100)))))
-  assert.deepEqual(await closed, { code: 1008, description: 'a message took more than 50 ms' })
+  for (const chunk of chunks) peer.write(chunk)
+  const reason = await closed
   peer.tcp.destroy()
+  return reason
+}
+
+for (const [what, bytes] of [
+  ['half a header', frame(1, 'x').subarray(0, 1)],
+  ['half a frame', frame(1, 'hello').subarray(0, 8)],
+  ['half a message', frame(1, 'hello', { fin: false })],
+] as const) {
+  test(`a peer that sends ${what}, and then only pings, is closed with 1008`, async () => {
+    const pings = what === 'half a message' ? Array<Buffer>(9).fill(frame(9)) : []
+    assert.deepEqual(await closeAfter(frame(1, 'whole'), bytes, ...pings), TOO_SLOW)
+  })
+}
+
+test('pings between the fragments of a message give it no more time', async () => {
+  const pings = Array<Buffer>(4_000).fill(frame(9, Buffer.alloc(100)))
+  const close = await closeAfter(frame(1, 'x', { fin: false }), Buffer.concat(pings))
+  assert.deepEqual(close, TOO_SLOW)
 })

@@ -1,7 +1,6 @@
-const MAX_COPIED = 4 * 1024 // bytes; a longer piece waits as it is, for many peers may share it
+const MAX_COPIED = 4 * 1024 // bytes; a longer piece may wait as it is, for many peers may share it
 const FIRST_BLOCK = 1024
 const LAST_BLOCK = 64 * 1024
-const MAX_WASTE = 4 // times; a piece that is a smaller part of its buffer is copied
 
 /**
  * What waits for a peer that does not read, in little more memory than its bytes: many small writes
@@ -12,12 +11,12 @@ export class WriteBacklog {
   #block = new Uint8Array(0)
   #used = 0
 
-  /** Adds a piece. Its bytes may change once this has returned only where it is part of a slab. */
+  /** Adds a piece. A part of a larger buffer is copied: that buffer is used again once this has returned. */
   add(piece: Uint8Array): void {
     if (piece.length > MAX_COPIED) {
       this.#endBlock()
-      const isShared = MAX_WASTE * piece.length >= piece.buffer.byteLength
-      this.#pieces.push(isShared ? piece : new Uint8Array(piece))
+      const isWhole = piece.length === piece.buffer.byteLength
+      this.#pieces.push(isWhole ? piece : new Uint8Array(piece))
       return
     }
     if (this.#used + piece.length > this.#block.length) this.#beginBlock(piece.length)
