@@ -273,9 +273,7 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
   tooSlow(): void {
     const { topic } = this
     const joinRef = this.#joinRef
-    const dropped = this.#mail.clear()
-    const text = `the listeners of \`${topic}\` are too slow: ${dropped} messages that waited are dropped`
-    const error = new ChannelError(text, { topic, status: 'error' })
+    const error = this.#tooSlowError(this.#mail.clear())
     if (this.#state !== 'joined' || joinRef === undefined) {
       this.refused(error)
       return
@@ -492,8 +490,22 @@ export class ClientChannel extends Channel implements Answerer, Tally, Heard, Pu
     this.#isDraining = this.#sieve?.isJudging === true
     if (!this.#isDraining) this.#mail.end()
     if (!this.#isDraining && this.#mail.waiting === 0) this.#isOver()
-    else this.#over ??= setTimeout(() => this.#isOver(), this.#line.closeTimeout)
+    else this.#over ??= setTimeout(() => this.#giveUpWaiting(), this.#line.closeTimeout)
     this.#leaving?.left.resolve()
+  }
+
+  #tooSlowError(dropped: number): ChannelError {
+    const { topic } = this
+    const text = `the listeners of \`${topic}\` are too slow: ${dropped} messages that waited are dropped`
+    return new ChannelError(text, { topic, status: 'error' })
+  }
+
+  /** Drops what still waits for slow listeners, so that nothing follows `close`. */
+  #giveUpWaiting(): void {
+    const { waiting } = this.#mail
+    if (waiting > 0) this.refused(this.#tooSlowError(waiting))
+    this.#mail.clear()
+    this.#isOver()
   }
 
   /** Emits `close`, after the messages before it. */

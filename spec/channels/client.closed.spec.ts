@@ -23,6 +23,7 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 
 interface Scene {
   readonly server: WebsocketServer
+  readonly channels: ChannelServer
   readonly client: ChannelClient
   readonly room: Channel
   /** What the client told: its errors by their status, and its ends. */
@@ -45,7 +46,8 @@ async function scene(t: TestContext, options?: ChannelClientOptions): Promise<Sc
       return {}
     },
   })
-  new ChannelServer(server).topic('room:*', { open: true })
+  const channels = new ChannelServer(server)
+  channels.topic('room:*', { open: true })
   const client = new ChannelClient({ keepaliveTimeout: false, heartbeat: false, ...options })
   t.after(() => client.close())
   const told: unknown[] = []
@@ -61,7 +63,7 @@ async function scene(t: TestContext, options?: ChannelClientOptions): Promise<Sc
     return since
   }
   attempts()
-  return { server, client, room, told, attempts, refuse: (status) => (refused = status) }
+  return { server, channels, client, room, told, attempts, refuse: (status) => (refused = status) }
 }
 
 /** Time and chance stand still: every delay is as long as it can be. */
@@ -272,3 +274,25 @@ suite('a channel client that is closed by its program', () => {
 function timers(): number {
   return process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
 }
+
+test('`closeTimeout` after the end of a channel what waits for slow listeners is dropped, and nothing follows `close`', async (t) => {
+  const { channels, room, told } = await scene(t, { closeTimeout: 5_000 })
+  const pass = freeze(t)
+  let go = (): void => {}
+  listen(room, 'error', ({ message }) => told.push(message))
+  listen(room.messages, 'said', ({ payload }) => {
+    told.push(payload)
+    return new Promise<void>((resolve) => (go = resolve))
+  })
+  for (const number of [1, 2, 3]) void channels.emit('room:1', 'said', { number })
+  await pass(0)
+  await room.leave()
+  await pass(4_999)
+  assert.deepEqual(told.splice(0), [{ number: 1 }])
+  await pass(1)
+  const dropped = 'the listeners of `room:1` are too slow: 2 messages that waited are dropped'
+  assert.deepEqual(told.splice(0), [dropped, 'room closed 1000'])
+  go()
+  await pass(0)
+  assert.deepEqual(told, [])
+})
