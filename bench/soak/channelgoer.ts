@@ -36,6 +36,7 @@ export class ChannelGoer extends Goer {
 
   join(room: string): void {
     this.wanted.add(room)
+    this.ledger.rejoining(room)
     const channel = this.#client.channel(room, { who: this.who })
     this.#channels.set(room, channel)
     listen(channel, 'join', (reply) => this.joined(reply as Head))

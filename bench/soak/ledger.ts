@@ -9,6 +9,8 @@ interface Place {
   since: number[]
   /** The last number of each sender, whatever its node. */
   senders: Map<string, number>
+  /** Whether it is about to join anew before it has left: what is meant for it alone reaches neither. */
+  isRejoining: boolean
 }
 
 /** Is what one client must hear, and has heard: it tells of what came twice, too late or never. */
@@ -27,7 +29,13 @@ export class Ledger {
     const isSame = before?.node === node
     const last = isSame ? before.last : at
     const since = isSame ? [...before.since, at] : [at]
-    this.#places.set(room, { node, last, since, senders: new Map() })
+    this.#places.set(room, { node, last, since, senders: new Map(), isRejoining: false })
+  }
+
+  /** It joins anew, perhaps before it has left. */
+  rejoining(room: string): void {
+    const place = this.#places.get(room)
+    if (place) place.isRejoining = true
   }
 
   /** It has heard that: what is said on its own node comes in one piece. */
@@ -42,7 +50,9 @@ export class Ledger {
     place.senders.set(from, number)
     if (node !== place.node) return
     if (at <= place.last) this.#wrong(`heard ${at} of ${room} on ${node} after ${place.last}`)
-    else if (at !== place.last + 1 && !place.since.includes(at - 1)) this.#lost(room, place, at)
+    else if (at !== place.last + 1 && !place.since.includes(at - 1) && !place.isRejoining) {
+      this.#lost(room, place, at)
+    }
     place.last = Math.max(place.last, at)
     place.since = place.since.filter((start) => start >= at)
   }

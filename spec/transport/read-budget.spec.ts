@@ -48,3 +48,31 @@ test('what waits for the next turn goes on in its order, a turn for each that ta
   assert.deepEqual(order, ['one', 'two', 'three'])
   assert.ok(turns >= 2, `${turns} turns`)
 })
+
+test('where something else takes much of each turn, reading has its part: up to 100 ms', async (t) => {
+  const SLICE = 10 // ms that each callback reads
+  await turn()
+  let now = performance.now()
+  t.mock.method(performance, 'now', () => now)
+  let count = 0
+  let isOver = false
+  const read = (): void => {
+    count += 1
+    spendTurn(BYTES)
+    now += SLICE
+    if (!isOver) inNextTurn(read)
+  }
+  spendTurn(0)
+  for (let connections = 0; connections < 20; connections++) inNextTurn(read)
+  const readIn = async (others: number): Promise<number> => {
+    now += others
+    count = 0
+    await turn()
+    return count * SLICE
+  }
+  const reading = []
+  for (const others of [0, 0, 1, 10, 500, 0]) reading.push(await readIn(others))
+  isOver = true
+  await turn()
+  assert.deepEqual(reading, [30, 30, 30, 50, 110, 30])
+})
