@@ -4,8 +4,8 @@ import type { Relay } from '../relay.ts'
 import type { Broadcast } from './broadcast.ts'
 import { IncomingState, NodeState, type ToldDiff } from './node-state.ts'
 import { PRESENCE_DIFF } from './phoenix.ts'
-import { changesIn, diffIn, isBag, Roster, type Applied, type Change, type Diff } from './roster.ts'
-import { AROUND_REPLY, readJson } from './text.ts'
+import { changesIn, diffIn, Roster, type Applied, type Change, type Diff } from './roster.ts'
+import { AROUND_REPLY, isJsonObject, readJson } from './text.ts'
 
 /** Is what a presence shows to other nodes, and is told of them. */
 export interface View {
@@ -351,7 +351,7 @@ function wordIn(payload: Uint8Array): Word | undefined {
 function objectIn(text: string): Record<string, unknown> | undefined {
   try {
     const value = readJson(text, AROUND_REPLY)
-    return isBag(value) ? value : undefined
+    return isJsonObject(value) ? value : undefined
   } catch {
     return undefined
   }

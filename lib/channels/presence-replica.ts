@@ -1,6 +1,6 @@
 import { ChannelError } from '../errors.ts'
 import { PRESENCE_DIFF, PRESENCE_STATE } from './phoenix.ts'
-import { changesIn, diffIn, Roster, type Applied, type Diff } from './roster.ts'
+import { changesIn, diffIn, Roster, type Applied, type Change, type Diff } from './roster.ts'
 
 /** What a replica needs of its channel. */
 interface ReplicaOwner {
@@ -19,8 +19,9 @@ interface Follower {
 
 const MOST_WAITING = 10_000 // diffs that wait for a state,
 const MOST_WAITING_BYTES = 8 * 1024 * 1024 // and the bytes of their frames
-const MAX_METAS = 100_000 // of a topic
-const TOO_MANY = `more than ${MAX_METAS} metas`
+const MAX_METAS = 100_000 // of a topic,
+const MAX_METAS_OF_KEY = 10_000 // since a change tells all other metas of its key
+const TOO_MANY = `more than ${MAX_METAS} metas, or ${MAX_METAS_OF_KEY} of one key,`
 
 /**
  * The presence of a topic, as its server tells it to one channel of a client. It is kept from the first
@@ -77,11 +78,11 @@ export class PresenceReplica {
     }
     const waiting = this.#waiting ?? []
     this.#isKnown = true // also for a presence that a listener makes meanwhile
-    this.#change((applied) => this.roster.become(state, applied), waiting.length === 0)
+    this.#change((applied) => this.roster.become(state, applied), state, waiting.length === 0)
     // One by one, since the changes of each may have a list of all metas of a key.
     for (const [index, diff] of waiting.entries()) {
       if (this.#hasOverflowed) break
-      this.#change((applied) => this.roster.apply(diff, applied), index === waiting.length - 1)
+      this.#applyDiff(diff, index === waiting.length - 1)
     }
     this.#waiting = undefined
   }
@@ -91,7 +92,7 @@ export class PresenceReplica {
     if (!diff) {
       this.#refuse(`a \`${PRESENCE_DIFF}\` that is none`)
     } else if (!this.#waiting) {
-      this.#change((applied) => this.roster.apply(diff, applied))
+      this.#applyDiff(diff)
     } else if (this.#hasRoom(size)) {
       this.#waiting.push(diff)
       this.#waitingBytes += size
@@ -106,14 +107,29 @@ export class PresenceReplica {
     return count < MOST_WAITING && (count === 0 || this.#waitingBytes + size <= MOST_WAITING_BYTES)
   }
 
+  #applyDiff(diff: Diff, isComplete = true): void {
+    this.#change((applied) => this.roster.apply(diff, applied), diff.joins, isComplete)
+  }
+
   /** Makes a change, and tells the followers what it was where one of them wants to know. */
-  #change(make: (applied: Applied[] | undefined) => void, isComplete = true): void {
+  #change(
+    make: (applied: Applied[] | undefined) => void,
+    joins: readonly Change[],
+    isComplete = true,
+  ): void {
     const isWanted = [...this.#followers].some(({ wantsChanges }) => wantsChanges)
     const applied: Applied[] | undefined = isWanted ? [] : undefined
     make(applied)
-    const isTooMuch = this.roster.metaCount > MAX_METAS && !this.#hasOverflowed
+    const isTooMuch = !this.#hasOverflowed && this.#hasTooMany(joins)
     for (const follower of this.#followers) follower.applied(applied, isComplete && !isTooMuch)
     if (isTooMuch) this.#overflow()
+  }
+
+  #hasTooMany(joins: readonly Change[]): boolean {
+    const { roster } = this
+    return (
+      roster.metaCount > MAX_METAS || joins.some(([key]) => roster.countOf(key) > MAX_METAS_OF_KEY)
+    )
   }
 
   /** Forgets all metas, and what this membership says of them from now on. */
@@ -121,7 +137,7 @@ export class PresenceReplica {
     this.#hasOverflowed = true
     this.#isKnown = false
     this.#waiting = undefined
-    this.#change((applied) => this.roster.become([], applied))
+    this.#change((applied) => this.roster.become([], applied), [])
     this.#refuse(TOO_MANY)
   }
 

@@ -7,16 +7,8 @@ import { META_REF, META_REF_BEFORE, PRESENCE_DIFF, PRESENCE_STATE } from './phoe
 import { PresenceSignals, type PresenceEvents } from './presence-signals.ts'
 import type { Nodes } from './nodes.ts'
 import type { PresenceState } from './presence-state.ts'
-import {
-  isBag,
-  Roster,
-  written,
-  type Applied,
-  type Change,
-  type Diff,
-  type Meta,
-} from './roster.ts'
-import { byteLength, MOST_DEPTH, writeJson } from './text.ts'
+import { Roster, written, type Applied, type Change, type Diff, type Meta } from './roster.ts'
+import { byteLength, isJsonObject, MOST_DEPTH, writeJson } from './text.ts'
 import type { NewMember, Topic } from './topic.ts'
 
 /** The options of a presence. */
@@ -269,7 +261,7 @@ function snapshotOf(meta: object): Meta {
     )
   }
   const known = JSON.parse(text) as unknown
-  if (!isBag(known)) throw unexpected('what is known', 'an object', meta)
+  if (!isJsonObject(known)) throw unexpected('what is known', 'an object', meta)
   return known
 }
 

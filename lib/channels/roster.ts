@@ -1,4 +1,5 @@
 import { META_REF } from './phoenix.ts'
+import { isJsonObject } from './text.ts'
 
 /** What is known of a key at one of the places where it is. */
 export type Meta = Readonly<Record<string, any>>
@@ -60,6 +61,11 @@ export class Roster {
 
   get(key: string): readonly Meta[] {
     return [...(this.#entries.get(key)?.metas.values() ?? [])]
+  }
+
+  /** Returns how many metas a key has. */
+  countOf(key: string): number {
+    return this.#entries.get(key)?.metas.size ?? 0
   }
 
   /** Returns what is known of a key beside its metas. */
@@ -139,10 +145,10 @@ function without(metas: readonly Meta[], gone: readonly Meta[]): readonly Meta[]
  * kind.
  */
 export function changesIn(value: unknown): readonly Change[] | undefined {
-  if (!isBag(value)) return undefined
+  if (!isJsonObject(value)) return undefined
   const changes: Change[] = []
   for (const [key, presence] of Object.entries(value)) {
-    if (!isBag(presence)) return undefined
+    if (!isJsonObject(presence)) return undefined
     const { metas, ...data } = presence
     if (!Array.isArray(metas) || !metas.every(isMeta)) return undefined
     changes.push(Object.keys(data).length > 0 ? [key, metas, data] : [key, metas])
@@ -152,7 +158,7 @@ export function changesIn(value: unknown): readonly Change[] | undefined {
 
 /** Reads both halves of a diff. */
 export function diffIn(value: unknown): Diff | undefined {
-  if (!isBag(value)) return undefined
+  if (!isJsonObject(value)) return undefined
   const [joins, leaves] = [changesIn(value.joins), changesIn(value.leaves)]
   return joins && leaves && { joins, leaves }
 }
@@ -164,11 +170,5 @@ export function written(changes: Iterable<Change>): Record<string, { metas: read
 
 /** Returns whether a value is a meta that can leave again: two objects are never the same ref. */
 function isMeta(value: unknown): value is Meta {
-  return isBag(value) && (typeof value[META_REF] !== 'object' || value[META_REF] === null)
-}
-
-/** Tells whether a value is what JSON calls an object. */
-export function isBag(value: unknown): value is Record<string, unknown> {
-  if (typeof value !== 'object' || value === null) return false
-  return !Array.isArray(value) && !ArrayBuffer.isView(value)
+  return isJsonObject(value) && (typeof value[META_REF] !== 'object' || value[META_REF] === null)
 }

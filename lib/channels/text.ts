@@ -36,6 +36,12 @@ export function takesJsonText(codec: object): boolean {
   return jsonCodecs.has(codec)
 }
 
+/** Returns whether a value is what JSON calls an object. */
+export function isJsonObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) return false
+  return !Array.isArray(value) && !ArrayBuffer.isView(value) && !(value instanceof ArrayBuffer)
+}
+
 /** Makes the error of a message that breaks the rules of its dialect. */
 export function malformed(text: string): FrameError {
   return new FrameError(text, { code: 1008 })

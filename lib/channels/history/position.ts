@@ -1,3 +1,4 @@
+import { isJsonObject } from '../text.ts'
 import type { HistoryPosition } from './store.ts'
 
 /** The field of a join's payload that says what its client has seen, as a position. */
@@ -11,20 +12,14 @@ export const EPOCH = '$epoch'
 
 const LONGEST_EPOCH = 256
 
-/** Tells whether a value is what JSON calls an object. */
-export function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
-  if (typeof value !== 'object' || value === null) return false
-  return !Array.isArray(value) && !ArrayBuffer.isView(value) && !(value instanceof ArrayBuffer)
-}
-
 /** Returns a field of a payload; undefined where it has none of its own. */
 export function fieldOf(payload: unknown, name: string): unknown {
-  return isPlain(payload) && Object.hasOwn(payload, name) ? payload[name] : undefined
+  return isJsonObject(payload) && Object.hasOwn(payload, name) ? payload[name] : undefined
 }
 
 /** Returns a payload without some of its fields. */
 export function withoutFields(payload: unknown, ...names: readonly string[]): unknown {
-  if (!isPlain(payload) || !names.some((name) => Object.hasOwn(payload, name))) return payload
+  if (!isJsonObject(payload) || !names.some((name) => Object.hasOwn(payload, name))) return payload
   return Object.fromEntries(Object.entries(payload).filter(([name]) => !names.includes(name)))
 }
 
@@ -47,7 +42,9 @@ export class ClientPosition {
 
   /** Returns the payload to join with: the position goes along. */
   addTo(payload: unknown): unknown {
-    return this.#position && isPlain(payload) ? { ...payload, [SINCE]: this.#position } : payload
+    return this.#position && isJsonObject(payload)
+      ? { ...payload, [SINCE]: this.#position }
+      : payload
   }
 
   /** Takes the position out of the answer to a join. Returns the rest of it. */

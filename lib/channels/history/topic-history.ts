@@ -3,12 +3,12 @@ import { logTextOf, withoutCommand } from '../../error-text.ts'
 import { HistoryError, unexpected } from '../../errors.ts'
 import { isFunction } from '../../options/rules.ts'
 import { handled, inTime, isPromise, rejected } from '../../promises.ts'
-import { writeJson } from '../text.ts'
+import { isJsonObject, writeJson } from '../text.ts'
 import type { HistoryHost, LiveLogOwner } from './history-host.ts'
 import { LiveLog } from './live-log.ts'
 import { MemoryHistory } from './memory-history.ts'
 import type { HistorySettings } from './options.ts'
-import { EPOCH, HISTORY, isPlain, OFFSET, withoutFields } from './position.ts'
+import { EPOCH, HISTORY, OFFSET, withoutFields } from './position.ts'
 import { encodeEntry, type RecordedMessage } from './recorded.ts'
 import type { HistoryPosition, HistoryStore } from './store.ts'
 
@@ -84,7 +84,7 @@ export class TopicHistory implements LiveLogOwner {
    * @throws TypeError for an answer that isn't a plain object.
    */
   admit(topic: string, { reply, since, recover, ...join }: JoinTerms): void {
-    if (!isPlain(reply)) {
+    if (!isJsonObject(reply)) {
       throw unexpected('the answer to a join with `history`', 'an object of plain JSON', reply)
     }
     const answer = JSON.parse(writeJson(reply, 'the answer to a join')) as object
@@ -191,8 +191,8 @@ export class TopicHistory implements LiveLogOwner {
  */
 export function recordable(payload: unknown): unknown {
   // What says itself what it is in JSON may be an object there.
-  const said = isPlain(payload) && isFunction(payload.toJSON) ? payload.toJSON() : payload
-  if (isPlain(said)) return withoutFields(said, OFFSET, EPOCH)
+  const said = isJsonObject(payload) && isFunction(payload.toJSON) ? payload.toJSON() : payload
+  if (isJsonObject(said)) return withoutFields(said, OFFSET, EPOCH)
   throw unexpected('a payload on a topic with `history`', 'an object of plain JSON', payload)
 }
 
