@@ -41,9 +41,9 @@ function unmask(bytes: Buffer): { replies: Buffer; rest: Buffer } {
   let written = 0
   for (;;) {
     const short = (bytes[at + 1] ?? 0) & 0x7f
-    const head = short === 126 ? 4 : 2
+    const head = short === 127 ? 10 : short === 126 ? 4 : 2
     if (bytes.length < at + head) break
-    const length = head === 4 ? bytes.readUInt16BE(at + 2) : short
+    const length = head === 2 ? short : readLength(bytes, at + 2, head)
     const start = at + head + 4
     const end = start + length
     if (bytes.length < end) break
@@ -54,4 +54,8 @@ function unmask(bytes: Buffer): { replies: Buffer; rest: Buffer } {
     at = end
   }
   return { replies: bytes.subarray(0, written), rest: Buffer.from(bytes.subarray(at)) }
+}
+
+function readLength(bytes: Buffer, at: number, head: number): number {
+  return head === 4 ? bytes.readUInt16BE(at) : bytes.readUIntBE(at + 2, 6)
 }
