@@ -1,6 +1,6 @@
 import { unexpected } from './errors.ts'
 import { checkNames, checkSignal } from './options/rules.ts'
-import { deferred, handled, isPromise, type Deferred } from './promises.ts'
+import { deferred, DONE, handled, isPromise, type Deferred } from './promises.ts'
 import type { Taker } from './inbox.ts'
 import { SIGNALS, type Callback, type Signals, type Target } from './signals.ts'
 
@@ -235,7 +235,7 @@ class Listener<Events extends object, Value> implements Taker<Value> {
     try {
       const callback = this.#callback // not a method of this object
       const result = callback(value)
-      if (!isPromise(result)) return undefined
+      if (result === DONE || !isPromise(result)) return undefined
       // Any thenable, however it keeps its promises, becomes a promise that never rejects.
       return Promise.resolve(result).then(undefined, (cause: unknown) =>
         this.#signals.failed(this.#event, cause, value),

@@ -1,3 +1,6 @@
+/** What is returned where everything is done already: a listener that returns it holds nothing up. */
+export const DONE: Promise<void> = Promise.resolve()
+
 /** A promise and the two ways it can end. */
 export interface Deferred<Value> {
   readonly promise: Promise<Value>

@@ -34,7 +34,7 @@ export async function connectDeflateEcho(
     const { first, payload } = await peer.take()
     if (first !== COMPRESSED) throw new Error('agreed to compress, but does not')
     const echo = inflateRawSync(Buffer.concat([payload, TAIL]), FLUSH).toString()
-    if (echo !== text) throw new Error(`echoed ${echo}`)
+    if (echo !== text) throw new Error(`echoed ${echo.slice(0, 60)}`)
   }
   return new EchoLoad(peers, frames, inFlight)
 }

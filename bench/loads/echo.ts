@@ -4,6 +4,8 @@ import { Peer, type Way } from '../wire/peer.ts'
 import { Load } from './load.ts'
 import { textOf } from './texts.ts'
 
+const MAX_SHOWN = 60 // bytes
+
 /** How messages are echoed. */
 export interface EchoShape {
   /** How long a message is. */
@@ -76,7 +78,7 @@ export async function connectEcho(
   for (const peer of peers) {
     peer.write(message)
     const { first, payload: echo } = await peer.take()
-    if (!wanted.equals(frame(first, echo))) throw new Error(`echoed ${echo}`)
+    if (!wanted.equals(frame(first, echo))) throw new Error(`echoed ${shown(echo)}`)
   }
   const messages = Array.from({ length: inFlight }, () => message)
   return new EchoLoad(peers, messages, inFlight)
@@ -84,4 +86,9 @@ export async function connectEcho(
 
 function sent(payload: Buffer, most: number): Buffer {
   return payload.length > most ? maskedFragments(payload, most) : maskedFrame(TEXT, payload)
+}
+
+/** Returns the beginning of what came, for a message. */
+function shown(bytes: Uint8Array): string {
+  return Buffer.from(bytes.subarray(0, MAX_SHOWN)).toString()
 }

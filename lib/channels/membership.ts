@@ -5,7 +5,7 @@ import { ClosedError } from '../errors.ts'
 import type { Taker } from '../inbox.ts'
 import { DELIVER, type Data, type Message as Prepared } from '../message.ts'
 import { flag, settle } from '../options/rules.ts'
-import { rejected } from '../promises.ts'
+import { DONE, rejected } from '../promises.ts'
 import type { RoomMember } from '../room.ts'
 import { SIGNALS, type Hearer, type Signals, type Target } from '../signals.ts'
 import { Broadcast } from './broadcast.ts'
@@ -74,7 +74,6 @@ interface Pending {
   accepted?: boolean
 }
 
-const SENT: Promise<unknown> = Promise.resolve()
 const TOO_BUSY = { reason: 'too busy' }
 const UNHANDLED = { reason: 'unhandled event' }
 const UNAVAILABLE = { reason: 'history unavailable' }
@@ -217,7 +216,7 @@ export class ServerChannel<Context extends {} = {}>
       if (this.#pending) this.#pending.pushed.push(data)
       else this.#host.send(data)
     }
-    return SENT
+    return DONE
   }
 
   /** The history of its topic. */

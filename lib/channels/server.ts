@@ -2,6 +2,7 @@ import { diagnostics, dropped } from '../diagnostics.ts'
 import { PeerConnectError, unexpected, type Denial, type WebsocketError } from '../errors.ts'
 import type { Data } from '../message.ts'
 import { flag, settle } from '../options/rules.ts'
+import { DONE } from '../promises.ts'
 import type { RequestDetails } from '../request.ts'
 import { Rooms, type RoomMember } from '../room.ts'
 import { BUILD, type Floor, type Ground, type Guest } from '../floor.ts'
@@ -53,7 +54,6 @@ export interface ChannelServerEvents {
 
 const PLAN: Plan<ChannelServerEvents> = { kind: 'channel server', events: ['error'] }
 const BEAT = 5_000 // milliseconds, and less where a dialect counts in less
-const SENT = Promise.resolve()
 const FORBIDDEN: Denial = { status: 403, body: '' }
 const NO_DIALECT: Denial = { ...FORBIDDEN, reason: 'channels' }
 
@@ -232,7 +232,7 @@ class ChannelFloor<Context extends {}> implements Floor<Context>, Hall<Context> 
     const message = broadcastOf(this.serializer, { topic, event, payload: said })
     if (history) return history.append(topic, from?.sender ?? '', String(message.data))
     this.rooms.emit(roomOf(topic), message, from)
-    return SENT
+    return DONE
   }
 
   newHistory(settings: HistorySettings): TopicHistory {

@@ -487,6 +487,18 @@ test('the messages before the end of a membership are heard, then its close', as
   assert.deepEqual(seen, [1, 2, 'close'])
 })
 
+test('a listener that returns what a push or a broadcast returns holds nothing up', async () => {
+  const { client, channel } = await joined()
+  const order: unknown[] = []
+  listen(channel.messages, 'a', ({ payload }) => {
+    order.push(payload)
+    queueMicrotask(() => order.push('later'))
+    return payload === 1 ? channel.broadcast('b', {}) : channel.push('c', {})
+  })
+  await client.ask(push(null, 'a', 1), push(null, 'a', 2), push(null, 'a', 3))
+  assert.deepEqual(order, [1, 2, 3, 'later', 'later', 'later'])
+})
+
 test('close does not wait for a listener for ever', async (t) => {
   const { client, channel } = await joined({ closeTimeout: 300 })
   mock.timers.enable({ apis: ['setTimeout'] })

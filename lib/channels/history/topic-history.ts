@@ -2,7 +2,7 @@ import debug from '#debug'
 import { logTextOf, withoutCommand } from '../../error-text.ts'
 import { HistoryError, unexpected } from '../../errors.ts'
 import { isFunction } from '../../options/rules.ts'
-import { handled, inTime, isPromise, rejected } from '../../promises.ts'
+import { DONE, handled, inTime, isPromise, rejected } from '../../promises.ts'
 import { isJsonObject, writeJson } from '../text.ts'
 import type { HistoryHost, LiveLogOwner } from './history-host.ts'
 import { LiveLog } from './live-log.ts'
@@ -39,7 +39,6 @@ const log = debug('simplewebsockets:history')
 const LINGER = 5_000 // milliseconds that a log lives on after its last member
 const MAX_APPENDS = 10_000 // messages that wait for a store,
 const MAX_APPENDED = 16 * 1024 * 1024 // and their characters
-const DONE = Promise.resolve()
 
 /** The history of the topics of one pattern. */
 export class TopicHistory implements LiveLogOwner {
