@@ -147,11 +147,12 @@ const codes = new Map([
 ])
 
 /** Is what our parser tells of it, and pauses now and then. */
-async function byOurs(script: Script): Promise<string[]> {
+async function byOurs(script: Script): Promise<{ ours: string[]; hasEmptyPayload: boolean }> {
   const { isServer, isCompressed, keepsContext, limit, chunks, pauses } = script
   const options = { maxReceivedMessageSize: limit }
   const deflate = deflateOf(keepsContext, limit)
   const told: string[] = []
+  let hasEmptyPayload = false
   let inflating: [Uint8Array, boolean] | undefined
   const recording = new Recording({ isMasked: isServer, mayCompress: isCompressed, ...options })
   const { parser } = recording
@@ -162,6 +163,7 @@ async function byOurs(script: Script): Promise<string[]> {
     },
     onCompressedMessage: (payload: Uint8Array, isText: boolean) => {
       parser.pause()
+      hasEmptyPayload ||= payload.length === 0
       inflating = [payload, isText]
     },
     onPing: (payload: Uint8Array) => told.push(`ping ${digest(payload)}`),
@@ -193,7 +195,7 @@ async function byOurs(script: Script): Promise<string[]> {
     parser.resume()
     await inflate()
   }
-  return told
+  return { ours: told, hasEmptyPayload }
 }
 
 /**
@@ -211,6 +213,16 @@ function isStricter(
   return ours.slice(0, -1).every((line, index) => line === theirs[index])
 }
 
+/**
+ * Returns whether `ws` refuses what comes behind a compressed message without a payload: it takes that
+ * for an empty message, and then its inflater still waits for the rest of a block (RFC 7692 §7.2.3.6 has
+ * one byte there).
+ */
+function isConfused(ours: readonly string[], theirs: readonly string[]): boolean {
+  if (theirs.at(-1) !== 'refused 1007') return false
+  return theirs.slice(0, -1).every((line, index) => line === ours[index])
+}
+
 function isUtf8(bytes: Uint8Array): boolean {
   return Buffer.from(Buffer.from(bytes).toString()).equals(bytes)
 }
@@ -222,9 +234,10 @@ test(`our parser tells what the receiver of ws tells, seed ${seed}`, async (t) =
   let stricter = 0
   for (; round < rounds && (round % MANY > 0 || Date.now() < until); round++) {
     const script = draw(seeded(seed + round))
-    const [ours, theirs] = await Promise.all([byOurs(script), byWs(script)])
+    const [{ ours, hasEmptyPayload }, theirs] = await Promise.all([byOurs(script), byWs(script)])
     count += ours.length
     if (ours.join() === theirs.join()) continue
+    if (hasEmptyPayload && script.keepsContext && isConfused(ours, theirs)) continue
     stricter++
     const what = `SEED=${seed + round} ROUNDS=1: ${ours.join(', ')} | ${theirs.join(', ')}`
     assert.ok(isStricter(script, ours, theirs), what)
