@@ -1,7 +1,7 @@
 import tseslint from 'typescript-eslint'
 
 // Promises of ours that are handled already, so nobody has to await them: law 4.
-const handled = ['close', 'ping', 'once', 'handled', 'next', 'return', 'emit', 'broadcast']
+const handled = ['close', 'ping', 'once', 'markHandled', 'next', 'return', 'emit', 'broadcast']
 const handledHere = handled.map((name) => ({ from: 'file', name }))
 
 export default tseslint.config(

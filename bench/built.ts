@@ -6,8 +6,8 @@ export const { listen, WebsocketClient, WebsocketServer } = (await import(
   new URL('../dist/index.js', import.meta.url).href
 )) as Package
 export const { link } = (await import(
-  new URL('../dist/testing.js', import.meta.url).href
-)) as typeof import('../lib/testing.ts')
+  new URL('../dist/testing/index.js', import.meta.url).href
+)) as typeof import('../lib/testing/index.ts')
 export const { redisBackplane } = (await import(
   new URL('../dist/redis.js', import.meta.url).href
 )) as typeof import('../lib/redis.ts')

@@ -1,7 +1,7 @@
 // Prints what context takeover costs and saves, for different JSON messages of 1 KiB in one direction.
 // Run: npm run takeover
 import { resolveServer } from '../lib/options/server.ts'
-import { Deflate } from '../lib/transport/tcp/deflate.ts'
+import { Deflate } from '../lib/transport/tcp/deflate/deflate.ts'
 import { jsonOf } from './loads/texts.ts'
 import { show, table } from './stats.ts'
 

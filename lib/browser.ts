@@ -1,30 +1,41 @@
-export type { Url } from './attempt.ts'
-export { WebsocketClient, type ClientEvents } from './client.ts'
-export { closeReason, closeTexts, maySend, type CloseReason } from './close.ts'
-export type { ConnectionEvents } from './connection-core.ts'
-export { WebsocketConnection } from './connection.ts'
+export type { UrlSource } from './client/connect.ts'
+export { WebsocketClient, type ClientEvents } from './client/client.ts'
+export {
+  closeReason,
+  closeCodeTexts,
+  isSendableCloseCode,
+  type CloseReason,
+} from './connection/close-codes.ts'
+export type { ConnectionEvents } from './connection/connection-core.ts'
+export { WebsocketConnection } from './connection/connection.ts'
 export {
   CallbackError,
   ClosedError,
   ConnectError,
   FrameError,
   WebsocketError,
-  type Closure,
+  type ClosedErrorInit,
   type ErrorDetails,
-  type Refusal,
+  type ConnectErrorInit,
 } from './errors.ts'
-export { listen, once, type ListenOptions, type OnceOptions, type Unlisten } from './listen.ts'
-export type { Data, SendData } from './message.ts'
-export type { Asked } from './options/asked.ts'
-export type { ClientOptions, Reconnection } from './options/client.ts'
+export {
+  listen,
+  once,
+  type ListenOptions,
+  type OnceOptions,
+  type Unlisten,
+} from './events/listen.ts'
+export type { Data, SendData } from './connection/message.ts'
+export type { ValueOrProvider } from './options/value-or-provider.ts'
+export type { ClientOptions, ReconnectOptions } from './options/client.ts'
 export type { ConnectionOptions } from './options/connection.ts'
-export type { Compression } from './options/wire.ts'
+export type { Compression } from './options/node-only.ts'
 export {
   RequestDetails,
   type BasicAuthOptions,
   type Credentials,
   type QueryNames,
   type TokenOptions,
-} from './request.ts'
-export type { Retry } from './retries.ts'
-export type { Callback, Target } from './signals.ts'
+} from './server/handshake/request.ts'
+export type { Retry } from './client/reconnect.ts'
+export type { Callback, Listenable } from './events/emitter.ts'

@@ -1,23 +1,24 @@
-/** Says what happens, to whoever wants to know. */
+/** A function that logs a message in the format of `console.debug`. */
 type Log = (format: string, ...values: unknown[]) => void
 
 /**
- * Makes what `debug` makes in Node, in a browser: it says what happens on the console, at its level
- * "verbose", where `localStorage.debug` begins with `simplewebsockets` (or with `*`).
+ * Creates a logger for browsers, with the interface of the package `debug` that is used in Node. It
+ * logs to the console, at the level "verbose", when `localStorage.debug` begins with
+ * `simplewebsockets` (or with `*`).
  */
 export default function debug(namespace: string): Log {
-  return isWanted()
+  return isEnabled()
     ? (format, ...values) => console.debug(`${namespace} ${format}`, ...values)
-    : mute
+    : noop
 }
 
-const mute: Log = () => {}
+const noop: Log = () => {}
 
-function isWanted(): boolean {
+function isEnabled(): boolean {
   try {
     const { localStorage } = globalThis as { localStorage?: { debug?: string } }
     return /^(\*|simplewebsockets)/.test(localStorage?.debug ?? '')
   } catch {
-    return false // storage may be forbidden
+    return false // access to the storage may be forbidden
   }
 }

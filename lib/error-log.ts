@@ -1,72 +1,75 @@
-import { safeTextOf, show } from './error-text.ts'
+import { formatUnescaped, describeValue } from './error-text.ts'
 import type { WebsocketError } from './errors.ts'
 
-const PERIOD = 1_000 // milliseconds in which one error of a place is printed
-const MAX_SHOWN = 200 // characters of a message beside a count
+const PERIOD = 1_000 // milliseconds in which only one error of a source is printed
+const MAX_SHOWN = 200 // characters of the last message that is printed with a count
 
-/** The time after an error was printed or left out, in which others of its place are only counted. */
+/**
+ * A period that begins with an error that was printed or skipped. Further errors of the same source
+ * are only counted until it ends.
+ */
 interface Period {
   readonly since: number
   readonly timer: NodeJS.Timeout
-  leftOut: number
+  skipped: number
   last: string
 }
 
 /**
- * Prints errors that no `error` listener heard: one for each connection, and at most one a second
- * for each place, such as "`message` of a connection".
+ * A rate-limited printer of errors that no `error` listener handled. It prints one error for each
+ * connection, and at most one per second for each source, such as "`message` of a connection".
  *
- * What is left out is counted, and the count is printed when the second is over.
+ * Other errors are counted, and the count is printed at the end of the second.
  */
 export class ErrorLog {
   readonly #periods = new Map<string, Period>()
   readonly #printed = new WeakSet<object>()
 
-  /** Prints an error, or counts it; `connection` is what the error is about, if anything. */
-  print(error: WebsocketError, place: string, connection?: unknown): void {
-    const about = typeof connection === 'object' && connection !== null ? connection : undefined
-    const isRepeated = about !== undefined && this.#printed.has(about)
-    const period = this.#periods.get(place)
+  /** Prints an error, or counts it. `connection` is the object that the error is about, if any. */
+  print(error: WebsocketError, source: string, connection?: unknown): void {
+    const subject = typeof connection === 'object' && connection !== null ? connection : undefined
+    const isRepeated = subject !== undefined && this.#printed.has(subject)
+    const period = this.#periods.get(source)
     if (period || isRepeated) {
-      leaveOut(period ?? this.#begin(place), error)
+      skip(period ?? this.#begin(source), error)
       return
     }
-    this.#begin(place)
-    if (about) this.#printed.add(about)
+    this.#begin(source)
+    if (subject) this.#printed.add(subject)
     error.log()
   }
 
-  /** Prints what was left out so far, and begins anew at every place. */
+  /** Prints all counts now, and ends the current period of every source. */
   flush(): void {
-    for (const place of [...this.#periods.keys()]) this.#end(place)
+    for (const source of [...this.#periods.keys()]) this.#end(source)
   }
 
-  #begin(place: string): Period {
-    const timer = setTimeout(() => this.#end(place), PERIOD)
-    timer.unref?.() // a browser's is a number
-    const period = { since: performance.now(), timer, leftOut: 0, last: '' }
-    this.#periods.set(place, period)
+  #begin(source: string): Period {
+    const timer = setTimeout(() => this.#end(source), PERIOD)
+    timer.unref?.() // in browsers a timer is a number
+    const period = { since: performance.now(), timer, skipped: 0, last: '' }
+    this.#periods.set(source, period)
     return period
   }
 
-  #end(place: string): void {
-    const period = this.#periods.get(place)
+  #end(source: string): void {
+    const period = this.#periods.get(source)
     if (!period) return
-    this.#periods.delete(place)
+    this.#periods.delete(source)
     clearTimeout(period.timer)
-    if (period.leftOut === 0) return
+    if (period.skipped === 0) return
     const seconds = Math.max(1, Math.round((performance.now() - period.since) / 1_000))
-    const last = show(period.last.slice(0, MAX_SHOWN))
+    const last = describeValue(period.last.slice(0, MAX_SHOWN))
     console.error(
-      `… and ${period.leftOut} more like it in the last ${seconds} s: ${place} failed, last with ${last}`,
+      `… and ${period.skipped} more like it in the last ${seconds} s: ${source} failed, last with ${last}`,
     )
   }
 }
 
-function leaveOut(period: Period, error: WebsocketError): void {
-  period.leftOut++
-  period.last = safeTextOf(error)
+function skip(period: Period, error: WebsocketError): void {
+  period.skipped++
+  period.last = formatUnescaped(error)
 }
 
-/** The log of this process: a flood over many connections and servers is one flood. */
+/** The log of the whole process: its limits hold across all connections and servers. */
 export const errorLog = new ErrorLog()

@@ -1,23 +1,26 @@
-/** Returns the text of any failure: its message, or the name of its type where it has none. */
+/** Returns the text of any failure: its message, or the name of its type when that is empty. */
 export function messageOf(failure: unknown): string {
   if (typeof failure === 'string') return failure
-  if (!(failure instanceof Error)) return show(failure)
+  if (!(failure instanceof Error)) return describeValue(failure)
   if (failure.message !== '') return failure.message
   if (failure instanceof AggregateError) return failure.errors.map(messageOf).join('; ')
   return failure.name
 }
 
-// Control characters, the separators of lines, and what turns the direction of writing.
-const FORGING = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu
+// Control characters, line separators, and characters that change the direction of the text.
+const UNSAFE = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu
 
-/** Escapes what could forge a line of a log, or steer a terminal, in a text that a peer has a part in. */
-export function escaped(text: string): string {
-  return text.replace(FORGING, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+/**
+ * Escapes characters that could forge a log line or control a terminal. For texts that contain data
+ * from a peer.
+ */
+export function escapeText(text: string): string {
+  return text.replace(UNSAFE, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
-/** Returns a value as a message shows it, whatever it is. */
-export function show(value: unknown): string {
-  if (typeof value === 'string') return escaped(JSON.stringify(value))
+/** Returns a short description of any value, for use in an error message. */
+export function describeValue(value: unknown): string {
+  if (typeof value === 'string') return escapeText(JSON.stringify(value))
   if (typeof value === 'bigint') return `${value}n`
   if (typeof value === 'function') return 'a function'
   if (typeof value !== 'object' || value === null) return String(value)
@@ -28,59 +31,63 @@ export function show(value: unknown): string {
     : 'an object'
 }
 
-const MAX_CAUSES = 10 // of causes that are looked at: one may be its own
-const FIELDS = ['event', 'status', 'code'] // that a report has beside a stack
+const MAX_CAUSES = 10 // causes that are followed: an error may be its own cause
+const FIELDS = ['event', 'status', 'code'] // fields that a report shows in addition to the stack
 
 /**
- * Returns a failure as a log shows it, in one line: its message and its code.
+ * Returns a failure as one line for a log: its message and its code.
  *
- * The other fields of an error are left out, since they may hold what is secret: ioredis keeps the
- * arguments of the command that failed, a password or a message among them.
+ * Omits the other fields of an error, because they may hold secrets: ioredis keeps the arguments of
+ * the command that failed, which may be a password or a message.
  */
-export function logTextOf(failure: unknown): string {
-  return escaped(safeTextOf(failure))
+export function formatLogLine(failure: unknown): string {
+  return escapeText(formatUnescaped(failure))
 }
 
-/** Returns the same as it is, for what escapes it itself. */
-export function safeTextOf(failure: unknown): string {
+/** Returns the same text as `logTextOf`, but not escaped. For callers that escape it themselves. */
+export function formatUnescaped(failure: unknown): string {
   const text = withoutArguments(messageOf(failure))
   const code = fieldOf(failure, 'code')
   return code === undefined || text.includes(String(code)) ? text : `${text} (${code})`
 }
 
-/** Returns a failure as it is printed: its stack and its code, then those of its causes. */
-export function reportOf(failure: unknown): string {
+/** Returns a failure as it is printed: its stack and its code, then those of each of its causes. */
+export function formatReport(failure: unknown): string {
   const parts: string[] = []
   let frames = ''
-  for (let one = failure; one !== undefined && parts.length < MAX_CAUSES; one = causeOf(one)) {
-    const stack = withoutArguments(stackOf(one))
-    // The stack of a CallbackError is that of its cause, which isn't printed twice.
+  for (
+    let error = failure;
+    error !== undefined && parts.length < MAX_CAUSES;
+    error = causeOf(error)
+  ) {
+    const stack = withoutArguments(stackOf(error))
+    // A CallbackError has the stack of its cause. The same frames aren't printed twice.
     const isRepeated = frames !== '' && stack.endsWith(frames)
     const fields = FIELDS.flatMap((name) => {
-      const value = fieldOf(one, name)
+      const value = fieldOf(error, name)
       return value === undefined ? [] : [`${name}: ${value}`]
     })
     const text = isRepeated ? stack.slice(0, -frames.length) : stack
-    const more = fields.length === 0 ? '' : ` { ${fields.join(', ')} }`
-    parts.push(`${parts.length === 0 ? '' : '[cause]: '}${text}${more}`)
+    const suffix = fields.length === 0 ? '' : ` { ${fields.join(', ')} }`
+    parts.push(`${parts.length === 0 ? '' : '[cause]: '}${text}${suffix}`)
     frames = /\n {4}at [^]*$/.exec(stack)?.[0] ?? ''
   }
   return parts.join('\n')
 }
 
 /**
- * Returns an error of a client of Redis without the command that it keeps, and with a message, or the
- * error as it is.
+ * Returns an error of a Redis client without the command that the client attached to it, and with a
+ * message. Returns the error itself when there is nothing to remove or add.
  *
- * A copy, since the program may be given the original, too.
+ * Otherwise returns a copy, because the application may hold the original, too.
  */
 export function withoutCommand(failure: unknown, depth = 0): unknown {
   if (!(failure instanceof Error) || depth === MAX_CAUSES) return failure
   const cause = causeOf(failure)
   const safeCause = withoutCommand(cause, depth + 1)
-  const isKept = failure.message !== '' && !('command' in failure) && safeCause === cause
-  if (isKept) return failure
-  // The client of `redis` gives no reason for some failures, but a name.
+  const isUnchanged = failure.message !== '' && !('command' in failure) && safeCause === cause
+  if (isUnchanged) return failure
+  // For some failures the client of `redis` gives only a name and no message.
   const copy: Error & { code?: unknown } = new Error(withoutArguments(messageOf(failure)))
   copy.name = failure.name
   copy.stack = withoutArguments(failure.stack ?? '')
@@ -90,7 +97,7 @@ export function withoutCommand(failure: unknown, depth = 0): unknown {
   return copy
 }
 
-// What Redis says of a command that it doesn't know has the start of its arguments.
+// For an unknown command, the error text of Redis contains the start of the command's arguments.
 function withoutArguments(text: string): string {
   return text.replace(/,? with args beginning with: [^\n]*/g, '')
 }
@@ -100,11 +107,11 @@ function stackOf(failure: unknown): string {
   const head = `${failure.name}: ${messageOf(failure)}`
   const { stack } = failure
   if (typeof stack !== 'string') return head
-  // A stack begins with the message that the error was made with, unless it had none.
+  // A stack begins with the original message of the error, unless that was empty.
   return failure.message === '' ? stack.replace(/^[^\n]*/, head) : stack
 }
 
-/** Returns a field that is one word or number: what is more may be secret. */
+/** Returns a field that is a number or one word. Longer values may be secret. */
 function fieldOf(failure: unknown, name: string): string | number | undefined {
   if (typeof failure !== 'object' || failure === null) return undefined
   const value: unknown = Reflect.get(failure, name)

@@ -1,53 +1,53 @@
-import { messageOf, reportOf, show } from './error-text.ts'
+import { messageOf, formatReport, describeValue } from './error-text.ts'
 
-export { messageOf, show }
+export { messageOf, describeValue }
 
 /*
  * WebsocketError
  * ├─ ConnectError        a server could not listen; a client could not reach its server
- * ├─ PeerConnectError    a peer was not let in
- * ├─ CallbackError       a listener of yours failed
+ * ├─ PeerConnectError    a server rejected the handshake of a peer
+ * ├─ CallbackError       a listener of the application failed
  * ├─ FrameError          an invalid or oversized message
- * ├─ ClosedError         something was asked of what has closed
+ * ├─ ClosedError         an operation on something that has closed
  * ├─ ChannelError        a join or a push was refused, or not answered
  * └─ HistoryError        a message could not be recorded, or the history of a topic not be read
  */
 
-// What `console.log` of Node, Bun and Deno prints of an object: `util.inspect.custom`.
+// `util.inspect.custom`: the method whose result `console.log` of Node, Bun and Deno prints.
 const INSPECT: unique symbol = Symbol.for('nodejs.util.inspect.custom')
 
-/** What an error is made with, besides its message. */
+/** The details of an error besides its message. */
 export interface ErrorDetails {
-  /** What it wraps. */
+  /** The failure that the error wraps. */
   cause?: unknown
 }
 
 /**
- * Is the root of every error of this package.
+ * The base class of every error of this package.
  *
- * Made from a message, or from the failure it wraps: then its message is the failure's, or the name
- * of the failure's type where that has none.
+ * Its constructor takes a message, or the failure to wrap. The message is then that of the failure,
+ * or the name of the failure's type when the failure has no message.
  */
 export class WebsocketError extends Error {
   static {
     this.prototype.name = 'WebsocketError'
   }
 
-  constructor(what?: unknown, { cause }: ErrorDetails = {}) {
-    const text = typeof what === 'string' ? what : ''
-    const wrapped = typeof what === 'string' ? cause : (what ?? cause)
+  constructor(messageOrCause?: unknown, { cause }: ErrorDetails = {}) {
+    const text = typeof messageOrCause === 'string' ? messageOrCause : ''
+    const wrapped = typeof messageOrCause === 'string' ? cause : (messageOrCause ?? cause)
     const fallback = wrapped === undefined ? new.target.prototype.name : messageOf(wrapped)
     super(text === '' ? fallback : text, wrapped === undefined ? undefined : { cause: wrapped })
   }
 
-  /** Is the message, by the name that SimpleWebsockets gives it. */
+  /** The message, under the name that SimpleWebsockets uses. */
   get msg(): string {
     return this.message
   }
 
   /**
-   * Prints the error to stderr: its stack and code, and those of its causes. Other fields of a cause
-   * are left out, such as the arguments of a Redis command.
+   * Prints the error to stderr: its stack and code, and those of its causes. Omits other fields of
+   * a cause, such as the arguments of a Redis command.
    */
   log(): void {
     console.error(this)
@@ -55,97 +55,112 @@ export class WebsocketError extends Error {
 
   /** @internal */
   [INSPECT](): string {
-    return reportOf(this)
+    return formatReport(this)
   }
 }
 
-/** What a server answered to a client that it did not let in. */
-export interface Refusal extends ErrorDetails {
-  /** The HTTP status of the answer. */
+/** The details of a `ConnectError`: the HTTP response of a server that rejected the handshake. */
+export interface ConnectErrorInit extends ErrorDetails {
+  /** The HTTP status of the response. */
   status?: number | undefined
-  /** The headers of the answer, their names in lower case. */
+  /** The headers of the response, with names in lower case. */
   headers?: Readonly<Record<string, string>> | undefined
-  /** The start of the answer's body, at most 4 KiB. */
+  /** The start of the response's body, at most 4 KiB. */
   body?: string | undefined
 }
 
-/** Tells that a server could not listen, or that a client could not reach its server. */
+/** The error of a server that could not listen, or of a client that could not reach its server. */
 export class ConnectError extends WebsocketError {
   static {
     this.prototype.name = 'ConnectError'
   }
 
-  /** The HTTP status, when a server answered something else than 101. */
+  /** The HTTP status, when the server responded with a status other than 101. */
   readonly status: number | undefined
-  /** The headers of that answer, their names in lower case. */
+  /** The headers of that response, with names in lower case. */
   readonly headers: Readonly<Record<string, string>> | undefined
-  /** The start of that answer's body, at most 4 KiB. */
+  /** The start of that response's body, at most 4 KiB. */
   readonly body: string | undefined
 
-  constructor(what?: unknown, details: Refusal = {}) {
-    super(what, details)
+  constructor(messageOrCause?: unknown, details: ConnectErrorInit = {}) {
+    super(messageOrCause, details)
     this.status = details.status
     this.headers = details.headers
     this.body = details.body
   }
 }
 
-/** Why a peer was not let in. */
+/** The reason why a server rejected a handshake. */
 export type RefusalReason =
-  /** What it asked for was no opening handshake, or one too long. */
+  /** The request was no opening handshake, or it was too long. */
   | 'request'
-  /** Nothing is served at its path. */
+  /** The server serves nothing at the requested path. */
   | 'path'
-  /** It asked for a host that is not served. */
+  /** The server does not serve the requested host. */
   | 'host'
-  /** Pages of its origin may not connect. */
+  /** Pages of the request's origin may not connect. */
   | 'origin'
-  /** There were as many connections as there may be. */
+  /** The server had `maxConnections` connections already. */
   | 'maxConnections'
-  /** Its address had as many connections as it may have. */
+  /** The peer's address had `maxConnectionsPerAddress` connections already. */
   | 'maxConnectionsPerAddress'
-  /** It was not let in within the `handshakeTimeout`. */
+  /** The handshake was not complete within the `handshakeTimeout`. */
   | 'handshakeTimeout'
-  /** `authorize` did not want it, or failed. */
+  /** `authorize` rejected the peer, or failed. */
   | 'authorize'
-  /** It speaks no dialect of the channels. */
+  /** The peer supports none of the serializers of the channel server. */
   | 'channels'
   /** The server was closing. */
   | 'closing'
-  /** A loop over `client` had as many connections waiting as it may. */
+  /** A loop over `client` had its maximum of waiting connections. */
   | 'slowLoop'
-  /** It left before. */
+  /** The peer disconnected before the handshake was complete. */
   | 'left'
 
-/** What a peer is answered that isn't let in. */
-export interface Denial extends ErrorDetails {
-  /** Why, as `server.stats()` counts it. Default: 'authorize'. */
+/** The details of a `PeerConnectError`: the HTTP response to a peer that is rejected. */
+export interface PeerConnectErrorInit extends ErrorDetails {
+  /**
+   * The reason of the rejection, as counted by `server.stats()`.
+   *
+   * @default 'authorize'
+   */
   reason?: RefusalReason | undefined
-  /** The HTTP status. Default: 403. */
+  /**
+   * The HTTP status of the response.
+   *
+   * @default 403
+   */
   status?: number | undefined
-  /** The body. Default: the message of the error. */
+  /**
+   * The body of the response.
+   *
+   * @default the message of the error
+   */
   body?: string | undefined
-  /** Seconds after which to come back, as the answer's Retry-After, RFC 9110 §10.2.3. */
+  /** Seconds until the peer may try again: the Retry-After of the response, RFC 9110 §10.2.3. */
   retryAfter?: number | undefined
 }
 
-/** Tells that a peer was not let in; throw one in `authorize` to choose the answer's status. */
+/** The error of a rejected handshake. Throw one in `authorize` to choose the response's status. */
 export class PeerConnectError extends WebsocketError {
   static {
     this.prototype.name = 'PeerConnectError'
   }
 
-  /** The HTTP status of the answer; 0 when the peer had gone before it could be answered. */
+  /** The HTTP status of the response; 0 when the peer disconnected before the response. */
   readonly status: number
-  /** Why, as `server.stats()` counts it. */
+  /** The reason of the rejection, as counted by `server.stats()`. */
   readonly reason: RefusalReason
-  /** The body of the answer; undefined: the message, unless it is that of a failure of yours. */
+  /**
+   * The body of the response. When it is undefined the body is the message, unless that comes from
+   * a failure in the application.
+   */
   readonly body: string | undefined
-  /** Seconds after which to come back, in the answer's Retry-After, if any. */
+  /** Seconds until the peer may try again: the Retry-After of the response, if there is one. */
   readonly retryAfter: number | undefined
 
-  constructor(what?: unknown, details: Denial = {}) {
-    super(what, details)
+  constructor(messageOrCause?: unknown, details: PeerConnectErrorInit = {}) {
+    super(messageOrCause, details)
     this.status = details.status ?? 403
     this.reason = details.reason ?? 'authorize'
     this.body = details.body
@@ -153,7 +168,7 @@ export class PeerConnectError extends WebsocketError {
   }
 }
 
-/** Tells that a listener of yours threw, or returned a promise that rejected: `cause` says what. */
+/** The error of a listener that threw, or whose promise rejected. `cause` is that failure. */
 export class CallbackError extends WebsocketError {
   static {
     this.prototype.name = 'CallbackError'
@@ -162,93 +177,103 @@ export class CallbackError extends WebsocketError {
   /** The event whose listener failed. */
   readonly event: string | undefined
 
-  constructor(what?: unknown, details: ErrorDetails & { event?: string | undefined } = {}) {
-    super(what, details)
+  constructor(
+    messageOrCause?: unknown,
+    details: ErrorDetails & { event?: string | undefined } = {},
+  ) {
+    super(messageOrCause, details)
     this.event = details.event
-    // Where it threw is what you look for, not where that was caught.
+    // The useful stack is that of the throw in the listener, not that of the catch here.
     const [, frames] =
       /(\n {4}at [^]*)$/.exec(this.cause instanceof Error ? (this.cause.stack ?? '') : '') ?? []
     if (frames !== undefined) this.stack = `${this.name}: ${this.message}${frames}`
   }
 }
 
-/** Tells that a peer sent an invalid or oversized message. */
+/** The error of a peer that sent an invalid or oversized message. */
 export class FrameError extends WebsocketError {
   static {
     this.prototype.name = 'FrameError'
   }
 
-  /** The close code that the connection ends with, RFC 6455 §7.4. */
+  /** The close code that the connection closes with, RFC 6455 §7.4. */
   readonly code: number
 
-  constructor(what?: unknown, details: ErrorDetails & { code?: number | undefined } = {}) {
-    super(what, details)
+  constructor(
+    messageOrCause?: unknown,
+    details: ErrorDetails & { code?: number | undefined } = {},
+  ) {
+    super(messageOrCause, details)
     this.code = details.code ?? 1002
   }
 }
 
-/** What has closed, and with which code. */
-export interface Closure extends ErrorDetails {
-  /** The close code that it ended with. Default: 1006. */
+/** The details of a `ClosedError`: the closed object and its close code. */
+export interface ClosedErrorInit extends ErrorDetails {
+  /**
+   * The close code that the object closed with.
+   *
+   * @default 1006
+   */
   code?: number | undefined
-  /** What has closed. */
+  /** The object that has closed. */
   target?: object | undefined
 }
 
-/** Tells that something was asked of what has closed. */
+/** The error of an operation on an object that has closed. */
 export class ClosedError extends WebsocketError {
   static {
     this.prototype.name = 'ClosedError'
   }
 
-  /** The close code that it ended with, RFC 6455 §7.4. */
+  /** The close code that the object closed with, RFC 6455 §7.4. */
   readonly code: number
   readonly #target: object | undefined
 
-  constructor(what?: unknown, details: Closure = {}) {
-    super(what, details)
+  constructor(messageOrCause?: unknown, details: ClosedErrorInit = {}) {
+    super(messageOrCause, details)
     this.code = details.code ?? 1006
     this.#target = details.target
   }
 
-  /** What has closed. */
+  /** The object that has closed. */
   get target(): object | undefined {
     return this.#target
   }
 }
 
-/** What was refused on a channel. */
-export interface Refused extends ErrorDetails {
-  /** The topic that it was about. */
+/** The details of a `ChannelError`: its topic and the reply. */
+export interface ChannelErrorInit extends ErrorDetails {
+  /** The topic of the join or the push. */
   topic?: string | undefined
-  /** The status of the answer. */
+  /** The status of the reply. */
   status?: string | undefined
-  /** What was answered. */
+  /** The payload of the reply. */
   reply?: unknown
 }
 
-/** Tells that a join or a push was refused, or not answered in time. */
+/** The error of a join or a push that was refused, or not answered in time. */
 export class ChannelError extends WebsocketError {
   static {
     this.prototype.name = 'ChannelError'
   }
 
-  /** The topic that it was about. */
+  /** The topic of the join or the push. */
   readonly topic: string | undefined
-  /** The status of the answer; undefined where there was none. */
+  /** The status of the reply; undefined when there was no reply. */
   readonly status: string | undefined
-  /** What was answered. */
+  /** The payload of the reply. */
   readonly reply: unknown
 
-  constructor(what?: unknown, details: Refused = {}) {
-    super(what, details)
+  constructor(messageOrCause?: unknown, details: ChannelErrorInit = {}) {
+    super(messageOrCause, details)
     this.topic = details.topic
     this.status = details.status
     this.reply = details.reply
   }
 }
 
-/** Tells that the store of a topic's history failed, or took too long: `cause` says why. */
+/** The error of a topic's history store that failed or took too long. `cause` is the reason. */
 export class HistoryError extends WebsocketError {
   static {
     this.prototype.name = 'HistoryError'
@@ -257,49 +282,54 @@ export class HistoryError extends WebsocketError {
   /** The topic of the message that was not recorded, if there was one. */
   readonly topic: string | undefined
 
-  constructor(what?: unknown, details: ErrorDetails & { topic?: string | undefined } = {}) {
-    super(what, details)
+  constructor(
+    messageOrCause?: unknown,
+    details: ErrorDetails & { topic?: string | undefined } = {},
+  ) {
+    super(messageOrCause, details)
     this.topic = details.topic
   }
 }
 
-/** Makes the error of a value that isn't what it should be: the thing, the cure, the value. */
-export function unexpected(thing: string, wanted: string, got: unknown): TypeError {
-  return new TypeError(`expected ${thing} to be ${wanted}, got ${show(got)}`)
+/** Returns the error of an invalid value: the text states the thing, the cure and the value. */
+export function invalidValue(thing: string, expected: string, value: unknown): TypeError {
+  return new TypeError(`expected ${thing} to be ${expected}, got ${describeValue(value)}`)
 }
 
-/** Makes the error of a name that nobody knows, with the nearest one that is known. */
-export function unknownName(kind: string, name: string, known: readonly string[]): TypeError {
-  const meant = synonyms
-    .map((words) => ({ words, own: words.find((word) => known.includes(word)) }))
-    .flatMap(({ words, own }) => (own === undefined ? [] : words.map((word) => ({ word, own }))))
-  const [nearest] = [...known.map((own) => ({ word: own, own })), ...meant]
-    .map(({ word, own }) => ({
+/** Returns the error of an unknown name. Its text suggests the most similar known name. */
+export function unknownNameError(kind: string, name: string, known: readonly string[]): TypeError {
+  const aliases = synonyms
+    .map((words) => ({ words, knownName: words.find((word) => known.includes(word)) }))
+    .flatMap(({ words, knownName }) =>
+      knownName === undefined ? [] : words.map((word) => ({ word, knownName })),
+    )
+  const [nearest] = [...known.map((knownName) => ({ word: knownName, knownName })), ...aliases]
+    .map(({ word, knownName }) => ({
       word,
-      own,
-      steps: distance(name.toLowerCase(), word.toLowerCase()),
+      knownName,
+      edits: editDistance(name.toLowerCase(), word.toLowerCase()),
     }))
-    .filter(({ word, steps }) => steps <= Math.max(2, word.length / 3))
-    .sort((one, two) => one.steps - two.steps)
-  const cure = nearest ? `did you mean \`${nearest.own}\`?` : `there are ${known.join(', ')}`
+    .filter(({ word, edits }) => edits <= Math.max(2, word.length / 3))
+    .sort((one, two) => one.edits - two.edits)
+  const cure = nearest ? `did you mean \`${nearest.knownName}\`?` : `there are ${known.join(', ')}`
   return new TypeError(`unknown ${kind} \`${name}\`: ${cure}`)
 }
 
-/** What other libraries call the same. */
+/** Names that other libraries use for the same thing. */
 const synonyms: readonly (readonly string[])[] = [
   ['client', 'connect', 'open', 'connection', 'connected'],
   ['message', 'data'],
   ['close', 'closed', 'disconnect', 'disconnected', 'end'],
 ]
 
-/** Counts the letters to add, drop or change on the way from one word to another (Levenshtein). */
-function distance(from: string, to: string): number {
+/** Returns the Levenshtein distance: how many letters to add, remove or change. */
+function editDistance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, column) => column)
-  for (const [line, letter] of [...from].entries()) {
-    const next = [line + 1]
+  for (const [rowIndex, letter] of [...from].entries()) {
+    const next = [rowIndex + 1]
     for (const [column, other] of [...to].entries()) {
-      const swap = (row[column] ?? 0) + (letter === other ? 0 : 1)
-      next.push(Math.min(swap, (row[column + 1] ?? 0) + 1, (next[column] ?? 0) + 1))
+      const change = (row[column] ?? 0) + (letter === other ? 0 : 1)
+      next.push(Math.min(change, (row[column + 1] ?? 0) + 1, (next[column] ?? 0) + 1))
     }
     row = next
   }

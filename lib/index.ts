@@ -1,16 +1,21 @@
-export type { RateLimit } from './allowance.ts'
+export type { RateLimit } from './connection/rate-limiter.ts'
 export {
   memoryBackplane,
   type Backplane,
   type RefusedChannel,
   type Unsubscribe,
-} from './backplane.ts'
-export type { Url } from './attempt.ts'
-export { WebsocketClient, type ClientEvents } from './client.ts'
-export { closeReason, closeTexts, maySend, type CloseReason } from './close.ts'
-export type { ConnectionEvents } from './connection-core.ts'
-export { WebsocketConnection } from './connection.ts'
-export type { DropReason } from './counts.ts'
+} from './backplane/backplane.ts'
+export type { UrlSource } from './client/connect.ts'
+export { WebsocketClient, type ClientEvents } from './client/client.ts'
+export {
+  closeReason,
+  closeCodeTexts,
+  isSendableCloseCode,
+  type CloseReason,
+} from './connection/close-codes.ts'
+export type { ConnectionEvents } from './connection/connection-core.ts'
+export { WebsocketConnection } from './connection/connection.ts'
+export type { DropReason } from './connection/counts.ts'
 export {
   CallbackError,
   ChannelError,
@@ -20,36 +25,42 @@ export {
   HistoryError,
   PeerConnectError,
   WebsocketError,
-  type Closure,
-  type Denial,
+  type ClosedErrorInit,
+  type PeerConnectErrorInit,
   type ErrorDetails,
-  type Refusal,
+  type ConnectErrorInit,
   type RefusalReason,
-  type Refused,
+  type ChannelErrorInit,
 } from './errors.ts'
-export type { AnyHttpServer } from './http.ts'
-export { listen, once, type ListenOptions, type OnceOptions, type Unlisten } from './listen.ts'
-export type { Data, SendData } from './message.ts'
-export type { Asked } from './options/asked.ts'
-export type { ClientOptions, Reconnection } from './options/client.ts'
+export type { AnyHttpServer } from './server/http.ts'
+export {
+  listen,
+  once,
+  type ListenOptions,
+  type OnceOptions,
+  type Unlisten,
+} from './events/listen.ts'
+export type { Data, SendData } from './connection/message.ts'
+export type { ValueOrProvider } from './options/value-or-provider.ts'
+export type { ClientOptions, ReconnectOptions } from './options/client.ts'
 export type { CloseOptions } from './options/close.ts'
 export type { ConnectionOptions } from './options/connection.ts'
-export type { AuthorizeDetails, ServerOptions, Verdict } from './options/server.ts'
-export type { Compression } from './options/wire.ts'
+export type { AuthorizeDetails, ServerOptions, AuthorizeResult } from './options/server.ts'
+export type { Compression } from './options/node-only.ts'
 export {
   RequestDetails,
   type BasicAuthOptions,
   type Credentials,
   type QueryNames,
   type TokenOptions,
-} from './request.ts'
-export type { Retry } from './retries.ts'
-export { ReadonlyRoom, Room, type RoomEvents, type RoomMember } from './room.ts'
+} from './server/handshake/request.ts'
+export type { Retry } from './client/reconnect.ts'
+export { ReadonlyRoom, Room, type RoomEvents, type RoomMember } from './rooms/room.ts'
 export {
   WebsocketServer,
   type Address,
   type BackplaneState,
   type ServerEvents,
   type ServerStats,
-} from './server.ts'
-export type { Callback, Target } from './signals.ts'
+} from './server/server.ts'
+export type { Callback, Listenable } from './events/emitter.ts'

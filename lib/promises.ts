@@ -1,42 +1,49 @@
-/** What is returned where everything is done already: a listener that returns it holds nothing up. */
+/**
+ * A promise that has resolved. Returned where everything is done already: a listener that returns it
+ * gets its next message at once.
+ */
 export const DONE: Promise<void> = Promise.resolve()
 
-/** A promise and the two ways it can end. */
+/** A promise with the functions that settle it. */
 export interface Deferred<Value> {
   readonly promise: Promise<Value>
   readonly resolve: (value: Value) => void
   readonly reject: (reason: unknown) => void
 }
 
-/** Makes a promise to be settled from outside. */
+/** Creates a promise that the caller settles. */
 export function deferred<Value>(): Deferred<Value> {
   let resolve!: (value: Value) => void
   let reject!: (reason: unknown) => void
-  const promise = new Promise<Value>((yes, no) => {
-    resolve = yes
-    reject = no
+  const promise = new Promise<Value>((onResolve, onReject) => {
+    resolve = onResolve
+    reject = onReject
   })
   return { promise, resolve, reject }
 }
 
-/** Marks a promise as handled: whoever awaits it sees its rejection, nobody else is harmed. */
-export function handled<Value>(promise: Promise<Value>): Promise<Value> {
+/**
+ * Marks a promise as handled and returns it. Callers that await it still see its rejection, but the
+ * rejection is never reported as unhandled.
+ */
+export function markHandled<Value>(promise: Promise<Value>): Promise<Value> {
   promise.catch(() => {})
   return promise
 }
 
-/** Makes a promise that has rejected, and harms nothing where it is left alone. */
+/** Creates a rejected promise that is marked as handled. */
 export function rejected(reason: unknown): Promise<never> {
   const { promise, reject } = deferred<never>()
   reject(reason)
-  return handled(promise)
+  return markHandled(promise)
 }
 
 /**
- * A promise that knows whether anything waits for it. Left alone, its rejection harms nothing.
+ * A promise that records whether any code waits for it. Its rejection is never reported as
+ * unhandled.
  */
 export class WatchedPromise<Value> extends Promise<Value> {
-  /** What `then` makes of it is an ordinary promise. */
+  /** The constructor of the promises that `then` returns: the ordinary one. */
   static override get [Symbol.species](): PromiseConstructor {
     return Promise
   }
@@ -48,33 +55,33 @@ export class WatchedPromise<Value> extends Promise<Value> {
     super.then(undefined, () => {})
   }
 
-  /** Whether it was awaited, caught, or given to a `then`. */
+  /** Whether the promise was awaited, or `then` or `catch` was called on it. */
   get isWatched(): boolean {
     return this.#isWatched
   }
 
-  override then<Kept = Value, Caught = never>(
-    kept?: ((value: Value) => Kept | PromiseLike<Kept>) | null,
-    caught?: ((reason: unknown) => Caught | PromiseLike<Caught>) | null,
-  ): Promise<Kept | Caught> {
+  override then<Fulfilled = Value, Rejected = never>(
+    onFulfilled?: ((value: Value) => Fulfilled | PromiseLike<Fulfilled>) | null,
+    onRejected?: ((reason: unknown) => Rejected | PromiseLike<Rejected>) | null,
+  ): Promise<Fulfilled | Rejected> {
     this.#isWatched = true
-    return super.then(kept, caught)
+    return super.then(onFulfilled, onRejected)
   }
 }
 
-/** Tells whether a value is a promise, or another thing with a `then` method. */
+/** Returns whether a value is a promise or another object with a `then` method. */
 export function isPromise(value: unknown): value is PromiseLike<unknown> {
   if (typeof value !== 'object' && typeof value !== 'function') return false
   return value !== null && 'then' in value && typeof value.then === 'function'
 }
 
-/** Resolves with what a promise does; rejects where that takes longer than so many milliseconds. */
-export function inTime<Value>(promise: PromiseLike<Value>, timeout: number): Promise<Value> {
+/** Settles as the given promise does. Rejects when it takes longer than `timeout` milliseconds. */
+export function withTimeout<Value>(promise: PromiseLike<Value>, timeout: number): Promise<Value> {
   const { promise: settled, resolve, reject } = deferred<Value>()
   const text = `no answer within ${timeout} ms`
   const timer = setTimeout(() => reject(new Error(text)), timeout)
   promise.then(resolve, reject)
-  const end = (): void => clearTimeout(timer)
-  settled.then(end, end)
+  const stopTimer = (): void => clearTimeout(timer)
+  settled.then(stopTimer, stopTimer)
   return settled
 }

@@ -1,7 +1,7 @@
 // Comes back as often and as soon as it is told, asking for what it missed, until it is signed out.
 // Run: node --conditions=source --import tsx samples/reconnect.ts
 import { ConnectError, listen, WebsocketClient, WebsocketServer } from 'simplewebsockets'
-import type { Reconnection } from 'simplewebsockets'
+import type { ReconnectOptions } from 'simplewebsockets'
 
 const server = new WebsocketServer({ path: '/feed', authorize: (request) => !!request.token() })
 let count = 0
@@ -14,7 +14,7 @@ const { port } = await server.serve(Number(process.env.PORT ?? 8080))
 let lastSeen = 0
 const freshToken = (): Promise<string> => Promise.resolve(`token-${Date.now()}`) // your service
 
-const reconnect: Reconnection = {
+const reconnect: ReconnectOptions = {
   attempts: 20,
   delay: (attempt) => Math.random() * Math.min(5_000, 100 * 2 ** attempt),
   // What is usual, but not after a close with 4001: signed out.

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { askedDelay, backoff, isWorthRetry } from '../lib/backoff.ts'
+import { serverRequestedDelay, backoff, isRetryable } from '../lib/backoff.ts'
 import { ConnectError } from '../lib/errors.ts'
 
 const NOW = Date.parse('2026-01-01T00:00:00Z')
@@ -49,7 +49,7 @@ for (const [code, again] of [
   [4000, true],
 ] as const) {
   test(`a close ${code} is ${again ? '' : 'not '}worth another attempt`, () => {
-    assert.equal(isWorthRetry({ code, description: '' }), again)
+    assert.equal(isRetryable({ code, description: '' }), again)
   })
 }
 
@@ -71,7 +71,7 @@ for (const [status, again] of [
   [503, true],
 ] as const) {
   test(`an answer of ${status} is ${again ? '' : 'not '}worth another attempt`, () => {
-    assert.equal(isWorthRetry(new ConnectError('no', { status })), again)
+    assert.equal(isRetryable(new ConnectError('no', { status })), again)
   })
 }
 
@@ -91,7 +91,7 @@ for (const [code, description, asked] of [
   [1011, 'retry=5000', 0],
 ] as const) {
   test(`a close ${code} "${description.slice(0, 40)}" asks for ${asked} ms`, () => {
-    assert.equal(askedDelay({ code, description }, NOW), asked)
+    assert.equal(serverRequestedDelay({ code, description }, NOW), asked)
   })
 }
 
@@ -116,7 +116,7 @@ for (const [status, after, asked] of [
 ] as const) {
   test(`an answer of ${status} with Retry-After "${after.slice(0, 40)}" asks for ${asked} ms`, () => {
     const headers = { 'retry-after': after }
-    assert.equal(askedDelay(new ConnectError('no', { status, headers }), NOW), asked)
+    assert.equal(serverRequestedDelay(new ConnectError('no', { status, headers }), NOW), asked)
   })
 }
 
@@ -125,9 +125,9 @@ test("a date is read by the server's own clock, where it tells its time", () => 
     'retry-after': 'Thu, 01 Jan 2026 05:00:10 GMT',
     date: 'Thu, 01 Jan 2026 05:00:00 GMT',
   }
-  assert.equal(askedDelay(new ConnectError('no', { status: 503, headers }), NOW), 10_000)
+  assert.equal(serverRequestedDelay(new ConnectError('no', { status: 503, headers }), NOW), 10_000)
 })
 
 test('an answer without headers asks for nothing', () => {
-  assert.equal(askedDelay(new ConnectError('no', { status: 503 })), 0)
+  assert.equal(serverRequestedDelay(new ConnectError('no', { status: 503 })), 0)
 })

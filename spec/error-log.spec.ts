@@ -4,7 +4,7 @@ import { ErrorLog, errorLog } from '../lib/error-log.ts'
 import { WebsocketError } from '../lib/errors.ts'
 import { listen, once, WebsocketClient, WebsocketServer } from 'simplewebsockets'
 import { link } from 'simplewebsockets/testing'
-import { printedBy } from './printed.ts'
+import { printedBy } from './support/printed.ts'
 
 const PLACE = '`message` of a connection'
 const boom = new WebsocketError('boom')

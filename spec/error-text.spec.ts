@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { inspect } from 'node:util'
-import { escaped, logTextOf, reportOf, show, withoutCommand } from '../lib/error-text.ts'
+import {
+  escapeText,
+  formatLogLine,
+  formatReport,
+  describeValue,
+  withoutCommand,
+} from '../lib/error-text.ts'
 import { CallbackError, ConnectError, WebsocketError } from '../lib/errors.ts'
 
 /** Makes an error as ioredis does. */
@@ -28,7 +34,7 @@ const texts: [failure: unknown, text: string][] = [
 ]
 for (const [failure, text] of texts) {
   test(`a log shows ${JSON.stringify(text)} of a failure, and no more`, () => {
-    assert.equal(logTextOf(failure), text)
+    assert.equal(formatLogLine(failure), text)
   })
 }
 
@@ -47,23 +53,23 @@ test('a text of a peer is escaped where it could forge a line, or steer a termin
     '\u202e',
     '\u2066',
   ]
-  for (const unit of forging) assert.match(escaped(`a${unit}b`), /^a\\u[0-9a-f]{4}b$/)
-  assert.equal(escaped('Grüße, ¿qué? 你好 👩‍👩‍👧'), 'Grüße, ¿qué? 你好 👩‍👩‍👧')
-  assert.equal(show('\x9b2J\u202e'), '"\\u009b2J\\u202e"')
+  for (const unit of forging) assert.match(escapeText(`a${unit}b`), /^a\\u[0-9a-f]{4}b$/)
+  assert.equal(escapeText('Grüße, ¿qué? 你好 👩‍👩‍👧'), 'Grüße, ¿qué? 你好 👩‍👩‍👧')
+  assert.equal(describeValue('\x9b2J\u202e'), '"\\u009b2J\\u202e"')
 })
 
 test('a report has the stacks and codes of an error and of its causes, and nothing else of them', () => {
   const error = new WebsocketError('the backplane failed', { cause: replyError(UNKNOWN) })
-  const lines = reportOf(error).split('\n')
+  const lines = formatReport(error).split('\n')
   assert.equal(lines[0], 'WebsocketError: the backplane failed')
   assert.match(lines[1] ?? '', /^ {4}at .*error-text\.spec/)
   assert.ok(lines.includes("[cause]: ReplyError: ERR unknown command 'SAY'"))
   assert.match(lines.at(-1) ?? '', / \{ code: NOPERM \}$/)
-  assert.doesNotMatch(reportOf(error), /hidden/)
+  assert.doesNotMatch(formatReport(error), /hidden/)
 })
 
 test('a report has the stack that an error and its cause share once', () => {
-  const report = reportOf(new CallbackError(new TypeError('boom'), { event: 'message' }))
+  const report = formatReport(new CallbackError(new TypeError('boom'), { event: 'message' }))
   const at = report.split('\n').filter((line) => line.includes('error-text.spec'))
   assert.equal(at.length, 1)
   assert.match(report, /^CallbackError: boom\n {4}at /)
@@ -72,17 +78,17 @@ test('a report has the stack that an error and its cause share once', () => {
 
 test('a report of an error without a message says its kind, and all of several', () => {
   const both = new AggregateError([new Error('IPv4'), new Error('IPv6')])
-  assert.match(reportOf(new RangeError()), /^RangeError: RangeError\n/)
-  assert.match(reportOf(both), /^AggregateError: IPv4; IPv6\n/)
+  assert.match(formatReport(new RangeError()), /^RangeError: RangeError\n/)
+  assert.match(formatReport(both), /^AggregateError: IPv4; IPv6\n/)
   const bare = new Error('bare')
   Object.assign(bare, { stack: undefined })
-  assert.equal(reportOf(bare), 'Error: bare')
+  assert.equal(formatReport(bare), 'Error: bare')
 })
 
 test('a report of an error that is its own cause ends', () => {
   const error = new Error('round')
   error.cause = error
-  assert.equal(reportOf(error).split('[cause]').length, 10)
+  assert.equal(formatReport(error).split('[cause]').length, 10)
   assert.equal(withoutCommand(error), error)
 })
 
@@ -93,7 +99,7 @@ test('console.log of an error of this package shows its report', () => {
     body: 'hidden',
     cause: replyError(),
   })
-  assert.equal(inspect(error), reportOf(error))
+  assert.equal(inspect(error), formatReport(error))
   assert.match(inspect(error), /\{ status: 401 \}/)
   assert.doesNotMatch(inspect({ error }), /hidden/)
 })

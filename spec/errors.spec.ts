@@ -7,8 +7,8 @@ import {
   FrameError,
   messageOf,
   PeerConnectError,
-  unexpected,
-  unknownName,
+  invalidValue,
+  unknownNameError,
   WebsocketError,
 } from '../lib/errors.ts'
 
@@ -181,7 +181,7 @@ const shown: [value: unknown, text: string][] = [
 
 for (const [value, text] of shown) {
   test(`a value that isn't what it should be is shown as ${text}`, () => {
-    const error = unexpected('`port`', 'a number', value)
+    const error = invalidValue('`port`', 'a number', value)
     assert.ok(error instanceof TypeError)
     assert.equal(error.message, `expected \`port\` to be a number, got ${text}`)
   })
@@ -218,7 +218,7 @@ const slips: [name: string, known: string[], message: string][] = [
 
 for (const [name, known, message] of slips) {
   test(`the error of the unknown name ${JSON.stringify(name)} offers what is known`, () => {
-    const error = unknownName('option', name, known)
+    const error = unknownNameError('option', name, known)
     assert.ok(error instanceof TypeError)
     assert.equal(error.message, message)
   })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
-import { deferred, handled, isPromise, rejected, WatchedPromise } from '../lib/promises.ts'
+import { deferred, markHandled, isPromise, rejected, WatchedPromise } from '../lib/promises.ts'
 
 test('a deferred promise is resolved from outside', async () => {
   const { promise, resolve } = deferred<string>()
@@ -27,16 +27,16 @@ test('a deferred promise is settled once', async () => {
 test('a handled promise still shows its rejection to whoever awaits it', async () => {
   const reason = new Error('no')
   const promise = Promise.reject(reason)
-  assert.equal(handled(promise), promise)
+  assert.equal(markHandled(promise), promise)
   await assert.rejects(promise, reason)
 })
 
 test('a handled promise still gives its value to whoever awaits it', async () => {
-  assert.equal(await handled(Promise.resolve('yes')), 'yes')
+  assert.equal(await markHandled(Promise.resolve('yes')), 'yes')
 })
 
 test('a handled promise that nobody awaits ends nothing', async () => {
-  handled(Promise.reject(new Error('nobody awaits it')))
+  markHandled(Promise.reject(new Error('nobody awaits it')))
   await setImmediate() // by then Node would have failed this test
 })
 

@@ -1,6 +1,6 @@
 // The crowd of the soak, half of it in rooms and half in channels. Run by soak.ts:
 // COUNT SEED ROOMS PORT…, two ports for each node.
-import { below, pick, seeded, type Random } from '../../spec/random.ts'
+import { below, pick, seeded, type Random } from '../../spec/support/random.ts'
 import { ChannelGoer } from './channelgoer.ts'
 import type { Findings, Goer } from './goer.ts'
 import { RoomGoer } from './roomgoer.ts'

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { RunningEngine } from '../../spec/engines.ts'
-import { sparePort } from '../../spec/ports.ts'
+import { RunningEngine } from '../../spec/support/engines.ts'
+import { sparePort } from '../../spec/support/ports.ts'
 import { Program } from './program.ts'
 import { count, total, type NodeOrder, type NodeReport, type Tally } from './words.ts'
 

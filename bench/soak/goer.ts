@@ -1,5 +1,5 @@
 import type { WebsocketConnection } from '../../lib/index.ts'
-import { cut } from '../../lib/testing.ts'
+import { cut } from '../../lib/testing/index.ts'
 import { Ledger } from './ledger.ts'
 import { count, type Head, type Said } from './words.ts'
 

@@ -2,7 +2,7 @@
 // NAME PORT PORT REDIS WITHIN TOPICS
 import { listen, WebsocketServer, type WebsocketConnection } from '../../lib/index.ts'
 import { ChannelServer, Presence, type Channel, type Message } from '../../lib/channels/index.ts'
-import { is, open } from '../../spec/engines.ts'
+import { is, open } from '../../spec/support/engines.ts'
 import {
   compression,
   total,

@@ -3,7 +3,7 @@
 // Run: npm run soak -- --minutes N [--clients N] [--seed N] [--compression]
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { seeded } from '../../spec/random.ts'
+import { seeded } from '../../spec/support/random.ts'
 import { Cluster } from './cluster.ts'
 import { Program } from './program.ts'
 import type { CrowdOrder, CrowdReport, NodeReport, Tally } from './words.ts'

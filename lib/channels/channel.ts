@@ -1,55 +1,55 @@
-import type { CloseReason } from '../close.ts'
-import type { WebsocketConnection } from '../connection.ts'
+import type { CloseReason } from '../connection/close-codes.ts'
+import type { WebsocketConnection } from '../connection/connection.ts'
 import type { CallbackError, ChannelError } from '../errors.ts'
-import { SIGNALS, type Plan, type Signals, type Target } from '../signals.ts'
-import type { PresenceReplica } from './presence-replica.ts'
-import type { PushOptions } from './push.ts'
-import type { Message } from './received.ts'
+import { EMITTER, type EventSpec, type Emitter, type Listenable } from '../events/emitter.ts'
+import type { PresenceReplica } from './presence/replica.ts'
+import type { PushOptions } from './messages/pending-pushes.ts'
+import type { Message } from './messages/message.ts'
 
-/** Names what a channel of a server is a member of, */
+/** The key of the topic handler that a server's channel belongs to. */
 export const TOPIC: unique symbol = Symbol('topic')
-/** and where a channel of a client keeps the presence that its server tells. */
+/** The key of the presence replica of a client's channel: the presence as its server reports it. */
 export const REPLICA: unique symbol = Symbol('replica')
 
-/** Payloads of which nothing is known, by their events. */
-export type Loose = Record<string, any>
+/** Payloads of unknown types, by event name. */
+export type AnyEvents = Record<string, any>
 
 /** The events of a channel. */
 export interface ChannelEvents {
-  /** It is joined: with what the server answered. */
+  /** The server's reply to the join, each time the channel has joined. */
   join: unknown
-  /** Anything that the peer pushed, after the listeners of `messages` by that name. */
+  /** Any message that the peer pushed, after the listeners of that event on `messages`. */
   message: Message<any>
   /**
-   * A listener of yours failed; on a client also: a join was refused, or a push whose promise is left
-   * alone (nothing awaits or catches it).
+   * The failure of a listener of yours. On a client also: the refusal of a join, or of a push whose
+   * promise is left alone (nothing awaits or catches it).
    */
   error: ChannelError | CallbackError
-  /** The membership has ended, after its last message. */
+  /** The reason why the membership ended, after its last message. */
   close: CloseReason
 }
 
-/** Is how far a membership has come. */
+/** The state of a membership. */
 export type ChannelState = 'closed' | 'joining' | 'joined' | 'leaving' | 'errored'
 
-/** What all channels have in common for those who listen. */
-export const CHANNEL: Plan<ChannelEvents> = {
+/** The events of every channel, as its emitter needs them. */
+export const CHANNEL: EventSpec<ChannelEvents> = {
   kind: 'channel',
   events: ['join', 'message', 'error', 'close'],
-  end: 'close',
+  terminalEvent: 'close',
 }
 
 /**
- * Is one end of a membership of a topic. `In` is what this end receives and `Out` what it sends, by
- * their events.
+ * One end of a membership of a topic. `In` maps the events that this end receives to their
+ * payloads, and `Out` those that it sends.
  */
 export abstract class Channel<
-  In extends object = Loose,
-  Out extends object = Loose,
+  In extends object = AnyEvents,
+  Out extends object = AnyEvents,
   Context extends {} = {},
-> implements Target<ChannelEvents> {
+> implements Listenable<ChannelEvents> {
   /** @hidden */
-  abstract get [SIGNALS](): Signals<ChannelEvents>
+  abstract get [EMITTER](): Emitter<ChannelEvents>
 
   /** @internal */
   get [TOPIC](): object | undefined {
@@ -61,32 +61,38 @@ export abstract class Channel<
     return undefined
   }
 
-  /** What it is a membership of. */
+  /** The topic of the membership. */
   abstract readonly topic: string
 
-  /** How far it has come. */
+  /** The state of the membership. */
   abstract readonly state: ChannelState
 
-  /** The connection that it lives on; undefined while a client has none. */
+  /** The connection that carries the channel; undefined while a client has none. */
   abstract readonly connection: WebsocketConnection<Context> | undefined
 
   /**
-   * What the peer pushes, by its events: apart from the channel's own, so that a peer can't forge a
-   * `close`. They wait for a listener, and are given one at a time.
+   * The target for what the peer pushes, by event name. It is separate from the channel's own
+   * events, so that a peer can't forge a `close`. Messages wait for a listener, and are delivered
+   * one at a time.
    */
-  abstract readonly messages: Target<{ [Name in keyof In]: Message<In[Name]> }>
+  abstract readonly messages: Listenable<{ [Name in keyof In]: Message<In[Name]> }>
 
-  /** Joins: on a client. A server's is joined by `accept`, and this throws. */
+  /**
+   * Joins the topic, on a client. A server's channel is joined by `accept`; there this method
+   * throws.
+   */
   abstract join(): Promise<unknown>
 
   /**
-   * Sends an event to the peer. On a client it resolves with the reply; on a server there is none,
-   * and it resolves when it is sent, which before `accept` is behind the join's answer.
+   * Sends an event to the peer. On a client the promise resolves with the reply. On a server there
+   * is no reply, and the promise resolves when the event is sent; before `accept` that is after the
+   * reply to the join.
    *
-   * It rejects with a `ClosedError` when the membership has ended, and with the signal's reason when
-   * that is aborted first.
+   * The promise rejects with a `ClosedError` when the membership has ended, and with the signal's
+   * reason when the signal is aborted first.
    *
-   * @throws TypeError for what can't be JSON and isn't bytes, and for an event of the dialect's own.
+   * @throws TypeError for a payload that can't be JSON and isn't bytes, and for an event that the
+   * protocol reserves.
    */
   abstract push<Name extends keyof Out>(
     event: Name,
@@ -95,22 +101,25 @@ export abstract class Channel<
   ): Promise<unknown>
 
   /**
-   * Sends an event to the other members of the topic, on every node: on a server. A client throws.
+   * Sends an event to the other members of the topic, on every node. Works on a server; on a client
+   * this method throws.
    *
-   * Resolves at once, but on a topic with a `history`: there once the store has the message. It rejects
-   * with a `HistoryError` where the store fails or takes too long; then no member gets it.
+   * The promise resolves at once. On a topic with a `history` it resolves once the store has the
+   * message, and rejects with a `HistoryError` when the store fails or takes too long; then no
+   * member receives the message.
    *
-   * After a membership was sent out, has crashed or was refused it reaches nobody, and is counted in
-   * `server.stats().dropped`.
+   * After the server has ended the membership, and after the membership has crashed or was refused,
+   * the message reaches no member, and is counted in `server.stats().dropped`.
    *
-   * @throws TypeError for what can't be JSON and isn't bytes, for an event of the dialect's own, for
-   * `presence_state` and `presence_diff`, and before `accept`.
+   * @throws TypeError for a payload that can't be JSON and isn't bytes, for an event that the
+   * protocol reserves, for `presence_state` and `presence_diff`, and before `accept`.
    */
   abstract broadcast<Name extends keyof Out>(event: Name, payload: Out[Name]): Promise<void>
 
   /**
-   * Ends the membership: a client leaves; a server sends its member out, which doesn't join again by
-   * itself, and whose waiting events are dropped.
+   * Ends the membership. On a client, the client leaves. On a server, the server removes the
+   * member: its client doesn't join again by itself, and the events that wait for delivery are
+   * dropped.
    */
   abstract leave(): Promise<void>
 }

@@ -1,25 +1,25 @@
 export { ChannelError, HistoryError } from '../errors.ts'
-export { amber } from './amber.ts'
-export type { Params } from './address.ts'
-export type { ChannelClientOptions, Logger, Rejoining } from './asking.ts'
-export { Channel, type ChannelEvents, type ChannelState, type Loose } from './channel.ts'
-export { ChannelClient, type JoinPayload } from './client.ts'
+export { amber } from './protocol/amber.ts'
+export type { Params } from './client/endpoint-url.ts'
+export type { ChannelClientOptions, Logger, RejoinOptions } from './client/options.ts'
+export { Channel, type ChannelEvents, type ChannelState, type AnyEvents } from './channel.ts'
+export { ChannelClient, type JoinPayload } from './client/channel-client.ts'
 export type {
   Contract,
-  Failed,
-  Input,
-  Inputs,
-  Joined,
-  Judgement,
-  Output,
-  Outputs,
-  Passed,
+  FailureResult,
+  InferInput,
+  InferInputs,
+  InferJoin,
+  StandardResult,
+  InferOutput,
+  InferOutputs,
+  SuccessResult,
   PathSegment,
   SchemaIssue,
   SchemaTypes,
   StandardSchema,
   StandardSchemaProps,
-} from './contract.ts'
+} from './contract/contract.ts'
 export type {
   ClientFrame,
   CloseFrame,
@@ -36,9 +36,9 @@ export type {
   ReplyFrame,
   Serializer,
   ServerFrame,
-  SignsOfLife,
+  KeepaliveTimings,
   TopicFrame,
-} from './frame.ts'
+} from './protocol/serializer.ts'
 export { memoryHistory, type MemoryHistoryOptions } from './history/memory-history.ts'
 export type { HistoryOptions } from './history/options.ts'
 export type {
@@ -49,13 +49,17 @@ export type {
   HistoryStore,
   HistorySubscriber,
 } from './history/store.ts'
-export type { ChannelServerOptions, JoinRate } from './options.ts'
-export { phoenix, phoenixV1 } from './phoenix.ts'
-export { Presence, type PresenceOptions } from './presence.ts'
-export type { PresenceEvents, PresenceJoin, PresenceLeave } from './presence-signals.ts'
-export type { PushOptions } from './push.ts'
-export type { Message } from './received.ts'
-export { ChannelServer, type ChannelServerEvents, type TopicOptions } from './server.ts'
+export type { ChannelServerOptions, JoinRate } from './server/options.ts'
+export { phoenix, phoenixV1 } from './protocol/phoenix.ts'
+export { Presence, type PresenceOptions } from './presence/presence.ts'
+export type { PresenceEvents, PresenceJoin, PresenceLeave } from './presence/presence-emitter.ts'
+export type { PushOptions } from './messages/pending-pushes.ts'
+export type { Message } from './messages/message.ts'
+export {
+  ChannelServer,
+  type ChannelServerEvents,
+  type TopicOptions,
+} from './server/channel-server.ts'
 export {
   Topic,
   type AcceptOptions,
@@ -64,5 +68,5 @@ export {
   type Leave,
   type LeaveReason,
   type TopicEvents,
-} from './topic.ts'
-export type { ChannelClientEvents } from './wire.ts'
+} from './server/topic.ts'
+export type { ChannelClientEvents } from './client/socket.ts'

@@ -1,44 +1,46 @@
-import { bytes, milliseconds, settle, type Rule, type Settled } from './rules.ts'
+import { bytes, milliseconds, resolveOptions, type Rule, type Resolved } from '../validation.ts'
 
-/** Options of a backplane over a broker. */
+/** The options of a backplane over a broker. */
 export interface BrokerOptions {
   /**
-   * Text that the names of all channels begin with. Programs that share a broker choose different ones.
+   * The text that the names of all channels begin with. Programs that share a broker need different
+   * ones.
    *
    * @default 'simplewebsockets.'
    */
   prefix?: string | undefined
   /**
-   * Milliseconds between pings to the broker. A broker that doesn't answer for as long is down, though
-   * its connection stands.
+   * Milliseconds between pings to the broker. A broker that doesn't answer for as long counts as
+   * down, even if its connection is open.
    *
    * @default 5_000
    */
   heartbeat?: number | undefined
   /**
-   * Bytes that may wait for the broker to take them. What is more is dropped and counted.
+   * The maximum number of bytes that wait for the broker to take them. Further messages are dropped
+   * and counted.
    *
    * @default 16 MiB
    */
   maxBufferedAmount?: number | undefined
 }
 
-/** The rules of these options. */
+/** The rules of `BrokerOptions`. */
 export const brokerRules = {
   prefix: {
     fallback: 'simplewebsockets.',
-    wanted: 'a string without white space, * and >',
-    accepts: (value) => typeof value === 'string' && /^[^\s*>]{0,128}$/.test(value),
+    expected: 'a string without white space, * and >',
+    isValid: (value) => typeof value === 'string' && /^[^\s*>]{0,128}$/.test(value),
   } as Rule<string>,
   heartbeat: milliseconds(5_000, 1),
   maxBufferedAmount: bytes(16 * 1024 * 1024),
 }
 
 /**
- * Settles the options of a backplane over a broker.
+ * Validates the options of a backplane over a broker and fills in the defaults.
  *
- * @throws TypeError for an option that is unknown or can't be.
+ * @throws TypeError for an option that is unknown or invalid.
  */
-export function resolveBroker(given: BrokerOptions | undefined): Settled<typeof brokerRules> {
-  return settle(brokerRules, given)
+export function resolveBroker(options: BrokerOptions | undefined): Resolved<typeof brokerRules> {
+  return resolveOptions(brokerRules, options)
 }

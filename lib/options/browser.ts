@@ -1,29 +1,32 @@
 import { clientRules, type ClientOptions, type ClientSettings } from './client.ts'
 import { withWaitingBytes } from './connection.ts'
-import { settle, type Rule } from './rules.ts'
+import { resolveOptions, type Rule } from '../validation.ts'
 
-/** The rule of what a browser decides alone: its default may be said, nothing else. */
-function left<Value>(fallback: Value, cure: string): Rule<Value> {
+/** Returns the rule of an option that a browser decides itself: only the default is accepted. */
+function unsupported<Value>(fallback: Value, cure: string): Rule<Value> {
   return {
     fallback,
-    wanted: `left out in a browser: ${cure}`,
-    accepts: (value) => value === fallback,
+    expected: `left out in a browser: ${cure}`,
+    isValid: (value) => value === fallback,
   }
 }
 
 const browserRules = {
   ...clientRules,
-  headers: left({}, "put it into the url's query, a cookie, or a subprotocol"),
-  tls: left(undefined, 'it has its own certificates'),
-  agent: left(undefined, 'it has its own proxies'),
-  compression: left<false>(false, 'it offers it by itself, so let the server agree'),
-  maxReceivedFrameSize: left<false>(false, 'choose `maxReceivedMessageSize`'),
-  messageTimeout: left<false>(false, 'the server is trusted to end its messages'),
-  fragmentationThreshold: left<false>(false, 'send smaller messages'),
-  useNagleAlgorithm: left(false, 'it sends when it likes'),
+  headers: unsupported({}, "put it into the url's query, a cookie, or a subprotocol"),
+  tls: unsupported(undefined, 'it has its own certificates'),
+  agent: unsupported(undefined, 'it has its own proxies'),
+  compression: unsupported<false>(false, 'it offers it by itself, so let the server agree'),
+  maxReceivedFrameSize: unsupported<false>(false, 'choose `maxReceivedMessageSize`'),
+  messageTimeout: unsupported<false>(false, 'the server is trusted to end its messages'),
+  fragmentationThreshold: unsupported<false>(false, 'send smaller messages'),
+  useNagleAlgorithm: unsupported(false, 'it sends when it likes'),
 }
 
-/** Settles a client's options in a browser, which has no pings to keep a connection alive with. */
-export function resolveClient(given?: ClientOptions): ClientSettings {
-  return { ...withWaitingBytes(settle(browserRules, given)), keepaliveTimeout: false }
+/**
+ * Validates a client's options in a browser and fills in the defaults. A browser can't send pings,
+ * so there is no keepalive.
+ */
+export function resolveClient(options?: ClientOptions): ClientSettings {
+  return { ...withWaitingBytes(resolveOptions(browserRules, options)), keepaliveTimeout: false }
 }

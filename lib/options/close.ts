@@ -1,45 +1,61 @@
-import { sendableReason, type CloseReason } from '../close.ts'
-import { count, milliseconds, orFalse, settle } from './rules.ts'
+import { sendableReason, type CloseReason } from '../connection/close-codes.ts'
+import { count, milliseconds, orFalse, resolveOptions } from '../validation.ts'
 
-/** How a server closes. */
+/** The options of a server's `close`. */
 export interface CloseOptions {
-  /** The code that its clients are told. Default: 1001, or 1012 where it closes `within` a time. */
+  /**
+   * The close code that the clients receive.
+   *
+   * @default 1001, or 1012 if `within` is more than 0
+   */
   code?: number | undefined
-  /** The text that its clients are told. Default: the standard text of the code. */
+  /**
+   * The text that the clients receive.
+   *
+   * @default the standard text of the code
+   */
   description?: string | undefined
   /**
-   * Milliseconds over which its clients are closed, so that they don't all come back at once; who
-   * comes meanwhile gets 503 with Retry-After. Default: 0, all at once.
+   * Milliseconds over which the clients are closed, so that they don't all reconnect at once. A
+   * handshake in this time gets 503 with Retry-After. 0 closes all at once.
+   *
+   * @default 0
    */
   within?: number | undefined
-  /** How many clients are closed at once `within` that time. Default: as few as ten times a second. */
+  /**
+   * The number of clients that are closed at once `within` that time; false for as few as ten
+   * batches a second allow.
+   *
+   * @default false
+   */
   batch?: number | false | undefined
 }
 
-/** How a server closes, settled. */
+/** The validated options of a server's `close`, with the defaults filled in. */
 export interface CloseSettings {
   readonly reason: CloseReason
   readonly within: number
   readonly batch: number | false
 }
 
-const WORDS = { accepts: (): boolean => true } // what is wrong with them is told by their own check
+// Accepts everything: `sendableReason` checks the code and the description, with its own errors.
+const UNCHECKED = { isValid: (): boolean => true }
 
 const rules = {
-  code: { ...WORDS, fallback: undefined, wanted: 'a close code' },
-  description: { ...WORDS, fallback: undefined, wanted: 'a text' },
+  code: { ...UNCHECKED, fallback: undefined, expected: 'a close code' },
+  description: { ...UNCHECKED, fallback: undefined, expected: 'a text' },
   within: milliseconds(0, 0),
   batch: orFalse(count(), false),
 }
 
 /**
- * Settles how a server closes.
+ * Validates the options of a server's `close` and fills in the defaults.
  *
- * @throws TypeError for an option that is unknown or can't be, RangeError for a code that may not be
+ * @throws TypeError for an option that is unknown or invalid, RangeError for a code that may not be
  * sent, RFC 6455 §7.4.
  */
 export function resolveClose(options: CloseOptions): CloseSettings {
-  const { within, batch } = settle(rules, options)
+  const { within, batch } = resolveOptions(rules, options)
   const { code = within > 0 ? 1012 : 1001, description = '' } = options
   return { reason: sendableReason(code, description), within, batch }
 }

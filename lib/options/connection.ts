@@ -1,72 +1,115 @@
-import { bytes, flag, milliseconds, orFalse, type Rule, type Settled } from './rules.ts'
-import type { Compression, wireRules } from './wire.ts'
+import { bytes, flag, milliseconds, orFalse, type Rule, type Resolved } from '../validation.ts'
+import type { Compression, frameRules } from './node-only.ts'
 
-/** Is what a server and a client both let you choose. */
+/** The options that a server and a client have in common. */
 export interface ConnectionOptions {
-  /** Bytes; a longer message closes with 1009. Default: 1 MiB on a server, 8 MiB on a client. */
+  /**
+   * The maximum size of a received message in bytes. A longer one closes with 1009.
+   *
+   * @default 1 MiB on a server, 8 MiB on a client
+   */
   maxReceivedMessageSize?: number | undefined
   /**
-   * Bytes of received messages that may wait for their listeners, each counted with 256 bytes more
-   * than its payload; more close with 1008. One message always fits.
+   * The maximum number of bytes of received messages that wait for their listeners. Each message
+   * counts 256 bytes more than its payload. More messages close with 1008; a single one always
+   * fits.
    *
-   * Default: 1 MiB, or `maxReceivedMessageSize` where that is more.
+   * @default 1 MiB, or `maxReceivedMessageSize` if that is more
    */
   maxWaitingBytes?: number | undefined
   /**
-   * Bytes; a longer frame closes with 1008. Default: false.
+   * The maximum size of a received frame in bytes. A longer one closes with 1008.
    *
-   * Browsers send a message as one frame: a limit below the message's refuses honest messages.
+   * Browsers send a message as one frame, so a limit below that of a message refuses good messages.
+   *
+   * @default false
    */
   maxReceivedFrameSize?: number | false | undefined
   /**
-   * Milliseconds that a message may take from its first byte to its last, and a second more for each
-   * 16 KiB of it; one that takes longer closes with 1008. The time in which reading is paused here
-   * doesn't count. Not in browsers.
+   * Milliseconds that a message may take from its first byte to its last, and a second more for
+   * each 16 KiB of it. A message that takes longer closes with 1008. Time in which this side pauses
+   * reading doesn't count. Not available in browsers.
    *
    * @default 30_000
    */
   messageTimeout?: number | false | undefined
-  /** Bytes; a longer message goes out in frames of this size (SimpleWebsockets: 16 KiB). Default: false. */
+  /**
+   * Bytes. A longer message is sent in frames of this size (SimpleWebsockets: 16 KiB).
+   *
+   * @default false
+   */
   fragmentationThreshold?: number | false | undefined
-  /** Milliseconds that a peer has to answer a close frame before it is cut. Default: 5_000. */
+  /**
+   * Milliseconds that the peer has to answer a close frame before its connection is terminated.
+   *
+   * @default 5_000
+   */
   closeTimeout?: number | undefined
-  /** Milliseconds of silence before a ping, and then before giving up. Default: 20_000. */
+  /**
+   * Milliseconds of silence before a ping is sent, and again before the connection is given up.
+   *
+   * @default 20_000
+   */
   keepaliveTimeout?: number | false | undefined
-  /** true: the kernel gathers small packets, at the price of delay. Default: false. */
+  /**
+   * Whether the kernel gathers small packets, which delays them.
+   *
+   * @default false
+   */
   useNagleAlgorithm?: boolean | undefined
-  /** true: everything arrives as bytes, and strings go out as binary frames. Default: false. */
+  /**
+   * Whether every message arrives as bytes, and strings are sent as binary frames.
+   *
+   * @default false
+   */
   binary?: boolean | undefined
-  /** Whether permessage-deflate is agreed to, and how. Default: false. */
+  /**
+   * Whether permessage-deflate is negotiated, and with which parameters.
+   *
+   * @default false
+   */
   compression?: boolean | Compression | undefined
-  /** Bytes that may wait for a peer that doesn't read. Default: 16 MiB. */
+  /**
+   * The maximum number of bytes that wait for a peer that doesn't read.
+   *
+   * @default 16 MiB
+   */
   maxBufferedAmount?: number | undefined
-  /** What happens past `maxBufferedAmount`: close with 1013, or drop the message. Default: 'close'. */
+  /**
+   * The reaction to a message past `maxBufferedAmount`: close with 1013, or drop the message.
+   *
+   * @default 'close'
+   */
   slowConsumer?: 'close' | 'drop' | undefined
-  /** Bytes waiting above which `send` says false and a `drain` follows. Default: 64 KiB. */
+  /**
+   * The number of waiting bytes above which `send` returns false and a `drain` event follows.
+   *
+   * @default 64 KiB
+   */
   highWaterMark?: number | undefined
 }
 
 const KIB = 1024
-/** As many bytes as their name says. */
+/** The number of bytes in a mebibyte. */
 export const MIB = 1024 * KIB
 
-/** The rules of what every connection has, wherever it is. */
+/** The rules of the options that every connection has, on every platform. */
 export const connectionRules = {
   maxReceivedMessageSize: bytes(MIB),
-  maxWaitingBytes: bytes(0), // the default is settled with `maxReceivedMessageSize`
+  maxWaitingBytes: bytes(0), // `withWaitingBytes` replaces this default
   closeTimeout: milliseconds(5_000, 0),
   keepaliveTimeout: orFalse(milliseconds(20_000, 1), 20_000),
   binary: flag(),
   maxBufferedAmount: bytes(16 * MIB),
   slowConsumer: {
     fallback: 'close',
-    wanted: `'close' or 'drop'`,
-    accepts: (value) => value === 'close' || value === 'drop',
+    expected: `'close' or 'drop'`,
+    isValid: (value) => value === 'close' || value === 'drop',
   } as Rule<'close' | 'drop'>,
   highWaterMark: bytes(64 * KIB),
 }
 
-/** Fills in the default that depends on another option. */
+/** Fills in the default of `maxWaitingBytes`, which depends on `maxReceivedMessageSize`. */
 export function withWaitingBytes<Settings extends ConnectionSettings>(
   settings: Settings,
 ): Settings {
@@ -75,5 +118,5 @@ export function withWaitingBytes<Settings extends ConnectionSettings>(
   return { ...settings, maxWaitingBytes: Math.max(MIB, maxReceivedMessageSize) }
 }
 
-/** Every option of a connection, settled. */
-export type ConnectionSettings = Settled<typeof connectionRules & typeof wireRules>
+/** The validated options of a connection, with the defaults filled in. */
+export type ConnectionSettings = Resolved<typeof connectionRules & typeof frameRules>

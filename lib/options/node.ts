@@ -1,9 +1,9 @@
 import { clientRules, type ClientOptions, type ClientSettings } from './client.ts'
 import { withWaitingBytes } from './connection.ts'
-import { settle } from './rules.ts'
-import { dialRules } from './wire.ts'
+import { resolveOptions } from '../validation.ts'
+import { nodeClientRules } from './node-only.ts'
 
-/** Settles a client's options. */
-export function resolveClient(given?: ClientOptions): ClientSettings {
-  return withWaitingBytes(settle({ ...clientRules, ...dialRules }, given))
+/** Validates a client's options and fills in the defaults. */
+export function resolveClient(options?: ClientOptions): ClientSettings {
+  return withWaitingBytes(resolveOptions({ ...clientRules, ...nodeClientRules }, options))
 }

@@ -1,101 +1,108 @@
-import type { CloseReason } from '../close.ts'
+import type { CloseReason } from '../connection/close-codes.ts'
 import type { ConnectError } from '../errors.ts'
-import type { Data, Message } from '../message.ts'
+import type { Data, PreparedMessage } from '../connection/message.ts'
 import type { ClientSettings } from '../options/client.ts'
 
-/** What a transport tells the connection above it. */
-export interface Receiver {
+/** The callbacks of a connection, which its transport calls. */
+export interface TransportReceiver {
   /**
-   * A data frame, ping or pong begins that takes so many bytes: returns whether it may come. One that
-   * may not is skipped, and so is the message that it is a part of.
+   * Reports a data frame, ping or pong that begins and takes `bytes` bytes. Returns whether it may
+   * come. A frame that may not come is skipped, and so is the message that it is a part of.
    */
-  frame?(bytes: number): boolean
-  /** A whole message came: text as a string, binary as bytes, with its size in bytes. */
-  message(data: Data, size: number): void
-  /** A ping came; the transport answers it by itself. */
-  ping(payload: Uint8Array): void
-  /** A pong came. */
-  pong(payload: Uint8Array): void
-  /** What was sent before `notify` has been handed on. */
-  written(): void
-  /** The peer's close frame came; the transport answers it by itself. */
-  closing(reason: CloseReason): void
-  /** The peer sent what it must not: the connection will close with this. */
-  invalid(reason: CloseReason, cause: unknown): void
-  /** The last word, once: nothing comes after it. */
-  closed(reason: CloseReason): void
+  onFrame?(bytes: number): boolean
+  /** Delivers a whole message: text as a string, binary as bytes. `size` is its size in bytes. */
+  onMessage(data: Data, size: number): void
+  /** Reports a ping. The transport answers it by itself. */
+  onPing(payload: Uint8Array): void
+  /** Reports a pong. */
+  onPong(payload: Uint8Array): void
+  /** Reports that everything sent before `notify` has been handed on. */
+  onFlushed(): void
+  /** Reports the peer's close frame. The transport answers it by itself. */
+  onPeerClose(reason: CloseReason): void
+  /** Reports that the peer broke the protocol or a limit. The connection closes with `reason`. */
+  onInvalid(reason: CloseReason, cause: unknown): void
+  /** Reports the end of the transport, once. No other callback follows. */
+  onClosed(reason: CloseReason): void
 }
 
 /**
- * Moves messages between a connection and its peer: the one seam between a connection and bytes.
+ * The part that moves messages between a connection and its peer: the only interface between a
+ * connection and bytes.
  *
- * Sizes, cuts and close rules are the connection's: a transport only carries.
+ * The connection decides about sizes, termination and close rules. A transport only carries.
  */
 export interface Transport {
-  /** The subprotocol agreed on, or nothing. */
+  /** The subprotocol agreed on, or an empty string. */
   readonly protocol: string
-  /** Bytes accepted and not yet handed on. */
+  /** Bytes accepted by `send` and not yet handed on. */
   readonly bufferedAmount: number
-  /** Bytes received so far: any growth is a sign of life. */
+  /** Bytes received so far. Any growth shows that the peer is still there. */
   readonly bytesReceived: number
-  /** Bytes sent so far, where anybody counts them. */
+  /** Bytes sent so far; undefined where they are not counted. */
   readonly bytesSent?: number
-  /** Bytes received and kept back while it is paused. */
+  /** Bytes received and kept back while the transport is paused. */
   readonly heldBytes?: number
-  /** Whether it reads nothing for a reason of its own, as it works on what came. */
+  /** Whether the transport has stopped reading by itself, because it works on received bytes. */
   readonly isBusy?: boolean
-  /** Begins to deliver, in a later turn of the event loop. */
-  start(receiver: Receiver): void
-  /** Sends a message; bytes may change afterwards. */
-  send(message: Data | Message): void
-  /** Tells `written`, once, when all that was sent so far has been handed on. */
+  /** Starts to deliver, in a later turn of the event loop. */
+  start(receiver: TransportReceiver): void
+  /** Sends a message. The caller may change its bytes afterwards. */
+  send(message: Data | PreparedMessage): void
+  /** Calls `onFlushed` once, when everything sent so far has been handed on. */
   notify(): void
   /** Sends a ping of at most 125 bytes. */
   ping(payload: Uint8Array): void
-  /** Sends a close frame; nothing can be sent after it. */
+  /** Sends a close frame. Nothing can be sent after it. */
   close(reason: CloseReason): void
-  /** Ends at once, without a closing handshake. */
-  cut(): void
-  /** Whether `pause` does anything; a browser doesn't let a page stop reading. Default: true. */
+  /** Terminates the connection at once, without a closing handshake. */
+  terminate(): void
+  /**
+   * Whether `pause` has an effect. A browser doesn't let a page stop reading.
+   *
+   * @default true
+   */
   readonly canPause?: boolean
-  /** Stops to deliver as soon as it can. */
+  /** Stops delivering as soon as possible. */
   pause(): void
-  /** Delivers again. */
+  /** Starts to deliver again after `pause`. */
   resume(): void
-  /** Reads one chunk more while it is paused, to find out whether the peer still sends. */
+  /** Reads one more chunk while paused, to find out whether the peer still sends. */
   readChunk?(): void
-  /** Finds out whether the peer is still there, where a ping can't. */
+  /** Checks whether the peer is still there, where no ping can be sent. */
   probe?(): void
 }
 
-/** What a client dials with. */
-export interface Call {
+/** The parameters with which a client dials a server. */
+export interface DialRequest {
   readonly url: URL
   readonly protocols: readonly string[]
   readonly headers: Readonly<Record<string, string>>
   readonly settings: ClientSettings
 }
 
-/** What comes of dialling: one of the two, once. */
-export interface Caller {
-  /** The peer answered; the transport must be started in the same turn. */
-  readonly opened: (transport: Transport) => void
-  /** It did not come to a connection. */
-  readonly failed: (error: ConnectError) => void
+/** The callbacks of a dial. Exactly one of them is called, once. */
+export interface DialCallbacks {
+  /** The callback for success. It must start the transport in the same turn. */
+  readonly onOpen: (transport: Transport) => void
+  /** The callback for failure. */
+  readonly onError: (error: ConnectError) => void
 }
 
 /**
- * Reaches for a server; the function returned gives up, and then nothing is told any more.
+ * A function that dials a server. It returns a function that gives up; after that no callback is
+ * called any more.
  *
- * It throws what can't be dialled at all, a header that isn't one say: no other attempt with the
- * same call would fare better. Everything else `failed` tells, in a later turn.
+ * It throws for a request that can't be dialled at all, for example one with an invalid header:
+ * another attempt with the same request would fail, too. All other errors are passed to `failed`,
+ * in a later turn.
  */
-export type Dial = (call: Call, caller: Caller) => () => void
+export type Dial = (request: DialRequest, callbacks: DialCallbacks) => () => void
 
-/** Calls back when the network may have come back; the function returned ends that. */
+/** A function that calls back when the network may be back. It returns a function that stops it. */
 export type OnWake = (callback: () => void) => () => void
 
-/** The way out: what `#transport` is to a client. */
+/** The functions with which a client reaches the network: the exports of `#transport`. */
 export interface Network {
   readonly dial: Dial
   readonly onWake: OnWake

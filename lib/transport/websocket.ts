@@ -1,18 +1,21 @@
-import { closeTexts, type CloseReason } from '../close.ts'
+import { closeCodeTexts, type CloseReason } from '../connection/close-codes.ts'
 import { ConnectError, WebsocketError } from '../errors.ts'
-import { isShared, Message, toBytes, type Data } from '../message.ts'
-import type { Dial, OnWake, Receiver, Transport } from './transport.ts'
+import { isShared, PreparedMessage, toBytes, type Data } from '../connection/message.ts'
+import type { Dial, OnWake, TransportReceiver, Transport } from './transport.ts'
 
 const OPEN = 1 // a WebSocket's readyState
-const FIRST_LOOK = 4 // ms until we see how much a browser has sent: it doesn't tell by itself,
-const LAST_LOOK = 128 // and after each look at which nothing was, twice as long
+
+// A browser doesn't report when it has sent something, so `bufferedAmount` is polled. The delay
+// doubles after each poll that finds no progress.
+const MIN_POLL = 4 // milliseconds
+const MAX_POLL = 128 // milliseconds
 
 const HIDDEN_FRAMES: CloseReason = {
   code: 1011,
   description: 'this runtime hides its frames: leave `maxReceivedFrameSize` out',
 }
 
-/** What is used of a WebSocket: what every platform has, and what some have besides. */
+/** The members of a WebSocket used here. The optional ones exist on some platforms only. */
 interface PlatformSocket {
   readonly protocol: string
   readonly bufferedAmount: number
@@ -31,18 +34,18 @@ interface PlatformSocket {
 /**
  * A platform's own WebSocket as a `Transport`: in a page, in a worker, or in Bun.
  *
- * Its frames are the platform's: it can't be paused, and doesn't tell of a close frame before the
- * connection has ended. In a browser it can't be pinged or cut off either, and sends only 1000 and
- * 3000 to 4999 of all close codes.
+ * The platform handles the frames, so the transport can't be paused, and reports a close frame only
+ * once the connection has ended. In a browser it can't ping or terminate either, and it sends only
+ * the close codes 1000 and 3000 to 4999.
  */
 export class WebSocketTransport implements Transport {
   bytesReceived = 0
-  /** Does nothing in a browser: there is no asking but by a message, which is the user's. */
+  /** Does nothing in a browser: only a message could probe, and messages belong to the user. */
   readonly probe?: () => void
   readonly #socket: PlatformSocket
   readonly #isLimitedByFrame: boolean
-  #receiver: Receiver | undefined
-  #accepted = 0 // bytes given to the platform
+  #receiver: TransportReceiver | undefined
+  #acceptedBytes = 0 // bytes given to the platform so far
   #timer: ReturnType<typeof setTimeout> | undefined
 
   constructor(
@@ -62,37 +65,37 @@ export class WebSocketTransport implements Transport {
     return this.#socket.bufferedAmount
   }
 
-  start(receiver: Receiver): void {
+  start(receiver: TransportReceiver): void {
     const socket = this.#socket
     this.#receiver = receiver
-    socket.onmessage = ({ data }: { data: unknown }) => this.#received(data)
+    socket.onmessage = ({ data }: { data: unknown }) => this.#onMessage(data)
     socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
-      this.#closed(code, reason)
+      this.#onClose(code, reason)
     }
-    if (this.#isLimitedByFrame) queueMicrotask(() => receiver.invalid(HIDDEN_FRAMES, undefined))
+    if (this.#isLimitedByFrame) queueMicrotask(() => receiver.onInvalid(HIDDEN_FRAMES, undefined))
     socket.on?.('ping', (payload) => {
-      this.bytesReceived++ // a sign of life
-      this.#receiver?.ping(Uint8Array.from(payload))
+      this.bytesReceived++ // shows that the peer is still there
+      this.#receiver?.onPing(Uint8Array.from(payload))
     })
     socket.on?.('pong', (payload) => {
       this.bytesReceived++
-      this.#receiver?.pong(Uint8Array.from(payload))
+      this.#receiver?.onPong(Uint8Array.from(payload))
     })
   }
 
-  send(message: Data | Message): void {
+  send(message: Data | PreparedMessage): void {
     const socket = this.#socket
-    if (socket.readyState !== OPEN) return // it would only grow what waits
-    const waiting = socket.bufferedAmount
-    const data = message instanceof Message ? message.data : message
-    // A browser sends nothing of a shared buffer.
+    if (socket.readyState !== OPEN) return // else `bufferedAmount` grows and nothing is sent
+    const before = socket.bufferedAmount
+    const data = message instanceof PreparedMessage ? message.data : message
+    // A browser doesn't send a shared buffer, so it is copied.
     socket.send(typeof data !== 'string' && isShared(data.buffer) ? new Uint8Array(data) : data)
-    this.#accepted += socket.bufferedAmount - waiting
+    this.#acceptedBytes += socket.bufferedAmount - before
   }
 
   notify(): void {
     clearTimeout(this.#timer)
-    this.#look(this.#accepted, this.bufferedAmount, FIRST_LOOK)
+    this.#poll(this.#acceptedBytes, this.bufferedAmount, MIN_POLL)
   }
 
   ping(payload: Uint8Array): void {
@@ -106,15 +109,15 @@ export class WebSocketTransport implements Transport {
   }
 
   close({ code, description }: CloseReason): void {
-    const maySend = code === 1000 || code >= 3000 || this.#socket.terminate !== undefined
-    if (maySend) this.#socket.close(code, description)
+    const isAllowed = code === 1000 || code >= 3000 || this.#socket.terminate !== undefined
+    if (isAllowed) this.#socket.close(code, description)
     else this.#socket.close()
   }
 
-  cut(): void {
+  terminate(): void {
     if (this.#socket.terminate) this.#socket.terminate()
     else this.#socket.close()
-    queueMicrotask(() => this.#end({ code: 1006, description: closeTexts.get(1006) ?? '' }))
+    queueMicrotask(() => this.#end({ code: 1006, description: closeCodeTexts.get(1006) ?? '' }))
   }
 
   get canPause(): boolean {
@@ -129,16 +132,16 @@ export class WebSocketTransport implements Transport {
     this.#socket.resume?.()
   }
 
-  #received(data: unknown): void {
-    const whole = typeof data === 'string' ? data : new Uint8Array(data as ArrayBuffer)
-    const size = toBytes(whole).length
-    this.bytesReceived += 1 + size // an empty message is a sign of life, too
-    this.#receiver?.message(whole, size)
+  #onMessage(data: unknown): void {
+    const message = typeof data === 'string' ? data : new Uint8Array(data as ArrayBuffer)
+    const size = toBytes(message).length
+    this.bytesReceived += 1 + size // an empty message also shows that the peer is still there
+    this.#receiver?.onMessage(message, size)
   }
 
-  /** Only now can be known that a close frame came; without one the code is 1006. */
-  #closed(code: number, description: string): void {
-    if (code !== 1006) this.#receiver?.closing({ code, description })
+  /** Reports a close frame, which is only known now; without one the code is 1006. */
+  #onClose(code: number, description: string): void {
+    if (code !== 1006) this.#receiver?.onPeerClose({ code, description })
     this.#end({ code, description })
   }
 
@@ -147,21 +150,21 @@ export class WebSocketTransport implements Transport {
     this.#socket.onmessage = this.#socket.onclose = null
     const receiver = this.#receiver
     this.#receiver = undefined
-    receiver?.closed(reason)
+    receiver?.onClosed(reason)
   }
 
-  /** Looks, until so many bytes have gone, how many still wait. */
-  #look(due: number, before: number, delay: number): void {
+  /** Polls `bufferedAmount` until `due` bytes have been sent, then calls `onFlushed`. */
+  #poll(due: number, before: number, delay: number): void {
     this.#timer = setTimeout(() => {
       const waiting = this.bufferedAmount
-      if (this.#accepted - waiting >= due) this.#receiver?.written()
-      else this.#look(due, waiting, waiting < before ? FIRST_LOOK : Math.min(2 * delay, LAST_LOOK))
+      if (this.#acceptedBytes - waiting >= due) this.#receiver?.onFlushed()
+      else this.#poll(due, waiting, waiting < before ? MIN_POLL : Math.min(2 * delay, MAX_POLL))
     }, delay)
   }
 }
 
-/** Reaches for a server with the browser's WebSocket, which throws for what it can't dial. */
-export const dial: Dial = ({ url, protocols, settings }, { opened, failed }) => {
+/** Dials a server with the browser's WebSocket, which throws for a request it can't dial. */
+export const dial: Dial = ({ url, protocols, settings }, { onOpen: opened, onError: failed }) => {
   const socket = new WebSocket(url.href, [...protocols])
   socket.binaryType = 'arraybuffer'
   const giveUp = (): void => {
@@ -179,21 +182,21 @@ export const dial: Dial = ({ url, protocols, settings }, { opened, failed }) => 
   return giveUp
 }
 
-/** What a page or a worker is to us; only a page can be looked at. */
-interface Place extends EventTarget {
+/** The global scope of a page or a worker. Only a page has a document. */
+interface BrowserScope extends EventTarget {
   readonly document?: { readonly visibilityState: string }
 }
 
-const WAKES = ['online', 'pageshow', 'visibilitychange']
+const WAKE_EVENTS = ['online', 'pageshow', 'visibilitychange']
 
-/** Calls back when the network came back, and when somebody looks at the page again. */
+/** Calls back when the network is back, and when the user looks at the page again. */
 export const onWake: OnWake = (callback) => {
-  const place = globalThis as unknown as Place
-  const woken = ({ type }: Event): void => {
-    if (type !== 'visibilitychange' || place.document?.visibilityState === 'visible') callback()
+  const scope = globalThis as unknown as BrowserScope
+  const onEvent = ({ type }: Event): void => {
+    if (type !== 'visibilitychange' || scope.document?.visibilityState === 'visible') callback()
   }
-  for (const wake of WAKES) place.addEventListener(wake, woken)
+  for (const name of WAKE_EVENTS) scope.addEventListener(name, onEvent)
   return () => {
-    for (const wake of WAKES) place.removeEventListener(wake, woken)
+    for (const name of WAKE_EVENTS) scope.removeEventListener(name, onEvent)
   }
 }

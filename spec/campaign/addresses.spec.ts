@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { listen, WebsocketServer, type ServerOptions } from 'simplewebsockets'
-import { certificate, handshake, RawPeer } from '../rawpeer.ts'
-import { turn } from '../scene.ts'
+import { certificate, handshake, RawPeer } from '../support/rawpeer.ts'
+import { turn } from '../support/scene.ts'
 
 /** Asks for an upgrade through a proxy that adds a header of its own behind all others. */
 async function statusBehind(

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { listen, once, WebsocketClient, WebsocketServer } from 'simplewebsockets'
 import { ChannelServer } from 'simplewebsockets/channels'
-import { closing } from '../channels/badframes.ts'
-import { RawPeer } from '../rawpeer.ts'
-import { alarms, handles, restored, turn } from '../scene.ts'
+import { closing } from '../support/channels/badframes.ts'
+import { RawPeer } from '../support/rawpeer.ts'
+import { alarms, handles, restored, turn } from '../support/scene.ts'
 
 const TARGET = '/socket/websocket?vsn=2.0.0'
 const TEXT = 1

@@ -3,12 +3,12 @@ import { once as emitted } from 'node:events'
 import { mock, test } from 'node:test'
 import { constants, deflateRawSync } from 'node:zlib'
 import { listen, once } from 'simplewebsockets'
-import { Deflate } from '../../lib/transport/tcp/deflate.ts'
-import { bomb } from '../bomb.ts'
-import { inUse } from '../heap.ts'
-import { noise, seeded } from '../random.ts'
-import { frame } from '../rawpeer.ts'
-import { MIB, Scene, turn } from '../scene.ts'
+import { Deflate } from '../../lib/transport/tcp/deflate/deflate.ts'
+import { bomb } from '../support/bomb.ts'
+import { inUse } from '../support/heap.ts'
+import { noise, seeded } from '../support/random.ts'
+import { frame } from '../support/rawpeer.ts'
+import { MIB, Scene, turn } from '../support/scene.ts'
 
 const KIB = 1024
 const DEFLATE = { headers: { 'Sec-WebSocket-Extensions': 'permessage-deflate' } }
@@ -116,7 +116,7 @@ test('a broadcast of 100 KiB is compressed once for all', async () => {
   await using scene = await Scene.set({ compression: true })
   const strangers = []
   for (let count = 0; count < 20; count++) strangers.push((await scene.stranger(DEFLATE)).peer)
-  const compress = mock.method(Deflate.prototype, 'deflateAlone')
+  const compress = mock.method(Deflate.prototype, 'deflateWithoutContext')
   const text = 'The quick brown fox jumps over! '.repeat(3_200)
   scene.server.emit(text)
   const frames = await Promise.all(strangers.map((peer) => peer.frame()))

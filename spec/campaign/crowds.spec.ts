@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { listen, once, type Data } from 'simplewebsockets'
-import { frame, handshake, RawPeer } from '../rawpeer.ts'
-import { MIB, Scene, turn } from '../scene.ts'
+import { frame, handshake, RawPeer } from '../support/rawpeer.ts'
+import { MIB, Scene, turn } from '../support/scene.ts'
 
 const CROWD = process.env.CI ? 10_000 : 1_000 // both ends of each are in this process: 2 ms
 const AT_ONCE = 250

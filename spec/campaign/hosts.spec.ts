@@ -4,8 +4,8 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { listen, WebsocketServer, type ServerOptions } from 'simplewebsockets'
-import { printedBy } from '../printed.ts'
-import { handshake, RawPeer } from '../rawpeer.ts'
+import { printedBy } from '../support/printed.ts'
+import { handshake, RawPeer } from '../support/rawpeer.ts'
 
 /** Opens a WebSocket as a page of such a host does, whose name resolves to the server. */
 async function statusAs(

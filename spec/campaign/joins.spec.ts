@@ -7,8 +7,8 @@ import {
   type ChannelServerOptions,
   type JoinRequest,
 } from 'simplewebsockets/channels'
-import { frame, RawPeer } from '../rawpeer.ts'
-import { alarms, handles, restored, turn } from '../scene.ts'
+import { frame, RawPeer } from '../support/rawpeer.ts'
+import { alarms, handles, restored, turn } from '../support/scene.ts'
 
 const TARGET = '/socket/websocket?vsn=2.0.0'
 const TEXT = 1

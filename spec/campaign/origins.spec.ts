@@ -4,8 +4,8 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { once, WebsocketServer, type ServerOptions } from 'simplewebsockets'
-import { handshake, RawPeer } from '../rawpeer.ts'
-import { Scene } from '../scene.ts'
+import { handshake, RawPeer } from '../support/rawpeer.ts'
+import { Scene } from '../support/scene.ts'
 
 const GOOD = ['https://good.com', '*.good.com']
 

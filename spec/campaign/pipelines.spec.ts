@@ -4,8 +4,8 @@ import { createServer, type RequestListener, type Server, type ServerOptions } f
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { once, WebsocketServer } from 'simplewebsockets'
-import { frame, handshake, RawPeer } from '../rawpeer.ts'
-import { turn } from '../scene.ts'
+import { frame, handshake, RawPeer } from '../support/rawpeer.ts'
+import { turn } from '../support/scene.ts'
 
 const plain = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`
 

@@ -9,9 +9,9 @@ import {
   type ClientOptions,
   type WebsocketConnection,
 } from 'simplewebsockets'
-import { bomb } from '../bomb.ts'
-import { frame, proofOf, RawServer, type RawPeer } from '../rawpeer.ts'
-import { MIB, Scene, turn } from '../scene.ts'
+import { bomb } from '../support/bomb.ts'
+import { frame, proofOf, RawServer, type RawPeer } from '../support/rawpeer.ts'
+import { MIB, Scene, turn } from '../support/scene.ts'
 
 const DEFLATE = { 'Sec-WebSocket-Extensions': 'permessage-deflate' }
 const HEAD = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { listen, once, type Data } from 'simplewebsockets'
-import { closePayload } from '../rawpeer.ts'
-import { inUse } from '../heap.ts'
-import { MIB, Scene, turn } from '../scene.ts'
+import { closePayload } from '../support/rawpeer.ts'
+import { inUse } from '../support/heap.ts'
+import { MIB, Scene, turn } from '../support/scene.ts'
 
 const BROADCASTS = 10_000
 const SIZE = 1_024

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { listen, WebsocketServer } from 'simplewebsockets'
-import { turn } from '../scene.ts'
+import { turn } from '../support/scene.ts'
 
 const PERIOD = 1_000
 const PEERS = 200

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { after, suite, test } from 'node:test'
 import { listen, WebsocketServer } from 'simplewebsockets'
 import { ChannelServer } from 'simplewebsockets/channels'
-import { inUse } from '../heap.ts'
-import { binary, closing, named } from './badframes.ts'
-import { PHOENIX, PHOENIX_1, Raw, reply } from './raw.ts'
+import { inUse } from '../support/heap.ts'
+import { binary, closing, named } from '../support/channels/badframes.ts'
+import { PHOENIX, PHOENIX_1, Raw, reply } from '../support/channels/raw.ts'
 
 /**
  * One server for all of it: the peer that misbehaves is a member of `own`, and two neighbours are

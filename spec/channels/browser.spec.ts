@@ -6,8 +6,8 @@ import { ChannelServer, Presence } from 'simplewebsockets/channels'
 import type * as floor from '../../lib/channels/browser.ts'
 import type * as door from '../../lib/browser.ts'
 import { deferred } from '../../lib/promises.ts'
-import { openChromium } from '../chromium.ts'
-import { bundled, serveScript, visit } from '../page.ts'
+import { openChromium } from '../support/chromium.ts'
+import { bundled, serveScript, visit } from '../support/page.ts'
 
 /** What a page has of the package. */
 declare const spec: typeof door & typeof floor

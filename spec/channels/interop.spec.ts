@@ -12,9 +12,9 @@ import { Socket as Phoenix17 } from 'phoenix-1.7'
 import { listen, once, WebsocketServer, type ServerOptions } from 'simplewebsockets'
 import { amber, ChannelServer, phoenix, phoenixV1, Presence } from 'simplewebsockets/channels'
 import WebSocket from 'ws'
-import { sparePort } from '../ports.ts'
-import { turn } from '../scene.ts'
-import { AmberSocket, type AmberPatience } from './amberclient.ts'
+import { sparePort } from '../support/ports.ts'
+import { turn } from '../support/scene.ts'
+import { AmberSocket, type AmberPatience } from '../support/channels/amberclient.ts'
 
 /** The clients of Phoenix that are tried, unmodified. */
 const versions: [version: string, Socket: PhoenixSocketMaker][] = [
@@ -74,7 +74,7 @@ function connected(
 
 /** Starts a server in a process of its own. */
 async function startMounted(t: TestContext, port: number): Promise<ChildProcess> {
-  const child = fork(new URL('./mounted.ts', import.meta.url), [String(port)], {
+  const child = fork(new URL('../support/channels/mounted.ts', import.meta.url), [String(port)], {
     execArgv: ['--conditions=source', '--import', 'tsx'],
   })
   t.after(() => child.kill('SIGKILL'))
@@ -490,7 +490,7 @@ suite('amber.js', { timeout: 20_000 }, () => {
     { ping = 30_000, ...own }: { ping?: number; pings?: number } = {},
   ): Promise<{ server: WebsocketServer; channels: ChannelServer; enter: () => AmberSocket }> {
     const server = new WebsocketServer({ path: '/chat' })
-    const often = { ...amber, signs: { ...amber.signs, ping } }
+    const often = { ...amber, signs: { ...amber.signs, pingInterval: ping } }
     const channels = new ChannelServer(server, { serializers: [phoenix, phoenixV1, often] })
     const { port } = await server.serve(0)
     t.after(() => server.close())

@@ -15,7 +15,7 @@ import {
   type WebsocketConnection,
 } from 'simplewebsockets'
 import { link } from 'simplewebsockets/testing'
-import { engineOf, is, open, RunningEngine, ways, without, type Way } from '../engines.ts'
+import { engineOf, is, open, RunningEngine, ways, without, type Way } from '../support/engines.ts'
 
 const SECRET = 'simplewebsockets.room:secret'
 

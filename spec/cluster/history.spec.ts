@@ -4,9 +4,9 @@ import { suite, test, type TestContext } from 'node:test'
 import type { HistoryPosition } from '../../lib/channels/history/store.ts'
 import type { RedisHistory } from '../../lib/channels/history/redis-history.ts'
 import type { RedisHistoryOptions } from '../../lib/redis.ts'
-import { handled } from '../../lib/promises.ts'
-import { RunningEngine, without } from '../engines.ts'
-import { below, seeded } from '../random.ts'
+import { markHandled } from '../../lib/promises.ts'
+import { RunningEngine, without } from '../support/engines.ts'
+import { below, seeded } from '../support/random.ts'
 import { openAdmin, openHistory, Proxy, redisWays, type RedisWay } from './redis-histories.ts'
 
 const bounds = { size: 100, ttl: 60_000, maxBytes: 1_000_000 }
@@ -211,8 +211,8 @@ for (const way of redisWays) {
       const appended: Promise<HistoryPosition>[] = []
       const others: Promise<unknown>[] = []
       for (let n = 3; n <= 300; n++) {
-        appended.push(handled(history.append('room:1', `m${n}`, wide)))
-        others.push(handled(other.append('room:2', 'a', bounds)))
+        appended.push(markHandled(history.append('room:1', `m${n}`, wide)))
+        others.push(markHandled(other.append('room:2', 'a', bounds)))
         if (n % 10 === 0) others.push(admin.scriptFlush())
         if (n % 7 === 0) await new Promise((resolve) => setTimeout(resolve, 1))
       }

@@ -4,10 +4,10 @@ import { connect as connectNats } from '@nats-io/transport-node'
 import { createClient } from 'redis'
 import { listen, once, WebsocketServer } from 'simplewebsockets'
 import { ChannelClient, ChannelServer, Presence } from 'simplewebsockets/channels'
-import { channelOf } from '../../lib/engine.ts'
-import { HEAD_LENGTH } from '../../lib/relay.ts'
-import { engineOf, is, open, RunningEngine, ways, without, type Way } from '../engines.ts'
-import { noise, seeded } from '../random.ts'
+import { channelName } from '../../lib/backplane/broker.ts'
+import { HEADER_LENGTH } from '../../lib/backplane/link.ts'
+import { engineOf, is, open, RunningEngine, ways, without, type Way } from '../support/engines.ts'
+import { noise, seeded } from '../support/random.ts'
 
 /** Publishes bytes as another program on the same broker might. */
 type Publish = (channel: string, bytes: Uint8Array) => Promise<unknown>
@@ -32,10 +32,10 @@ async function publisher(t: TestContext, way: Way, url: string): Promise<Publish
 
 /** Writes what the nodes would read: a whole message, of some kind, of a node that isn't there. */
 function message(number: number, kind: number, payload: string | Uint8Array): Uint8Array {
-  const head = Buffer.alloc(1 + HEAD_LENGTH, 9)
+  const head = Buffer.alloc(1 + HEADER_LENGTH, 9)
   head[0] = 0 // a whole message
   head[1] = kind
-  head.writeUIntBE(number, HEAD_LENGTH - 5, 6)
+  head.writeUIntBE(number, HEADER_LENGTH - 5, 6)
   return Buffer.concat([head, Buffer.from(payload)])
 }
 
@@ -70,7 +70,7 @@ for (const way of ways) {
       const topics = ['clients', 'topic:room:1', 'presence:room:*', 'presence:room:*@x']
       let number = 0
       for (const topic of topics) {
-        const channel = channelOf('simplewebsockets.', topic)
+        const channel = channelName('simplewebsockets.', topic)
         for (const payload of payloads) {
           await publish(channel, Buffer.from(payload))
           for (const kind of [0, 1, 2, 3, 4, 9]) {

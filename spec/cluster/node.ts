@@ -1,7 +1,7 @@
 // One node of a cluster, in a process of its own: node.ts WAY URL HEARTBEAT
 import { listen, WebsocketServer } from 'simplewebsockets'
 import { ChannelServer, Presence, type Message } from 'simplewebsockets/channels'
-import { open, type Way } from '../engines.ts'
+import { open, type Way } from '../support/engines.ts'
 
 const [, , way = '', url = '', heartbeat = ''] = process.argv
 const { backplane } = open(way as Way, url, { heartbeat: 300 })

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { isDeepStrictEqual } from 'node:util'
 import { listen } from 'simplewebsockets'
 import { ChannelClient, Presence, type Channel } from 'simplewebsockets/channels'
-import { engineOf, RunningEngine, ways, without, type Way } from '../engines.ts'
+import { engineOf, RunningEngine, ways, without, type Way } from '../support/engines.ts'
 
 const HEARTBEAT = 400
 

@@ -10,15 +10,15 @@ import {
   ChannelServer,
   type HistoryOptions,
   type HistoryPosition,
-  type Loose,
+  type AnyEvents,
 } from 'simplewebsockets/channels'
 import WebSocket from 'ws'
-import { Raw } from '../channels/raw.ts'
-import { RunningEngine, without } from '../engines.ts'
-import { sparePort } from '../ports.ts'
+import { Raw } from '../support/channels/raw.ts'
+import { RunningEngine, without } from '../support/engines.ts'
+import { sparePort } from '../support/ports.ts'
 import { openAdmin, openHistory, redisWays, type RedisWay } from './redis-histories.ts'
 
-type Five = [string | null, string | null, string, string, Loose]
+type Five = [string | null, string | null, string, string, AnyEvents]
 
 /** Starts a server in a process of its own, which says something first. */
 async function start(

@@ -6,8 +6,8 @@ import { test, type TestOptions } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { listen, once, WebsocketClient, type WebsocketConnection } from 'simplewebsockets'
 import { ChannelClient } from 'simplewebsockets/channels'
-import { RunningEngine, without, type EngineName } from '../engines.ts'
-import { sparePort } from '../ports.ts'
+import { RunningEngine, without, type EngineName } from '../support/engines.ts'
+import { sparePort } from '../support/ports.ts'
 import { run } from '../samples/program.ts'
 
 const stageOf = (name: EngineName): TestOptions => ({ skip: without(name), timeout: 60_000 })

@@ -7,8 +7,8 @@ import {
   type WebsocketConnection,
 } from 'simplewebsockets'
 import { link } from 'simplewebsockets/testing'
-import { engineOf, is, open, RunningEngine, ways, without, type Way } from '../engines.ts'
-import { below, pick, seeded } from '../random.ts'
+import { engineOf, is, open, RunningEngine, ways, without, type Way } from '../support/engines.ts'
+import { below, pick, seeded } from '../support/random.ts'
 
 const HEARTBEAT = 100
 const PATIENCE = 20_000 // milliseconds until a room counts as deaf

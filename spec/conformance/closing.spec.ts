@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { once } from 'simplewebsockets'
-import { closePayload } from '../rawpeer.ts'
+import { closePayload } from '../support/rawpeer.ts'
 import { CLOSE, CONTINUATION, inBothRoles, Meeting, PING, TEXT, turn } from './meeting.ts'
 
 // RFC 6455 §5.5.1 and §7, the closing handshake and its codes.

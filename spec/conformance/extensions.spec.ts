@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { inflateRawSync, constants } from 'node:zlib'
 import { ConnectError, once, WebsocketClient } from 'simplewebsockets'
-import { RawPeer } from '../rawpeer.ts'
+import { RawPeer } from '../support/rawpeer.ts'
 import { BINARY, Meeting, noise, rawServer, served } from './meeting.ts'
 
 // RFC 7692 §5 and §7.1, what is agreed on before anything is compressed.

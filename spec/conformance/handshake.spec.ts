@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ConnectError, once, WebsocketClient, type ClientOptions } from 'simplewebsockets'
-import { frame, handshake, proofOf, RawPeer } from '../rawpeer.ts'
+import { frame, handshake, proofOf, RawPeer } from '../support/rawpeer.ts'
 import { BINARY, CLOSE, rawServer, served, TEXT, turn } from './meeting.ts'
 
 // RFC 6455 §4, the opening handshake: a server first, then a client.

@@ -19,7 +19,7 @@ import {
   RawServer,
   type Frame,
   type FrameOptions,
-} from '../rawpeer.ts'
+} from '../support/rawpeer.ts'
 
 /** Which end of a connection is ours; the other one is a raw peer. */
 export type Role = 'server' | 'client'

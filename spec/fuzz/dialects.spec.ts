@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { amber } from '../../lib/channels/amber.ts'
-import type { PushFrame, Serializer } from '../../lib/channels/frame.ts'
-import { phoenix, phoenixV1 } from '../../lib/channels/phoenix.ts'
+import { amber } from '../../lib/channels/protocol/amber.ts'
+import type { PushFrame, Serializer } from '../../lib/channels/protocol/serializer.ts'
+import { phoenix, phoenixV1 } from '../../lib/channels/protocol/phoenix.ts'
 import { FrameError } from '../../lib/errors.ts'
 import { runs, textOf } from './chance.ts'
 

@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { closeReason, cutText, maySend, sendableReason } from '../../lib/close.ts'
-import { isOriginPattern, originAllowed } from '../../lib/origin.ts'
-import { isPathPattern, matchPath, pathOf, pathsOverlap } from '../../lib/path.ts'
-import { RequestDetails } from '../../lib/request.ts'
+import {
+  closeReason,
+  cutText,
+  isSendableCloseCode,
+  sendableReason,
+} from '../../lib/connection/close-codes.ts'
+import { isOriginPattern, originAllowed } from '../../lib/server/handshake/origin.ts'
+import { isPathPattern, matchPath, pathOf, pathsOverlap } from '../../lib/server/handshake/path.ts'
+import { RequestDetails } from '../../lib/server/handshake/request.ts'
 import { runs, textOf } from './chance.ts'
 
 const bytesOf = (text: string): number => Buffer.byteLength(text)
@@ -202,7 +207,7 @@ test('a reason fits into a close frame, or is refused', () => {
       assert.ok(bytesOf(closeReason(1000, text).description) <= 123)
       try {
         const reason = sendableReason(code as number, text)
-        assert.ok(maySend(reason.code))
+        assert.ok(isSendableCloseCode(reason.code))
       } catch (error) {
         assert.ok(error instanceof RangeError || error instanceof TypeError, String(error))
       }

@@ -15,7 +15,7 @@ const { SEED } = process.env
 const TIMES = 5 // as many runs as in `npm test`
 const MOST_SEED = 2 ** 31 - 1
 const files = readdirSync('spec/fuzz').filter((name) => name.endsWith('.spec.ts'))
-const specs = [...files.map((name) => `spec/fuzz/${name}`), 'spec/transport/receivers.spec.ts']
+const specs = [...files.map((name) => `spec/fuzz/${name}`), 'spec/transport/tcp/receivers.spec.ts']
 const options = ['--conditions=source', '--import', 'tsx', '--test', '--test-reporter=tap']
 
 const start = Date.now()

@@ -3,8 +3,8 @@ import { after, test } from 'node:test'
 import fc from 'fast-check'
 import { listen, once, WebsocketServer, type ServerOptions } from 'simplewebsockets'
 import { Meeting, turn, type Role } from '../conformance/meeting.ts'
-import { frame, handshake, RawPeer } from '../rawpeer.ts'
-import { alarms, Scene } from '../scene.ts'
+import { frame, handshake, RawPeer } from '../support/rawpeer.ts'
+import { alarms, Scene } from '../support/scene.ts'
 import { runs, textOf } from './chance.ts'
 
 /** Looks at everything that a handshake says. */

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { test } from 'node:test'
-import { sparePort } from '../ports.ts'
+import { sparePort } from '../support/ports.ts'
 
 const RESTARTS = 20
 const ROOT = join(import.meta.dirname, '../..')

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { suite, test, type TestContext } from 'node:test'
 import type { Page } from 'playwright-core'
-import { openChromium, openPage } from '../chromium.ts'
+import { openChromium, openPage } from '../support/chromium.ts'
 
 /** Starts the program: is where it listens. */
 async function start(t: TestContext): Promise<string> {

@@ -9,8 +9,8 @@ import { suite, test, type TestContext } from 'node:test'
 import type { Page } from 'playwright-core'
 import { ConnectError, once, Room, WebsocketClient, type CloseReason } from 'simplewebsockets'
 import { startChat } from '../../samples/chat/site.ts'
-import { openChromium, openPage } from '../chromium.ts'
-import { sparePort } from '../ports.ts'
+import { openChromium, openPage } from '../support/chromium.ts'
+import { sparePort } from '../support/ports.ts'
 
 type Message = Readonly<Record<string, unknown>>
 

@@ -8,8 +8,8 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { listen, once, WebsocketClient, WebsocketServer } from 'simplewebsockets'
 import { backplaneContract } from 'simplewebsockets/testing'
-import { openChromium } from '../chromium.ts'
-import { bundled, serveScript, visit } from '../page.ts'
+import { openChromium } from '../support/chromium.ts'
+import { bundled, serveScript, visit } from '../support/page.ts'
 import { run } from './program.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))

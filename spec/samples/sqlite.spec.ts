@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { historyContract } from 'simplewebsockets/testing'
-import { missing } from '../missing.ts'
+import { missing } from '../support/missing.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const node24 = join(root, 'spec/runtimes/node_modules/node24/bin/node')

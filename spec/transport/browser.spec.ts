@@ -4,12 +4,12 @@ import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { test } from 'node:test'
 import { resolveServer } from '../../lib/options/server.ts'
-import type { Receiver, Transport } from '../../lib/transport/transport.ts'
+import type { TransportReceiver, Transport } from '../../lib/transport/transport.ts'
 import { makeUpgrader } from '../../lib/transport/tcp/upgrade.ts'
-import { openChromium } from '../chromium.ts'
-import { bundled, serveScript, visit } from '../page.ts'
-import type * as inpage from './inpage.ts'
-import type { Heard, Order } from './inpage.ts'
+import { openChromium } from '../support/chromium.ts'
+import { bundled, serveScript, visit } from '../support/page.ts'
+import type * as inpage from '../support/transport/inpage.ts'
+import type { Heard, Order } from '../support/transport/inpage.ts'
 
 /** What the page's script exports, as a page sees it. */
 declare const spec: typeof inpage
@@ -31,7 +31,7 @@ function serveTransports(http: Server): void {
     controls.set(`/${name}`, transport)
     transport.start({
       ...teller(transport, undefined),
-      message: (text) => {
+      onMessage: (text) => {
         const end = ends.get(`/${name}`)
         if (end) obey(end, JSON.parse(String(text)) as Order)
       },
@@ -41,9 +41,9 @@ function serveTransports(http: Server): void {
 }
 
 /** Makes a receiver that tells a control, if there is one, of everything. */
-function teller(transport: Transport, control: Transport | undefined): Receiver {
+function teller(transport: Transport, control: Transport | undefined): TransportReceiver {
   const tell =
-    (event: keyof Receiver) =>
+    (event: keyof TransportReceiver) =>
     (...values: unknown[]): void => {
       const { bufferedAmount, bytesReceived } = transport
       const sent = values.map((value) => (value instanceof Uint8Array ? [...value] : value))
@@ -51,13 +51,13 @@ function teller(transport: Transport, control: Transport | undefined): Receiver 
       control?.send(JSON.stringify(heard))
     }
   return {
-    message: tell('message'),
-    ping: tell('ping'),
-    pong: tell('pong'),
-    written: tell('written'),
-    closing: tell('closing'),
-    invalid: tell('invalid'),
-    closed: tell('closed'),
+    onMessage: tell('onMessage'),
+    onPing: tell('onPing'),
+    onPong: tell('onPong'),
+    onFlushed: tell('onFlushed'),
+    onPeerClose: tell('onPeerClose'),
+    onInvalid: tell('onInvalid'),
+    onClosed: tell('onClosed'),
   }
 }
 
@@ -89,7 +89,7 @@ for (const [place, names] of Object.entries(leftOut)) {
   test(`a browser's transport, as the ${place} end, keeps the contract of all transports`, async (t) => {
     const browser = await openChromium(t)
     if (!browser) return
-    const script = await bundled(`export * from './spec/transport/inpage.ts'`)
+    const script = await bundled(`export * from './spec/support/transport/inpage.ts'`)
     const { http, port } = await serveScript(t, script)
     serveTransports(http)
     const page = await visit(browser, port, [])

@@ -11,7 +11,7 @@ import {
   type ConnectionOptions,
   type WebsocketConnection,
 } from 'simplewebsockets'
-import { certificate } from '../rawpeer.ts'
+import { certificate } from '../support/rawpeer.ts'
 
 const PERIOD = 1_000
 const LONG = 'x'.repeat(100_000)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { transportContract } from './contract.ts'
-import { memoryEnds } from './memory.ts'
+import { transportContract } from '../support/transport/contract.ts'
+import { memoryEnds } from '../support/transport/memory.ts'
 
 transportContract('memory', () =>
   Promise.resolve({ ends: memoryEnds(), release: () => Promise.resolve() }),

@@ -1,64 +1,65 @@
 import type { RecordedMessage } from './recorded.ts'
 import type { HistoryPosition } from './store.ts'
 
-/** Messages by their offsets; undefined stands for one that can't be read. */
+/** Messages by offset; undefined stands for a message that can't be decoded. */
 export type Messages = Map<number, RecordedMessage | undefined>
 
-/** A join that waits for its place in a topic's history. */
+/** A join that waits for its start position in a topic's history. */
 export interface HistoryJoin {
-  /** What its client has seen; undefined where it asks for nothing. */
+  /** The position of the last message that the client has seen; undefined where it sent none. */
   readonly since: HistoryPosition | undefined
-  /** How many of the latest messages it gets where it isn't given what it missed. */
+  /** Number of latest messages for the member where the missed ones aren't recovered. */
   readonly backlog: number
-  /** Tells whether its client still waits. */
+  /** Returns whether the client still waits for the join. */
   readonly isWanted: () => boolean
-  /** Lets it in. */
-  readonly enter: (beginning: Beginning) => void
-  /** Refuses it: the history can't be read. */
-  readonly refuse: () => void
+  /** Completes the join. */
+  readonly complete: (beginning: Beginning) => void
+  /** Rejects the join: the history can't be read. */
+  readonly reject: () => void
 }
 
-/** What a member begins with. */
+/** The start of a member: its position, and the messages before it. */
 interface Beginning {
   readonly position: HistoryPosition
-  /** Whether it is given all that it missed; undefined where it asked for nothing. */
+  /** Whether all missed messages are included; undefined where the client sent no position. */
   readonly recovered: boolean | undefined
-  /** What it is given of what was said before. */
+  /** The earlier messages that the member receives. */
   readonly messages: readonly RecordedMessage[]
 }
 
-/** Returns what a join begins with at a position, of the messages that are known before that. */
+/** Returns the start of a join at a position, given the known messages up to that position. */
 export function findBeginning(
   { since, backlog }: HistoryJoin,
   position: HistoryPosition,
-  known: Messages,
+  messagesByOffset: Messages,
 ): Beginning {
   const { epoch, offset } = position
-  const missed = since?.epoch === epoch ? messagesBetween(since.offset, offset, known) : undefined
+  const missed =
+    since?.epoch === epoch ? messagesBetween(since.offset, offset, messagesByOffset) : undefined
   let first = offset
-  while (first > offset - backlog && known.has(first)) first--
-  const messages = missed ?? messagesBetween(first, offset, known) ?? []
+  while (first > offset - backlog && messagesByOffset.has(first)) first--
+  const messages = missed ?? messagesBetween(first, offset, messagesByOffset) ?? []
   return { position, recovered: since && missed !== undefined, messages }
 }
 
-/** Returns the messages behind one offset and up to another; undefined where one is not known. */
+/** Returns the messages after one offset and up to another; undefined where one is unknown. */
 function messagesBetween(
   from: number,
   to: number,
-  known: Messages,
+  messagesByOffset: Messages,
 ): readonly RecordedMessage[] | undefined {
   const messages: RecordedMessage[] = []
   for (let offset = from + 1; offset <= to; offset++) {
-    if (!known.has(offset)) return undefined
-    const message = known.get(offset)
+    if (!messagesByOffset.has(offset)) return undefined
+    const message = messagesByOffset.get(offset)
     if (message) messages.push(message)
   }
   return from <= to ? messages : undefined
 }
 
 /**
- * Returns the offset behind which joins want messages, where a log is at a position, or doesn't know one;
- * undefined where only the position is wanted.
+ * Returns the offset after which joins need messages, where a log is at a position, or doesn't know
+ * its epoch yet; undefined where the joins need only the position.
  */
 export function earliestWanted(
   joins: readonly HistoryJoin[],
@@ -67,8 +68,8 @@ export function earliestWanted(
 ): number | undefined {
   let earliest = epoch === undefined ? Infinity : offset
   for (const { since, backlog } of joins) {
-    const isOfLife = epoch === undefined || since?.epoch === epoch
-    if (since && isOfLife) earliest = Math.min(earliest, since.offset)
+    const mayBeSameEpoch = epoch === undefined || since?.epoch === epoch
+    if (since && mayBeSameEpoch) earliest = Math.min(earliest, since.offset)
     if (backlog > 0) earliest = Math.min(earliest, Math.max(0, offset - backlog))
   }
   return earliest === Infinity ? undefined : earliest

@@ -4,26 +4,26 @@ import type { ReadQueue } from './read-queue.ts'
 import type { RecordedMessage } from './recorded.ts'
 import type { HistoryStore } from './store.ts'
 
-/** What the histories of one server share. */
+/** The services of a channel server that its histories share. */
 export interface HistoryHost {
   readonly reads: ReadQueue
-  /** Tells whether a topic has members on this node. */
+  /** Returns whether a topic has members on this node. */
   hasMembers(topic: string): boolean
-  /** Sends to the members on this node. */
+  /** Sends a message to the members of a topic on this node. */
   deliver(topic: string, message: RecordedMessage): void
-  /** Ends the memberships on this node, so that their clients rejoin. */
+  /** Ends the memberships of a topic on this node, so that their clients rejoin. */
   endMemberships(topic: string): void
-  /** Counts a message that was not recorded, or can't be read. */
-  dropped(): void
-  /** Tells of what failed. */
-  failed(error: WebsocketError): void
+  /** Counts a message that was not recorded, or can't be decoded. */
+  countDrop(): void
+  /** Reports a failure. */
+  reportFailure(error: WebsocketError): void
 }
 
-/** What a live log works with. */
+/** The topic history that a live log belongs to. */
 export interface LiveLogOwner {
   readonly store: HistoryStore
   readonly settings: HistorySettings
   readonly host: HistoryHost
-  /** Reports whether the store works, and the cause where it doesn't. */
+  /** Notes that the store works; with a failure, reports why it doesn't. */
   report(failure?: { readonly cause: unknown }): void
 }

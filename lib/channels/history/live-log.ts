@@ -1,49 +1,52 @@
-import { inTime, isPromise } from '../../promises.ts'
+import { withTimeout, isPromise } from '../../promises.ts'
 import { earliestWanted, findBeginning, type HistoryJoin, type Messages } from './find-beginning.ts'
 import type { LiveLogOwner } from './history-host.ts'
 import { decodeEntry, type RecordedMessage } from './recorded.ts'
 import type { HistoryEntry, HistoryPage, HistorySubscriber } from './store.ts'
 
-/** A recorded message as a store gives it. */
+/** A recorded message as the store delivers it. */
 type HistoryMessage = HistoryEntry & { readonly epoch: string }
 
-/** A read that is under way, for the joins that wait for it and for a log that is behind. */
-interface Read {
+/** A read in progress, for the joins that wait for it and for a log that is behind the store. */
+interface StoreRead {
   joins: readonly HistoryJoin[]
-  /** The messages that came before it began, and wait for it. */
-  early: readonly HistoryMessage[]
-  /** What the store answers, and what is delivered meanwhile, by offsets. */
+  /** The messages that arrived before the read began, and wait for it. */
+  earlyMessages: readonly HistoryMessage[]
+  /** The messages of the store's page and those delivered since the read began, by offset. */
   readonly messages: Messages
-  /** What of that may still be delivered before the answer. */
-  room: number
-  /** Whether messages may have been missed since it began. */
-  isDoubtful: boolean
+  /** Characters that the messages delivered before the page arrives may still add. */
+  capacity: number
+  /** Whether messages may have been missed since the read began. */
+  mayHaveMissed: boolean
 }
 
-const MAX_WAITING = 1024 * 1024 // characters that wait for a read, or are kept for the joins that do
-const OVERHEAD = 100 // of each message
+// Maximum characters of the messages that wait for a read, or that are kept for joins that wait.
+const MAX_WAITING = 1024 * 1024
+const OVERHEAD = 100 // characters that each message counts in addition to its own
 
 /**
- * The messages of one topic as they are delivered on this node, in the order of the store. Where one is
- * missing it reads the store before it delivers on, and where that has a hole, too, it ends the
- * memberships.
+ * The log of one topic on this node. It delivers the messages in the order of the store. Where a
+ * message is missing, it reads the store before it delivers the next one. Where the store lacks the
+ * message, too, it ends the memberships.
  */
 export class LiveLog {
   readonly #topic: string
   readonly #owner: LiveLogOwner
-  /** Undefined until the store has told it, and once it is lost. */
+  /** Undefined until the first page of the store arrived, and after the position was lost. */
   #epoch: string | undefined
-  /** The offset of the latest message that was delivered. */
+  /** The offset of the latest delivered message. */
   #offset = 0
-  /** Whether the store has to be read before anything is delivered. */
+  /** Whether the store has to be read before the next delivery. */
   #isBehind = true
-  /** Whether messages may have been missed since the position was known to be the latest one. */
-  #hasMissed = false
-  #isStanding = false
+  /** Whether messages may have been missed since the position was last known to be up to date. */
+  #mayHaveMissed = false
+  /** Whether the subscription is active; always, where the store has none. */
+  #isSubscribed = false
   #isDelivering = false
   #isClosed = false
-  #read: Read | undefined
+  #currentRead: StoreRead | undefined
   #joins: HistoryJoin[] = []
+  /** The messages that arrived while another was being delivered, or while the log is behind. */
   #waiting: HistoryMessage[] = []
   #waitingSize = 0
   #unsubscribe: (() => void) | undefined
@@ -53,80 +56,80 @@ export class LiveLog {
     this.#owner = owner
   }
 
-  /** Whether joins wait here. */
-  get isAwaited(): boolean {
-    return [...this.#joins, ...(this.#read?.joins ?? [])].some((join) => join.isWanted())
+  /** Whether joins wait for a read. */
+  get hasWaitingJoins(): boolean {
+    return [...this.#joins, ...(this.#currentRead?.joins ?? [])].some((join) => join.isWanted())
   }
 
-  /** Begins to receive. Calls back where the store refuses that. */
-  start(failed: () => void): void {
+  /** Subscribes to the store. Calls `onFailed` where that fails. */
+  start(onFailed: () => void): void {
     const { store, settings } = this.#owner
     if (!store.subscribe) {
-      this.#isStanding = true
+      this.#isSubscribed = true
       return
     }
     const subscribed = this.#subscribe().then((unsubscribe) => {
       this.#unsubscribe = unsubscribe
-      if (this.#isClosed) this.close() // it came too late
+      if (this.#isClosed) this.close() // unsubscribes: the log was closed meanwhile
     })
-    inTime(subscribed, settings.timeout).then(
+    withTimeout(subscribed, settings.timeout).then(
       () => {
-        this.#isStanding = true
-        this.#run()
+        this.#isSubscribed = true
+        this.#readIfNeeded()
       },
       (cause: unknown) => {
         this.#owner.report({ cause })
-        failed()
+        onFailed()
       },
     )
   }
 
-  /** Stops receiving, and refuses the joins that wait. */
+  /** Unsubscribes from the store, and rejects the joins that wait. */
   close(): void {
     this.#isClosed = true
     const unsubscribe = this.#unsubscribe
     this.#unsubscribe = undefined
-    const joins = [...(this.#read?.joins ?? []), ...this.#joins]
-    this.#read = undefined
+    const joins = [...(this.#currentRead?.joins ?? []), ...this.#joins]
+    this.#currentRead = undefined
     this.#joins = []
-    for (const join of joins) join.refuse()
+    for (const join of joins) join.reject()
     unsubscribe?.()
   }
 
-  /** Finds the place of a join: at once where that is known, or with the next read. */
+  /** Completes a join at once where its start is known, or else after the next read. */
   admit(join: HistoryJoin): void {
     const { since, backlog } = join
-    const hasMissed = since?.epoch === this.#epoch && since?.offset !== this.#offset
+    const needsMessages = since?.epoch === this.#epoch && since?.offset !== this.#offset
     const isLive = !this.#isBehind && !this.#isDelivering
-    if (this.#epoch !== undefined && isLive && !hasMissed && backlog === 0) {
-      join.enter(findBeginning(join, { epoch: this.#epoch, offset: this.#offset }, new Map()))
+    if (this.#epoch !== undefined && isLive && !needsMessages && backlog === 0) {
+      join.complete(findBeginning(join, { epoch: this.#epoch, offset: this.#offset }, new Map()))
       return
     }
     this.#joins.push(join)
-    this.#run()
+    this.#readIfNeeded()
   }
 
-  /** Takes a message of the store, in whatever order it comes. */
+  /** Accepts a message of the store, in any order. */
   receive(message: HistoryMessage): void {
     if (this.#isClosed) return
     const isNext = message.epoch === this.#epoch && message.offset === this.#offset + 1
     if (this.#isBehind || this.#isDelivering) {
-      this.#wait(message)
+      this.#enqueue(message)
     } else if (isNext) {
       this.#deliver(message)
-      this.#run()
+      this.#readIfNeeded()
     } else if (message.epoch !== this.#epoch || message.offset > this.#offset) {
       this.#isBehind = true
-      this.#wait(message)
-      this.#run()
+      this.#enqueue(message)
+      this.#readIfNeeded()
     }
   }
 
-  /** Messages may have been missed. */
+  /** Notes that messages may have been missed, and reads the store where that is needed. */
   interrupt(): void {
-    if (this.#read) this.#read.isDoubtful = true
-    this.#isBehind = this.#hasMissed = true
-    this.#run()
+    if (this.#currentRead) this.#currentRead.mayHaveMissed = true
+    this.#isBehind = this.#mayHaveMissed = true
+    this.#readIfNeeded()
   }
 
   async #subscribe(): Promise<(() => void) | undefined> {
@@ -137,12 +140,12 @@ export class LiveLog {
     return this.#owner.store.subscribe?.(this.#topic, subscriber)
   }
 
-  #wait(message: HistoryMessage): void {
+  #enqueue(message: HistoryMessage): void {
     this.#waiting.push(message)
     this.#waitingSize += message.data.length + OVERHEAD
     if (this.#waitingSize <= MAX_WAITING) return
-    this.#takeWaiting() // the store has them
-    if (this.#read) this.#read.isDoubtful = true
+    this.#takeWaiting() // drops them: they will be read from the store
+    if (this.#currentRead) this.#currentRead.mayHaveMissed = true
   }
 
   #takeWaiting(): readonly HistoryMessage[] {
@@ -152,93 +155,100 @@ export class LiveLog {
     return waiting
   }
 
-  /** Reads the store where something waits for that. */
-  #run(): void {
-    if (this.#read || !this.#isStanding || this.#isClosed || this.#isDelivering) return
-    if (!this.#isReadWanted()) return
+  /** Starts a read of the store where joins or members need one. */
+  #readIfNeeded(): void {
+    if (this.#currentRead || !this.#isSubscribed || this.#isClosed || this.#isDelivering) return
+    if (!this.#isReadNeeded()) return
     const { host, settings } = this.#owner
     const { timeout } = settings
     const isUrgent = this.#isBehind && host.hasMembers(this.#topic)
-    const read: Read = {
-      ...{ joins: [], early: [], messages: new Map(), room: MAX_WAITING },
-      isDoubtful: false,
+    const read: StoreRead = {
+      ...{ joins: [], earlyMessages: [], messages: new Map(), capacity: MAX_WAITING },
+      mayHaveMissed: false,
     }
-    this.#read = read
-    const taken = (page: HistoryPage | undefined): void => this.#take(read, page)
-    const failed = (cause: unknown): void => this.#fail(read, cause)
+    this.#currentRead = read
+    const onPage = (page: HistoryPage | undefined): void => this.#onPage(read, page)
+    const onError = (cause: unknown): void => this.#onReadError(read, cause)
     try {
-      const page = host.reads.run(() => this.#begin(read), { timeout, isUrgent })
-      // Members that are behind wait for their turn, joins for so long.
-      if (!isPromise(page)) taken(page)
-      else if (isUrgent) page.then(taken, failed)
-      else inTime(page, timeout).then(taken, failed)
+      const page = host.reads.run(() => this.#startRead(read), { timeout, isUrgent })
+      // Joins give up after the timeout; members that are behind wait for their turn in the queue.
+      if (!isPromise(page)) onPage(page)
+      else if (isUrgent) page.then(onPage, onError)
+      else withTimeout(page, timeout).then(onPage, onError)
     } catch (cause) {
-      failed(cause)
+      onError(cause)
     }
   }
 
-  #isReadWanted(): boolean {
+  #isReadNeeded(): boolean {
     this.#joins = this.#joins.filter((join) => join.isWanted())
     return this.#joins.length > 0 || (this.#isBehind && this.#owner.host.hasMembers(this.#topic))
   }
 
-  #begin(read: Read): HistoryPage | undefined | PromiseLike<HistoryPage> {
-    if (this.#read !== read || !this.#isReadWanted()) return undefined
+  #startRead(read: StoreRead): HistoryPage | undefined | PromiseLike<HistoryPage> {
+    if (this.#currentRead !== read || !this.#isReadNeeded()) return undefined
     read.joins = this.#joins
     this.#joins = []
-    read.early = this.#takeWaiting()
-    read.isDoubtful = false
+    read.earlyMessages = this.#takeWaiting()
+    read.mayHaveMissed = false
     const { store, settings } = this.#owner
     return store.read(this.#topic, earliestWanted(read.joins, this.#epoch, this.#offset), settings)
   }
 
-  #fail(read: Read, cause: unknown): void {
-    if (this.#read !== read) return
+  #onReadError(read: StoreRead, cause: unknown): void {
+    if (this.#currentRead !== read) return
     this.#owner.report({ cause })
-    if (this.#isBehind) this.#lose()
+    if (this.#isBehind) this.#losePosition()
     const joins = read.joins.length > 0 ? read.joins : this.#joins.splice(0)
-    this.#settle(read, joins)
+    this.#answerJoins(read, joins)
   }
 
-  #take(read: Read, page: HistoryPage | undefined): void {
-    if (this.#read !== read) return
+  #onPage(read: StoreRead, page: HistoryPage | undefined): void {
+    if (this.#currentRead !== read) return
     if (!page) {
-      this.#read = undefined
+      this.#currentRead = undefined
       return
     }
     this.#owner.report()
-    read.room = Infinity // what waits is bounded already
+    read.capacity = Infinity // the waiting messages are limited by MAX_WAITING already
     this.#advance(read, page)
-    this.#isBehind = read.isDoubtful
-    this.#hasMissed &&= read.isDoubtful
-    const hasHole = read.early.some((message) => !this.#follow(message))
-    if (hasHole) this.#lose()
-    this.#drain()
-    this.#settle(read, read.joins)
+    this.#isBehind = read.mayHaveMissed
+    this.#mayHaveMissed &&= read.mayHaveMissed
+    const hasGap = read.earlyMessages.some((message) => !this.#deliverEarly(message))
+    if (hasGap) this.#losePosition()
+    this.#drainWaiting()
+    this.#answerJoins(read, read.joins)
   }
 
-  /** Brings the log to where the store is; ends the memberships where messages between are missing. */
-  #advance(read: Read, { epoch, offset, entries }: HistoryPage): void {
+  /**
+   * Advances the log to the store's position; ends the memberships where messages between are
+   * missing.
+   */
+  #advance(read: StoreRead, { epoch, offset, entries }: HistoryPage): void {
     for (const entry of entries) {
       if (!read.messages.has(entry.offset))
         read.messages.set(entry.offset, decodeEntry(entry, epoch))
     }
-    // What was subscribed without a break has had no message in the other epoch.
-    const isFirst = this.#offset === 0 && !this.#hasMissed
-    const isSame = this.#epoch === epoch || (this.#epoch !== undefined && isFirst)
-    const missed = isSame ? entries.filter((entry) => entry.offset > this.#offset) : []
-    if (isSame && this.#offset + missed.length >= offset) {
+    // A log that has delivered nothing over an uninterrupted subscription has missed nothing: its
+    // former epoch had no messages.
+    const isUntouched = this.#offset === 0 && !this.#mayHaveMissed
+    const isSameEpoch = this.#epoch === epoch || (this.#epoch !== undefined && isUntouched)
+    const missed = isSameEpoch ? entries.filter((entry) => entry.offset > this.#offset) : []
+    if (isSameEpoch && this.#offset + missed.length >= offset) {
       this.#epoch = epoch
-      for (const entry of missed) this.#send(entry.offset, read.messages.get(entry.offset))
+      for (const entry of missed) this.#emit(entry.offset, read.messages.get(entry.offset))
       return
     }
-    this.#lose()
+    this.#losePosition()
     this.#epoch = epoch
     this.#offset = offset
   }
 
-  /** Delivers what waited for a read. Returns false where one before it is missing nevertheless. */
-  #follow(message: HistoryMessage): boolean {
+  /**
+   * Delivers a message that waited for a read. Returns false where a message before it is missing
+   * in spite of the read.
+   */
+  #deliverEarly(message: HistoryMessage): boolean {
     if (message.epoch !== this.#epoch || message.offset <= this.#offset) return true
     if (message.offset > this.#offset + 1) return false
     this.#deliver(message)
@@ -246,53 +256,53 @@ export class LiveLog {
   }
 
   #deliver(message: HistoryMessage): void {
-    const prepared = decodeEntry(message, message.epoch)
-    const read = this.#read
+    const decoded = decodeEntry(message, message.epoch)
+    const read = this.#currentRead
     if (read && read.joins.length > 0) {
-      read.room -= message.data.length + OVERHEAD
-      if (read.room < 0) read.messages.clear()
-      else read.messages.set(message.offset, prepared)
+      read.capacity -= message.data.length + OVERHEAD
+      if (read.capacity < 0) read.messages.clear()
+      else read.messages.set(message.offset, decoded)
     }
-    this.#send(message.offset, prepared)
-    this.#drain()
+    this.#emit(message.offset, decoded)
+    this.#drainWaiting()
   }
 
-  #send(offset: number, message: RecordedMessage | undefined): void {
+  #emit(offset: number, message: RecordedMessage | undefined): void {
     this.#offset = offset
     this.#isDelivering = true
     try {
       if (message) this.#owner.host.deliver(this.#topic, message)
-      else this.#owner.host.dropped()
+      else this.#owner.host.countDrop()
     } finally {
       this.#isDelivering = false
     }
   }
 
-  /** Takes what came while something else was delivered. */
-  #drain(): void {
+  /** Processes the messages that arrived while another was being delivered. */
+  #drainWaiting(): void {
     if (this.#isBehind || this.#isDelivering) return
     for (const message of this.#takeWaiting()) this.receive(message)
   }
 
-  /** Ends the memberships: what they missed is not known. */
-  #lose(): void {
+  /** Forgets the position, and ends the memberships: the messages that they missed are unknown. */
+  #losePosition(): void {
     const hadPosition = this.#epoch !== undefined
     this.#epoch = undefined
     this.#offset = 0
     this.#isBehind = true
-    this.#hasMissed = false
+    this.#mayHaveMissed = false
     if (hadPosition) this.#owner.host.endMemberships(this.#topic)
   }
 
-  #settle(read: Read, joins: readonly HistoryJoin[]): void {
+  #answerJoins(read: StoreRead, joins: readonly HistoryJoin[]): void {
     for (const join of joins) {
       const [epoch, offset] = [this.#epoch, this.#offset]
       if (!join.isWanted()) continue
-      if (epoch === undefined) join.refuse()
-      else join.enter(findBeginning(join, { epoch, offset }, read.messages))
+      if (epoch === undefined) join.reject()
+      else join.complete(findBeginning(join, { epoch, offset }, read.messages))
     }
-    if (this.#read === read) this.#read = undefined
-    this.#drain()
-    this.#run()
+    if (this.#currentRead === read) this.#currentRead = undefined
+    this.#drainWaiting()
+    this.#readIfNeeded()
   }
 }

@@ -1,4 +1,4 @@
-import { bytes, settle } from '../../options/rules.ts'
+import { bytes, resolveOptions } from '../../validation.ts'
 import type {
   HistoryBounds,
   HistoryEntry,
@@ -7,11 +7,11 @@ import type {
   HistoryStore,
 } from './store.ts'
 
-/** The options of a history in memory. */
+/** The options of `memoryHistory`. */
 export interface MemoryHistoryOptions {
   /**
-   * Bytes kept of all topics together, measured as the length of their texts and 100 for each message
-   * and topic.
+   * Maximum bytes of all topics together, measured as the length of their texts plus 100 for each
+   * message and topic.
    *
    * @default 67_108_864 (64 MiB)
    */
@@ -19,71 +19,73 @@ export interface MemoryHistoryOptions {
 }
 
 interface Entry extends HistoryEntry {
+  /** The time of the append, as `Date.now()`. */
   readonly at: number
 }
 
-/** What is kept of a topic, from its first message until it is forgotten. */
-interface Life {
+/** The log of a topic, from its first message until it is deleted. */
+interface TopicLog {
   readonly epoch: string
   offset: number
   entries: Entry[]
-  /** The size of all texts, and of the life itself. */
+  /** The size of all entries and of the log itself, as `maxBytes` measures it. */
   size: number
   ttl: number
   usedAt: number
 }
 
 const rules = { maxBytes: bytes(64 * 1024 * 1024) }
-const OVERHEAD = 100 // of an entry, and of a life
-const DAY = 86_400_000 // milliseconds that a position is known for longer than its messages
-const SWEEP = 10_000 // milliseconds
+const OVERHEAD = 100 // bytes that each entry and each log counts in addition to its texts
+const DAY = 86_400_000 // milliseconds for which a position is kept longer than its messages
+const SWEEP_INTERVAL = 10_000 // milliseconds
 
-/** Keeps the history of topics in the memory of this process, for one ChannelServer. */
+/** A history store in the memory of this process, for one ChannelServer. */
 export class MemoryHistory implements HistoryStore {
   readonly #maxBytes: number
-  /** By their topics, the one that was used least recently first. */
-  readonly #lives = new Map<string, Life>()
+  /** The logs by topic, the one with the oldest append first. */
+  readonly #logs = new Map<string, TopicLog>()
+  /** How many users retain each topic. */
   readonly #retained = new Map<string, number>()
   readonly #id = Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString('base64url')
-  /** How many lives have ended: so a topic that comes again has another epoch. */
-  #ended = 0
+  /** Number of deleted logs. A part of the epoch, so that a topic's next log has another one. */
+  #deletedCount = 0
   #size = 0
   #timer: NodeJS.Timeout | undefined
 
-  /** @throws TypeError for an option that is unknown or can't be. */
+  /** @throws TypeError for an unknown or invalid option. */
   constructor(options?: MemoryHistoryOptions) {
-    this.#maxBytes = settle(rules, options).maxBytes
+    this.#maxBytes = resolveOptions(rules, options).maxBytes
   }
 
-  /** Records a message behind the others of its topic. */
+  /** Appends a message to the log of its topic. Returns its position. */
   append(topic: string, data: string, bounds: HistoryBounds): HistoryPosition {
-    const life = this.#lifeOf(topic) ?? this.#begin(topic)
-    this.#lives.delete(topic) // and behind all others
-    this.#lives.set(topic, life)
+    const log = this.#logOf(topic) ?? this.#create(topic)
+    this.#logs.delete(topic) // so that `set` moves it to the end of the map
+    this.#logs.set(topic, log)
     const now = Date.now()
-    life.usedAt = now
-    life.ttl = bounds.ttl
-    life.offset++
-    life.entries.push({ offset: life.offset, data, at: now })
-    this.#resize(life, data.length + OVERHEAD)
-    this.#trim(topic, life, bounds)
-    this.#evict(topic, life)
-    return { epoch: life.epoch, offset: life.offset }
+    log.usedAt = now
+    log.ttl = bounds.ttl
+    log.offset++
+    log.entries.push({ offset: log.offset, data, at: now })
+    this.#resize(log, data.length + OVERHEAD)
+    this.#trim(topic, log, bounds)
+    this.#evict(topic, log)
+    return { epoch: log.epoch, offset: log.offset }
   }
 
-  /** Returns what is kept behind an offset; with `undefined` the position alone. */
+  /** Returns the kept messages after an offset; with `undefined` only the position. */
   read(topic: string, since: number | undefined, bounds: HistoryBounds): HistoryPage {
-    const life = this.#lifeOf(topic)
-    if (!life) return { epoch: this.#nextEpoch, offset: 0, entries: [] }
-    const { epoch, offset } = life
-    this.#trim(topic, life, bounds)
-    const { entries } = life
+    const log = this.#logOf(topic)
+    if (!log) return { epoch: this.#nextEpoch, offset: 0, entries: [] }
+    const { epoch, offset } = log
+    this.#trim(topic, log, bounds)
+    const { entries } = log
     const first = since === undefined ? entries.length : since + 1 - (entries[0]?.offset ?? 0)
     return { epoch, offset, entries: entries.slice(Math.max(0, first)) }
   }
 
   /**
-   * Keeps a topic in memory while it is in use, until the returned function is called.
+   * Exempts a topic's log from expiry and eviction until the returned function is called.
    *
    * @internal
    */
@@ -96,96 +98,99 @@ export class MemoryHistory implements HistoryStore {
     }
   }
 
-  /** Forgets everything. */
+  /** Deletes the logs of all topics. */
   close(): void {
-    for (const topic of [...this.#lives.keys()]) this.#end(topic)
+    for (const topic of [...this.#logs.keys()]) this.#delete(topic)
   }
 
   get #nextEpoch(): string {
-    return `${this.#id}.${this.#ended}`
+    return `${this.#id}.${this.#deletedCount}`
   }
 
-  #begin(topic: string): Life {
-    const life = { epoch: this.#nextEpoch, offset: 0, entries: [], size: 0, ttl: 0, usedAt: 0 }
-    this.#lives.set(topic, life)
-    this.#resize(life, topic.length + OVERHEAD)
-    this.#timer ??= setInterval(() => this.#sweep(), SWEEP)
+  #create(topic: string): TopicLog {
+    const log = { epoch: this.#nextEpoch, offset: 0, entries: [], size: 0, ttl: 0, usedAt: 0 }
+    this.#logs.set(topic, log)
+    this.#resize(log, topic.length + OVERHEAD)
+    this.#timer ??= setInterval(() => this.#sweep(), SWEEP_INTERVAL)
     this.#timer.unref?.()
-    return life
+    return log
   }
 
-  #lifeOf(topic: string): Life | undefined {
-    const life = this.#lives.get(topic)
-    if (!life || this.#retained.has(topic)) return life
-    if (Date.now() - life.usedAt <= life.ttl + DAY) return life
-    this.#end(topic)
+  #logOf(topic: string): TopicLog | undefined {
+    const log = this.#logs.get(topic)
+    if (!log || this.#retained.has(topic)) return log
+    if (Date.now() - log.usedAt <= log.ttl + DAY) return log
+    this.#delete(topic)
     return undefined
   }
 
-  #end(topic: string): void {
-    const life = this.#lives.get(topic)
-    if (!life) return
-    this.#lives.delete(topic)
-    this.#size -= life.size
-    this.#ended++
-    if (this.#lives.size > 0) return
+  #delete(topic: string): void {
+    const log = this.#logs.get(topic)
+    if (!log) return
+    this.#logs.delete(topic)
+    this.#size -= log.size
+    this.#deletedCount++
+    if (this.#logs.size > 0) return
     clearInterval(this.#timer)
     this.#timer = undefined
   }
 
-  #trim(topic: string, life: Life, { size, ttl, maxBytes }: HistoryBounds): void {
-    const { entries } = life
+  #trim(topic: string, log: TopicLog, { size, ttl, maxBytes }: HistoryBounds): void {
+    const { entries } = log
     const oldest = Date.now() - ttl
-    let kept = life.size - topic.length - OVERHEAD * (entries.length + 1) // characters of the texts
+    // The characters of the texts.
+    let textSize = log.size - topic.length - OVERHEAD * (entries.length + 1)
     let count = 0
     for (const { data, at } of entries) {
-      if (entries.length - count <= size && at >= oldest && kept <= maxBytes) break
-      kept -= data.length
+      if (entries.length - count <= size && at >= oldest && textSize <= maxBytes) break
+      textSize -= data.length
       count++
     }
-    this.#drop(life, count)
+    this.#dropOldest(log, count)
   }
 
-  /** Makes room: for what is in use at the cost of what isn't, and else at the topic's own. */
-  #evict(topic: string, life: Life): void {
-    for (const other of this.#lives.keys()) {
+  /**
+   * Frees memory after an append: deletes the logs of unused topics first, then the oldest entries
+   * of the topic itself.
+   */
+  #evict(topic: string, log: TopicLog): void {
+    for (const other of this.#logs.keys()) {
       if (this.#size <= this.#maxBytes) return
-      if (other !== topic && !this.#retained.has(other)) this.#end(other)
+      if (other !== topic && !this.#retained.has(other)) this.#delete(other)
     }
-    let over = this.#size - this.#maxBytes
+    let excess = this.#size - this.#maxBytes
     let count = 0
-    for (; over > 0 && count < life.entries.length; count++) {
-      over -= (life.entries[count]?.data.length ?? 0) + OVERHEAD
+    for (; excess > 0 && count < log.entries.length; count++) {
+      excess -= (log.entries[count]?.data.length ?? 0) + OVERHEAD
     }
-    this.#drop(life, count)
+    this.#dropOldest(log, count)
   }
 
-  #drop(life: Life, count: number): void {
+  #dropOldest(log: TopicLog, count: number): void {
     if (count === 0) return
-    for (const { data } of life.entries.splice(0, count))
-      this.#resize(life, -data.length - OVERHEAD)
+    for (const { data } of log.entries.splice(0, count)) this.#resize(log, -data.length - OVERHEAD)
   }
 
-  #resize(life: Life, change: number): void {
-    life.size += change
+  #resize(log: TopicLog, change: number): void {
+    log.size += change
     this.#size += change
   }
 
   #sweep(): void {
     const now = Date.now()
-    for (const [topic, life] of this.#lives) {
-      const { ttl } = life
-      if (this.#lifeOf(topic) && life.entries[0] && now - life.entries[0].at > ttl) {
-        this.#trim(topic, life, { size: Infinity, ttl, maxBytes: Infinity })
+    for (const [topic, log] of this.#logs) {
+      const { ttl } = log
+      if (this.#logOf(topic) && log.entries[0] && now - log.entries[0].at > ttl) {
+        this.#trim(topic, log, { size: Infinity, ttl, maxBytes: Infinity })
       }
     }
   }
 }
 
 /**
- * Makes a history in the memory of this process, for the topics of one ChannelServer.
+ * Creates a history store in the memory of this process, for the topics of one ChannelServer.
  *
- * @throws TypeError for an option that is unknown or can't be.
+ * @throws TypeError for an unknown or invalid option.
  */
 export function memoryHistory(options?: MemoryHistoryOptions): HistoryStore {
   return new MemoryHistory(options)

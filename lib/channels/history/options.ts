@@ -1,45 +1,45 @@
-import { unexpected } from '../../errors.ts'
+import { invalidValue } from '../../errors.ts'
 import {
   bytes,
   count,
   isFunction,
   isObject,
-  isWhole,
+  isIntegerFrom,
   milliseconds,
   optional,
-  settle,
-  type Settled,
-} from '../../options/rules.ts'
+  resolveOptions,
+  type Resolved,
+} from '../../validation.ts'
 import type { HistoryStore } from './store.ts'
 
 /** The options of a topic's history. */
 export interface HistoryOptions {
   /**
-   * Messages kept of each topic.
+   * Maximum number of messages kept of each topic.
    *
    * @default 100
    */
   size?: number | undefined
   /**
-   * Milliseconds for which a message is kept. The position of a topic is known for a day longer.
+   * Milliseconds for which a message is kept. The position of a topic is kept for a day longer.
    *
    * @default 300_000
    */
   ttl?: number | undefined
   /**
-   * Bytes kept of each topic, measured as the length of its texts.
+   * Maximum bytes kept of each topic, measured as the length of its texts.
    *
    * @default 1_048_576 (1 MiB)
    */
   maxBytes?: number | undefined
   /**
-   * How many of the latest messages a member is given that joins anew.
+   * Number of the latest messages that a new member receives.
    *
    * @default 0
    */
   backlog?: number | undefined
   /**
-   * Milliseconds that a message or a join waits for the store.
+   * Maximum milliseconds that a message or a join waits for the store.
    *
    * @default 1_000
    */
@@ -58,8 +58,8 @@ const rules = {
   maxBytes: bytes(1024 * 1024),
   backlog: {
     fallback: 0,
-    wanted: 'a whole number from 0 up',
-    accepts: (value: unknown) => isWhole(value, 0),
+    expected: 'a whole number from 0 up',
+    isValid: (value: unknown) => isIntegerFrom(value, 0),
   },
   timeout: milliseconds(1_000, 1),
   store: optional<HistoryStore>(
@@ -68,22 +68,25 @@ const rules = {
   ),
 }
 
-/** Every option of a history, settled. */
-export type HistorySettings = Settled<typeof rules>
+/** The options of a history, with all defaults applied. */
+export type HistorySettings = Resolved<typeof rules>
 
 /**
- * Settles the options of a history, on a server with a backplane or without.
+ * Checks the options of a history, and applies the defaults. `hasBackplane` says whether the server
+ * may have other nodes.
  *
- * @throws TypeError for an option that is unknown or can't be, and for a store that serves one node
- * where there may be more.
+ * @throws TypeError for an unknown or invalid option, and for a store without `subscribe` on a
+ * server with a backplane.
  */
-export function resolveHistory(given: HistoryOptions, hasNodes: boolean): HistorySettings {
-  if (!isObject(given)) throw unexpected('`history`', 'an object, such as { size: 100 }', given)
-  const settings = settle(rules, given)
+export function resolveHistory(options: HistoryOptions, hasBackplane: boolean): HistorySettings {
+  if (!isObject(options)) {
+    throw invalidValue('`history`', 'an object, such as { size: 100 }', options)
+  }
+  const settings = resolveOptions(rules, options)
   const { store } = settings
-  if (!hasNodes || (store && isFunction(Reflect.get(store, 'subscribe')))) return settings
-  const wanted = 'one with `subscribe`, such as redisHistory(), as the server has a backplane'
-  throw unexpected('the `store` of `history`', wanted, store)
+  if (!hasBackplane || (store && isFunction(Reflect.get(store, 'subscribe')))) return settings
+  const expected = 'one with `subscribe`, such as redisHistory(), as the server has a backplane'
+  throw invalidValue('the `store` of `history`', expected, store)
 }
 
 function isStore(value: unknown): boolean {

@@ -1,32 +1,32 @@
-import { isJsonObject } from '../text.ts'
+import { isJsonObject } from '../protocol/json.ts'
 import type { HistoryPosition } from './store.ts'
 
-/** The field of a join's payload that says what its client has seen, as a position. */
+/** The field of a join's payload with the position of the last message that the client has seen. */
 export const SINCE = '$since'
-/** The field of the answer to a join that says at which position its member begins. */
+/** The field of the reply to a join with the position at which the member starts. */
 export const HISTORY = '$history'
-/** The field of a recorded payload that says its offset. */
+/** The field of a recorded payload with the offset of the message. */
 export const OFFSET = '$offset'
-/** The field of the first payload of an epoch that says the epoch. */
+/** The field with the epoch, in the first recorded payload of the epoch. */
 export const EPOCH = '$epoch'
 
-const LONGEST_EPOCH = 256
+const MAX_EPOCH_LENGTH = 256 // characters
 
-/** Returns a field of a payload; undefined where it has none of its own. */
+/** Returns a field of a payload; undefined where the payload has no such own property. */
 export function fieldOf(payload: unknown, name: string): unknown {
   return isJsonObject(payload) && Object.hasOwn(payload, name) ? payload[name] : undefined
 }
 
-/** Returns a payload without some of its fields. */
+/** Returns a payload without the fields of these names. */
 export function withoutFields(payload: unknown, ...names: readonly string[]): unknown {
   if (!isJsonObject(payload) || !names.some((name) => Object.hasOwn(payload, name))) return payload
   return Object.fromEntries(Object.entries(payload).filter(([name]) => !names.includes(name)))
 }
 
-/** Returns a position as a peer states it; undefined where it makes no sense. */
+/** Returns the position that a peer sent; undefined where it is invalid. */
 export function parsePosition(value: unknown): HistoryPosition | undefined {
   const [epoch, offset] = [fieldOf(value, 'epoch'), fieldOf(value, 'offset')]
-  if (typeof epoch !== 'string' || epoch.length > LONGEST_EPOCH || !isOffset(offset)) {
+  if (typeof epoch !== 'string' || epoch.length > MAX_EPOCH_LENGTH || !isOffset(offset)) {
     return undefined
   }
   return { epoch, offset }
@@ -36,24 +36,24 @@ function isOffset(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 }
 
-/** The position of a client in the history of a topic, once its server has told it. */
+/** The position of a client in the history of a topic; unknown until the server sent one. */
 export class ClientPosition {
   #position: HistoryPosition | undefined
 
-  /** Returns the payload to join with: the position goes along. */
+  /** Returns the payload of a join with the position added, where it is known. */
   addTo(payload: unknown): unknown {
     return this.#position && isJsonObject(payload)
       ? { ...payload, [SINCE]: this.#position }
       : payload
   }
 
-  /** Takes the position out of the answer to a join. Returns the rest of it. */
+  /** Reads the position from the reply to a join. Returns the reply without it. */
   begin(reply: unknown): unknown {
     this.#position = parsePosition(fieldOf(reply, HISTORY))
     return this.#position ? withoutFields(reply, HISTORY) : reply
   }
 
-  /** Takes the position out of a payload. Returns the rest of it. */
+  /** Reads the position from a recorded payload. Returns the payload without it. */
   advance(payload: unknown): unknown {
     const offset = this.#position && fieldOf(payload, OFFSET)
     if (!this.#position || !isOffset(offset)) return payload

@@ -1,25 +1,25 @@
-import { deferred, inTime, isPromise, type Deferred } from '../../promises.ts'
+import { deferred, withTimeout, isPromise, type Deferred } from '../../promises.ts'
 
-const MAX_READS = 8
+const MAX_READS = 8 // that run at a time
 
-/** The reads of the stores of one server: so many are under way at a time. */
+/** The queue of one server's reads of its history stores. A limited number runs at a time. */
 export class ReadQueue {
-  #underWay = 0
+  #running = 0
   readonly #waiting: Deferred<void>[] = []
 
-  /** Reads at once, or when it is its turn; urgent reads come first. */
+  /** Runs a read at once where the limit allows it, or else in turn; urgent reads run first. */
   run<Page>(
     read: () => Page | PromiseLike<Page>,
     { timeout, isUrgent }: { readonly timeout: number; readonly isUrgent: boolean },
   ): Page | PromiseLike<Page> {
-    if (this.#underWay < MAX_READS) {
-      this.#underWay++
+    if (this.#running < MAX_READS) {
+      this.#running++
       return this.#read(read, timeout)
     }
-    const turn = deferred<void>()
-    if (isUrgent) this.#waiting.unshift(turn)
-    else this.#waiting.push(turn)
-    return turn.promise.then(() => this.#read(read, timeout))
+    const waiter = deferred<void>()
+    if (isUrgent) this.#waiting.unshift(waiter)
+    else this.#waiting.push(waiter)
+    return waiter.promise.then(() => this.#read(read, timeout))
   }
 
   #read<Page>(read: () => Page | PromiseLike<Page>, timeout: number): Page | PromiseLike<Page> {
@@ -30,16 +30,16 @@ export class ReadQueue {
       if (!isPromise(page)) this.#end()
     }
     if (!isPromise(page)) return page
-    const answered = inTime(page, timeout)
+    const limited = withTimeout(page, timeout)
     const end = (): void => this.#end()
-    answered.then(end, end)
-    return answered
+    limited.then(end, end)
+    return limited
   }
 
   #end(): void {
     const next = this.#waiting.shift()
     if (next)
-      next.resolve() // which goes on in the same place
-    else this.#underWay--
+      next.resolve() // takes over this read's slot
+    else this.#running--
   }
 }

@@ -1,14 +1,14 @@
-import { Broadcast } from '../broadcast.ts'
-import { phoenix, startsAsBroadcast } from '../phoenix.ts'
+import { Broadcast } from '../protocol/broadcast.ts'
+import { phoenix, startsAsBroadcast } from '../protocol/phoenix.ts'
 import { EPOCH, OFFSET } from './position.ts'
 import type { HistoryEntry } from './store.ts'
 
-const BORDER = '\n'
-const TAIL = '}]'
+const SEPARATOR = '\n'
+const FRAME_END = '}]'
 
-/** A recorded message as its members get it, prepared once for all of them. */
+/** A recorded message as the members receive it, encoded once for all of them. */
 export class RecordedMessage extends Broadcast {
-  /** The id of the member that must not get it; empty for none. */
+  /** The id of the member that must not receive the message; empty for none. */
   readonly sender: string
 
   constructor(sender: string, text: string) {
@@ -17,24 +17,27 @@ export class RecordedMessage extends Broadcast {
   }
 }
 
-/** Returns what a store keeps of a message: its sender, and its frame of version 2 of Phoenix. */
+/** Returns the data that a store keeps of a message: its sender and its Phoenix V2 frame. */
 export function encodeEntry(sender: string, text: string): string {
-  return sender + BORDER + text
+  return sender + SEPARATOR + text
 }
 
-/** Returns an entry as a message with its offset in its payload; undefined where it can't be read. */
+/**
+ * Returns the message of an entry, with the offset added to its payload; undefined where the entry
+ * can't be decoded.
+ */
 export function decodeEntry(
   { offset, data }: HistoryEntry,
   epoch: string,
 ): RecordedMessage | undefined {
-  const border = data.indexOf(BORDER)
-  const text = data.slice(border + 1)
-  if (border < 0 || !text.endsWith(TAIL) || !startsAsBroadcast(text)) return undefined
-  const head = text.slice(0, -TAIL.length)
+  const separator = data.indexOf(SEPARATOR)
+  const text = data.slice(separator + 1)
+  if (separator < 0 || !text.endsWith(FRAME_END) || !startsAsBroadcast(text)) return undefined
+  const head = text.slice(0, -FRAME_END.length)
   const comma = head.endsWith('{') ? '' : ','
-  const life = offset === 1 ? `,"${EPOCH}":${JSON.stringify(epoch)}` : ''
+  const epochField = offset === 1 ? `,"${EPOCH}":${JSON.stringify(epoch)}` : ''
   return new RecordedMessage(
-    data.slice(0, border),
-    `${head}${comma}"${OFFSET}":${offset}${life}${TAIL}`,
+    data.slice(0, separator),
+    `${head}${comma}"${OFFSET}":${offset}${epochField}${FRAME_END}`,
   )
 }

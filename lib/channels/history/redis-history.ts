@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
-import { BrokerBackplane, channelOf } from '../../engine.ts'
+import { BrokerBackplane, channelName } from '../../backplane/broker.ts'
 import { withoutCommand } from '../../error-text.ts'
 import { brokerRules, type BrokerOptions } from '../../options/broker.ts'
-import { flag, isList, settle } from '../../options/rules.ts'
+import { flag, isArray, resolveOptions } from '../../validation.ts'
 import { deferred, type Deferred } from '../../promises.ts'
-import { brokerOf, type RedisBroker, type RedisClient } from '../../redis-broker.ts'
+import { createRedisBroker, type RedisBroker } from '../../backplane/redis-broker.ts'
+import type { RedisClient } from '../../backplane/redis-clients.ts'
 import type {
   HistoryBounds,
   HistoryPage,
@@ -13,30 +14,34 @@ import type {
   HistorySubscriber,
 } from './store.ts'
 
-/** Options of a history in Redis. */
+/** The options of `redisHistory`. */
 export interface RedisHistoryOptions extends BrokerOptions {
   /**
-   * Whether Redis keeps all that it has confirmed through a restart and a failover, and evicts nothing:
-   * `appendfsync always` and `maxmemory-policy noeviction`, at least. Without it a restart begins a new
-   * epoch for each topic, and members who come back are told that they may have missed something.
+   * Whether Redis keeps everything that it has confirmed, through a restart and a failover, and
+   * evicts nothing. That needs at least `appendfsync always` and `maxmemory-policy noeviction`. If
+   * false, a restart begins a new epoch for each topic, and the reply to a member that rejoins says
+   * that messages may have been missed.
    *
    * @default false
    */
   durable?: boolean | undefined
 }
 
-const DAY = 86_400_000 // milliseconds that an epoch outlives the last of its messages
+const DAY = 86_400_000 // milliseconds for which an epoch is kept longer than its last message
 
 /*
- * Both scripts begin so. A topic has a head, which is `run epoch offset bytes`, and a list of its kept
- * messages: the time of each, `bytes` as it was before, and the data. The last one of the list has the
- * offset of the head; `bytes` are those of all messages of the epoch.
+ * The common beginning of both scripts. A topic has a head, which is `run epoch offset bytes`, and
+ * a list of its kept messages. Each item is the time of the message, the value of `bytes` before
+ * it, and its data. The last item has the offset of the head; `bytes` counts all messages of the
+ * epoch.
  *
- * Equal epochs must mean that no offset was lost or given twice. A restart and a promotion change the
- * replication id, FLUSHALL the id of the store, eviction its count; and a head lives for longer than a
- * period, so one that expired and begins again does so in another period. The run id of Redis won't do: a
- * primary that fails back has it still. (The replication id changes also when the first replica comes, and
- * an hour after the last one has gone.)
+ * Equal epochs must mean that no offset was lost or assigned twice. So the epoch is derived from
+ * values that change whenever that may have happened: a restart and a promotion change the
+ * replication id, FLUSHALL changes the id of the store, and an eviction changes the count of
+ * evictions. A head is kept for longer than a period, so a head that expired and is created again
+ * has another period. The run id of Redis doesn't work: a primary that comes back after a failover
+ * still has it. (The replication id also changes when the first replica connects, and an hour after
+ * the last one disconnected.)
  */
 const POSITION = `
 local head, list, id = KEYS[1], KEYS[2], KEYS[3]
@@ -57,7 +62,8 @@ if begins then
 end
 `
 
-// The head is written first: a Redis without memory refuses that, and so all of it.
+// The head is written first: a Redis that is out of memory refuses that, and with it the whole
+// script.
 const APPEND = `${POSITION}
 local maxBytes, channel, data = ARGV[6] + 0, ARGV[7], ARGV[8]
 local before = bytes
@@ -82,57 +88,62 @@ local found = count > 0 and redis.call('LRANGE', list, -count, -1) or {}
 return { epoch, offset, found, now - ttl }`
 
 /**
- * Makes a history over Redis, which outlives your servers, and which all nodes share: each message gets
- * its offset, is kept and is published in one step.
+ * Creates a history store in Redis. It survives restarts of your servers, and all nodes share it.
+ * Redis assigns the offset of a message, keeps the message and publishes it in one step.
  *
- * Commands go through your client, or through another connection like it where that is one of `ioredis`;
- * it subscribes through a connection of its own. A client of `redis` that was not told to connect yet is
- * told so, and is closed with the history; any other stays yours to close.
+ * The store sends commands through your client, or through a duplicate of it where it is a client
+ * of `ioredis`, and subscribes through a connection of its own. A client of `redis` that wasn't
+ * connected yet is connected, and is closed with the history; any other client is yours to close.
  *
- * @throws TypeError for what is no client, for a cluster, and for an option that is unknown or can't be.
+ * @throws TypeError for what is no client, for a cluster, and for an unknown or invalid option.
  */
 export function redisHistory(client: RedisClient, options?: RedisHistoryOptions): HistoryStore {
   return new RedisHistory(client, options)
 }
 
-/** A history over Redis, with the time that an epoch outlives its last message. */
+/**
+ * A history store in Redis. `epochGrace` is the time that an epoch is kept after its last message.
+ */
 export class RedisHistory implements HistoryStore {
   readonly #broker: RedisBroker<RedisClient>
-  /** Keeps the subscriptions, and knows how the connections are. */
-  readonly #link: BrokerBackplane
+  /** Keeps the subscriptions, and knows the states of the connections. */
+  readonly #backplane: BrokerBackplane
   readonly #prefix: string
   readonly #maxBufferedAmount: number
   readonly #isDurable: boolean
-  readonly #day: number
-  /** Begins the ids that are offered to a store without one: a new one each time. */
-  readonly #name = Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString('base64url')
-  /** Resolves when the first connection was made or has failed. */
-  readonly #started = deferred<void>()
-  /** The subscriptions that have never stood yet. */
-  readonly #pending = new Set<Deferred<void>>()
-  /** Whether Redis knows the script of `append` by its hash. */
-  #isKnown = false
-  #calls = 0
-  #buffered = 0
+  /** Milliseconds for which an epoch is kept longer than its last message. */
+  readonly #epochGrace: number
+  /**
+   * The prefix of the ids that are offered to a Redis without a store id: a new id for each call.
+   */
+  readonly #idPrefix = Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString('base64url')
+  /** Resolves when the first connection is up or has failed. */
+  readonly #firstConnection = deferred<void>()
+  /** The subscriptions that haven't been active yet. */
+  readonly #pendingSubscriptions = new Set<Deferred<void>>()
+  /** Whether Redis has the script of `append` in its cache, so that EVALSHA works. */
+  #isAppendCached = false
+  #callCount = 0
+  #bufferedSize = 0
   #isClosed = false
 
-  constructor(client: RedisClient, options?: RedisHistoryOptions, day = DAY) {
-    const { durable, ...rest } = settle({ ...brokerRules, durable: flag() }, options)
+  constructor(client: RedisClient, options?: RedisHistoryOptions, epochGrace = DAY) {
+    const { durable, ...rest } = resolveOptions({ ...brokerRules, durable: flag() }, options)
     this.#prefix = rest.prefix
     this.#maxBufferedAmount = rest.maxBufferedAmount
     this.#isDurable = durable
-    this.#day = day
-    this.#broker = brokerOf(client, { sendsOnce: true })
-    this.#link = new BrokerBackplane(this.#broker, rest)
-    this.#link.listen(() => {
-      this.#isKnown = false // by a Redis that was started anew
-      this.#started.resolve()
+    this.#epochGrace = epochGrace
+    this.#broker = createRedisBroker(client, { sendsOnce: true })
+    this.#backplane = new BrokerBackplane(this.#broker, rest)
+    this.#backplane.listen(() => {
+      this.#isAppendCached = false // a Redis that restarted has an empty script cache
+      this.#firstConnection.resolve()
     })
   }
 
   async append(topic: string, data: string, bounds: HistoryBounds): Promise<HistoryPosition> {
-    // A client may put a prefix of its own before keys, but not before channels.
-    const channel = channelOf(this.#prefix, `history:${topic}`)
+    // A client may add its own prefix to keys, but not to channels.
+    const channel = channelName(this.#prefix, `history:${topic}`)
     const rest = [String(bounds.maxBytes), channel, data]
     const [epoch, offset] = await this.#run(APPEND, topic, bounds, rest)
     return { epoch: String(epoch), offset: Number(offset) }
@@ -147,43 +158,48 @@ export class RedisHistory implements HistoryStore {
       since === undefined ? '' : String(since),
     ])
     const offset = Number(latest)
-    const kept = isList(found) ? found.map(String) : []
-    const entries = kept.flatMap((text, index) => {
+    const texts = isArray(found) ? found.map(String) : []
+    const entries = texts.flatMap((text, index) => {
       const [head = '', time] = /^(\d+) \d+ /.exec(text) ?? []
       if (Number(time) <= Number(expired)) return []
-      return [{ offset: offset - kept.length + index + 1, data: text.slice(head.length) }]
+      return [{ offset: offset - texts.length + index + 1, data: text.slice(head.length) }]
     })
     return { epoch: String(epoch), offset, entries }
   }
 
   async subscribe(topic: string, { receive, interrupted }: HistorySubscriber): Promise<() => void> {
     this.#checkOpen()
-    const first = deferred<void>()
-    this.#pending.add(first)
-    const confirmed = (): void => {
-      if (!this.#pending.delete(first)) interrupted()
-      first.resolve()
+    const confirmation = deferred<void>()
+    this.#pendingSubscriptions.add(confirmation)
+    const onConfirmed = (): void => {
+      if (!this.#pendingSubscriptions.delete(confirmation)) interrupted()
+      confirmation.resolve()
     }
-    const received = (bytes: Uint8Array): void => {
-      const message = messageIn(bytes)
+    const onMessage = (bytes: Uint8Array): void => {
+      const message = parseMessage(bytes)
       if (message) receive(message)
     }
-    const stop = await this.#link.subscribe(`history:${topic}`, received, undefined, confirmed)
-    await first.promise
-    return () => void stop()
+    const unsubscribe = await this.#backplane.subscribe(
+      `history:${topic}`,
+      onMessage,
+      undefined,
+      onConfirmed,
+    )
+    await confirmation.promise
+    return () => void unsubscribe()
   }
 
   close(): void {
     this.#isClosed = true
-    this.#started.resolve()
-    this.#link.close()
-    for (const first of this.#pending) first.reject(closed())
-    this.#pending.clear()
+    this.#firstConnection.resolve()
+    this.#backplane.close()
+    for (const confirmation of this.#pendingSubscriptions) confirmation.reject(closedError())
+    this.#pendingSubscriptions.clear()
   }
 
   /**
-   * Runs a script: by its hash, once Redis has answered that it knows it. After SCRIPT FLUSH the appends
-   * under way fail: sent again, they could change places with others.
+   * Runs a script: `append` by its hash, once Redis has it in its cache. After SCRIPT FLUSH the
+   * pending appends fail: sent again, they could change their order with others.
    */
   async #run(
     script: string,
@@ -191,46 +207,47 @@ export class RedisHistory implements HistoryStore {
     { size, ttl }: HistoryBounds,
     rest: readonly string[],
   ): Promise<unknown[]> {
-    await this.#started.promise
+    await this.#firstConnection.promise
     this.#checkOpen()
     const length = rest.reduce((sum, text) => sum + text.length, 0)
-    if (this.#buffered + length > this.#maxBufferedAmount) {
+    if (this.#bufferedSize + length > this.#maxBufferedAmount) {
       throw new Error(`more than ${this.#maxBufferedAmount} bytes wait for Redis`)
     }
-    const isKnown = this.#isKnown && script === APPEND
-    const head = channelOf(this.#prefix, `history:${topic}`)
+    const usesHash = this.#isAppendCached && script === APPEND
+    const head = channelName(this.#prefix, `history:${topic}`)
     const keys = [head, `${head}.entries`, `${this.#prefix}history`]
-    const candidate = `${this.#name}${++this.#calls}`
-    const kind = [this.#isDurable ? 'durable' : '', candidate, String(this.#day)]
+    const candidate = `${this.#idPrefix}${++this.#callCount}`
+    const epochArgs = [this.#isDurable ? 'durable' : '', candidate, String(this.#epochGrace)]
     const limits = [Math.ceil(ttl), size].map(String)
-    const call = isKnown ? ['EVALSHA', APPEND_HASH] : ['EVAL', script]
-    this.#buffered += length
+    const call = usesHash ? ['EVALSHA', APPEND_HASH] : ['EVAL', script]
+    this.#bufferedSize += length
     try {
-      const answer = await this.#broker.send([...call, '3', ...keys, ...kind, ...limits, ...rest])
-      if (!isList(answer)) throw new Error('no list came from Redis')
-      if (script === APPEND) this.#isKnown = true
-      return answer
+      const args = [...keys, ...epochArgs, ...limits, ...rest]
+      const reply = await this.#broker.send([...call, '3', ...args])
+      if (!isArray(reply)) throw new Error('no list came from Redis')
+      if (script === APPEND) this.#isAppendCached = true
+      return reply
     } catch (error) {
-      if (isKnown) this.#isKnown = false
+      if (usesHash) this.#isAppendCached = false
       throw withoutCommand(error)
     } finally {
-      this.#buffered -= length
+      this.#bufferedSize -= length
     }
   }
 
   #checkOpen(): void {
-    if (this.#isClosed) throw closed()
+    if (this.#isClosed) throw closedError()
   }
 }
 
-function closed(): Error {
+function closedError(): Error {
   return new Error('the history was closed')
 }
 
-/** Returns a published message: its epoch, its offset and its data, with spaces between. */
-function messageIn(bytes: Uint8Array): Parameters<HistorySubscriber['receive']>[0] | undefined {
+/** Parses a published message: its epoch, its offset and its data, separated by spaces. */
+function parseMessage(bytes: Uint8Array): Parameters<HistorySubscriber['receive']>[0] | undefined {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString()
   const [, epoch, offset, data] = /^(\w+) (\d+) ([^]*)$/.exec(text) ?? []
-  if (epoch === undefined || data === undefined) return undefined // another program has published it
+  if (epoch === undefined || data === undefined) return undefined // published by another program
   return { epoch, offset: Number(offset), data }
 }

@@ -1,8 +1,11 @@
 /** The position of a message in the history of a topic. */
 export interface HistoryPosition {
-  /** The life that the offset belongs to: after a loss of messages, or of their numbers, it is another. */
+  /**
+   * The id of the sequence that the offset belongs to. After a loss of messages or of their
+   * offsets, a topic has another epoch.
+   */
   readonly epoch: string
-  /** The number of the message: 1 for the first one of its epoch, and one more for each. */
+  /** The number of the message: 1 for the first of its epoch, and one more for each after it. */
   readonly offset: number
 }
 
@@ -14,49 +17,52 @@ export interface HistoryEntry {
   readonly data: string
 }
 
-/** How much of a topic is kept, at most. */
+/** The limits of what a store keeps of a topic. */
 export interface HistoryBounds {
-  /** The number of messages. */
+  /** Maximum number of messages. */
   readonly size: number
-  /** Milliseconds that a message is kept. */
+  /** Milliseconds for which a message is kept. */
   readonly ttl: number
-  /** The bytes of all messages; the lengths of their texts will do. */
+  /** Maximum bytes of all messages; a store may count the lengths of their texts instead. */
   readonly maxBytes: number
 }
 
-/** What a store has of a topic. */
+/** The result of a read: the position of a topic, and messages that its store keeps. */
 export interface HistoryPage {
-  /** The epoch of the topic; where there was no message yet, that of the first one. */
+  /** The epoch of the topic; before the first message, the epoch which that message will have. */
   readonly epoch: string
-  /** The offset of the latest message; 0 where there was none. */
+  /** The offset of the latest message; 0 before the first message. */
   readonly offset: number
-  /** The kept messages behind the asked offset, oldest first. */
+  /** The kept messages after the requested offset, oldest first. */
   readonly entries: readonly HistoryEntry[]
 }
 
-/** The receiver of a topic's messages. */
+/** The callbacks of a subscription to a topic's messages. */
 export interface HistorySubscriber {
-  /** In the store's order, at least once each. */
+  /** Receives each message at least once, in the store's order. */
   readonly receive: (message: HistoryEntry & { readonly epoch: string }) => void
-  /** Messages may have been missed, and the subscription stands again. */
+  /** Signals that the subscription is active again, after messages may have been missed. */
   readonly interrupted: () => void
 }
 
-/** Assigns an offset to each message of a topic, and keeps the latest ones. */
+/** A store that assigns an offset to each message of a topic, and keeps the latest messages. */
 export interface HistoryStore {
-  /** Records a message behind the others of its topic. */
+  /** Appends a message to the history of its topic. Returns its position. */
   append(
     topic: string,
     data: string,
     bounds: HistoryBounds,
   ): HistoryPosition | Promise<HistoryPosition>
-  /** Reads the messages behind the offset `since`; where it is undefined, the position alone. */
+  /** Returns the messages after the offset `since`; where it is undefined, only the position. */
   read(
     topic: string,
     since: number | undefined,
     bounds: HistoryBounds,
   ): HistoryPage | Promise<HistoryPage>
-  /** A store without it serves one node only. Resolves once messages are received. */
+  /**
+   * Subscribes to the messages of a topic. Resolves with a function that unsubscribes, once the
+   * subscription is active. A store without this method serves only one node.
+   */
   subscribe?(topic: string, subscriber: HistorySubscriber): Promise<() => void>
   /** Ends all subscriptions. */
   close?(): void | Promise<void>

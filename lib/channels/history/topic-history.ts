@@ -1,9 +1,9 @@
 import debug from '#debug'
-import { logTextOf, withoutCommand } from '../../error-text.ts'
-import { HistoryError, unexpected } from '../../errors.ts'
-import { isFunction } from '../../options/rules.ts'
-import { DONE, handled, inTime, isPromise, rejected } from '../../promises.ts'
-import { isJsonObject, writeJson } from '../text.ts'
+import { formatLogLine, withoutCommand } from '../../error-text.ts'
+import { HistoryError, invalidValue } from '../../errors.ts'
+import { isFunction } from '../../validation.ts'
+import { DONE, isPromise, markHandled, rejected, withTimeout } from '../../promises.ts'
+import { isJsonObject, writeJson } from '../protocol/json.ts'
 import type { HistoryHost, LiveLogOwner } from './history-host.ts'
 import { LiveLog } from './live-log.ts'
 import { MemoryHistory } from './memory-history.ts'
@@ -12,44 +12,47 @@ import { EPOCH, HISTORY, OFFSET, withoutFields } from './position.ts'
 import { encodeEntry, type RecordedMessage } from './recorded.ts'
 import type { HistoryPosition, HistoryStore } from './store.ts'
 
-/** A join as its membership gives it. */
+/** A join to a topic with a history, as the server channel passes it. */
 export interface JoinTerms {
-  /** What its client has seen; undefined where it asks for nothing. */
+  /** The position of the last message that the client has seen; undefined where it sent none. */
   readonly since: HistoryPosition | undefined
   readonly reply: unknown
-  /** Whether it may be given what was said before. */
+  /** Whether the member may receive earlier messages. */
   readonly recover: boolean
   readonly isWanted: () => boolean
   readonly enter: (reply: unknown, messages: readonly RecordedMessage[]) => void
   readonly refuse: () => void
-  /** Takes what `enter` throws. */
+  /** Receives what `enter` throws. */
   readonly failed: (cause: unknown) => void
 }
 
-interface LogInUse {
+interface OpenLog {
   readonly log: LiveLog
+  /** Allows a `MemoryHistory` to delete the topic. */
   readonly release: () => void
+  /** Closes the log, after the last member left. */
   timer?: NodeJS.Timeout
 }
 
-/** The position of a client that says nothing that makes sense. */
-export const NOWHERE: HistoryPosition = { epoch: '', offset: 0 }
+/** The position of a client that sent an invalid one. Its epoch equals no real epoch. */
+export const INVALID_POSITION: HistoryPosition = { epoch: '', offset: 0 }
 
 const log = debug('simplewebsockets:history')
-const LINGER = 5_000 // milliseconds that a log lives on after its last member
-const MAX_APPENDS = 10_000 // messages that wait for a store,
-const MAX_APPENDED = 16 * 1024 * 1024 // and their characters
+const LINGER = 5_000 // milliseconds that a log stays open after its last member left
+const MAX_PENDING = 10_000 // messages that wait for the store
+const MAX_PENDING_SIZE = 16 * 1024 * 1024 // characters of the messages that wait for the store
 
 /** The history of the topics of one pattern. */
 export class TopicHistory implements LiveLogOwner {
   readonly store: HistoryStore
   readonly settings: HistorySettings
   readonly host: HistoryHost
-  readonly #logs = new Map<string, LogInUse>()
-  #appends = 0
-  #appended = 0
-  /** Whether it was told that the store fails. */
-  #isTold = false
+  readonly #logs = new Map<string, OpenLog>()
+  /** The messages that wait for the store, and their characters. */
+  #pendingCount = 0
+  #pendingSize = 0
+  /** Whether the store's failure was reported already. */
+  #isFailing = false
 
   constructor(settings: HistorySettings, store: HistoryStore, host: HistoryHost) {
     this.settings = settings
@@ -58,77 +61,77 @@ export class TopicHistory implements LiveLogOwner {
   }
 
   /**
-   * Records a message. Resolves once the store has it.
-   *
-   * It rejects with a `HistoryError` where the store fails or takes too long.
+   * Records a message. Resolves once the store has it. Rejects with a `HistoryError` where the
+   * store fails or doesn't answer within `timeout`.
    */
   append(topic: string, sender: string, text: string): Promise<void> {
     const data = encodeEntry(sender, text)
     try {
-      if (this.#appends >= MAX_APPENDS || this.#appended + data.length > MAX_APPENDED) {
-        throw new Error(`${this.#appends} messages wait for it`)
+      if (this.#pendingCount >= MAX_PENDING || this.#pendingSize + data.length > MAX_PENDING_SIZE) {
+        throw new Error(`${this.#pendingCount} messages wait for it`)
       }
       const position = this.store.append(topic, data, this.settings)
-      if (isPromise(position)) return this.#wait(topic, data, position)
-      this.#record(topic, data, position)
+      if (isPromise(position)) return this.#trackPending(topic, data, position)
+      this.#onRecorded(topic, data, position)
       return DONE
     } catch (cause) {
-      return rejected(this.#fail(topic, cause))
+      return rejected(this.#failAppend(topic, cause))
     }
   }
 
   /**
-   * Lets a member in: at once, or when the store has answered.
+   * Completes a join: at once, or when the store has answered.
    *
-   * @throws TypeError for an answer that isn't a plain object.
+   * @throws TypeError for a reply that isn't a plain object.
    */
   admit(topic: string, { reply, since, recover, ...join }: JoinTerms): void {
     if (!isJsonObject(reply)) {
-      throw unexpected('the answer to a join with `history`', 'an object of plain JSON', reply)
+      throw invalidValue('the answer to a join with `history`', 'an object of plain JSON', reply)
     }
-    const answer = JSON.parse(writeJson(reply, 'the answer to a join')) as object
-    this.#logOf(topic).admit({
-      // Where it may not be given what is old, it has seen nothing of what is there.
-      since: since && !recover ? NOWHERE : since,
+    const replyCopy = JSON.parse(writeJson(reply, 'the answer to a join')) as object
+    this.#openLog(topic).admit({
+      // A member that may not receive earlier messages recovers none: NOWHERE matches no epoch.
+      since: since && !recover ? INVALID_POSITION : since,
       backlog: recover ? this.settings.backlog : 0,
       isWanted: join.isWanted,
-      refuse: join.refuse,
-      enter: ({ position, recovered, messages }) => {
-        const isTold = recovered !== undefined
+      reject: join.refuse,
+      complete: ({ position, recovered, messages }) => {
+        const isRecovery = recovered !== undefined
         try {
-          const fields = { ...(isTold && { recovered }), [HISTORY]: position }
-          join.enter({ ...answer, ...fields }, messages)
+          const fields = { ...(isRecovery && { recovered }), [HISTORY]: position }
+          join.enter({ ...replyCopy, ...fields }, messages)
         } catch (cause) {
-          join.failed(cause) // so that it harms no other join
+          join.failed(cause) // so that the other joins of this read go on
         }
       },
     })
   }
 
-  /** A member of a topic, or a join, has gone. */
-  left(topic: string): void {
+  /** Notes that a member left a topic, or that a join ended. Closes an unused log after a while. */
+  releaseIfUnused(topic: string): void {
     const entry = this.#logs.get(topic)
-    if (!entry || this.#isUsed(topic, entry.log)) return
+    if (!entry || this.#isInUse(topic, entry.log)) return
     clearTimeout(entry.timer)
     entry.timer = setTimeout(() => {
-      if (this.#logs.get(topic) === entry && !this.#isUsed(topic, entry.log)) this.#close(topic)
+      if (this.#logs.get(topic) === entry && !this.#isInUse(topic, entry.log)) this.#close(topic)
     }, LINGER)
     entry.timer.unref?.()
   }
 
-  /** The server has closed. */
+  /** Closes all logs: the server has closed. */
   stop(): void {
     for (const topic of [...this.#logs.keys()]) this.#close(topic)
   }
 
+  /** Notes that the store works, or reports its failure: once, until it works again. */
   report(failure?: { readonly cause: unknown }): void {
-    const isNews = failure && !this.#isTold
-    this.#isTold = failure !== undefined
-    if (failure) log('the history failed: %s', logTextOf(failure.cause))
-    if (isNews) this.host.failed(errorOf(failure.cause))
+    const isFirstFailure = failure && !this.#isFailing
+    this.#isFailing = failure !== undefined
+    if (failure) log('the history failed: %s', formatLogLine(failure.cause))
+    if (isFirstFailure) this.host.reportFailure(errorOf(failure.cause))
   }
 
-  #logOf(topic: string): LiveLog {
+  #openLog(topic: string): LiveLog {
     const entry = this.#logs.get(topic)
     if (entry) return entry.log
     const log = new LiveLog(topic, this)
@@ -148,51 +151,58 @@ export class TopicHistory implements LiveLogOwner {
     try {
       entry?.log.close()
     } catch (cause) {
-      this.report({ cause }) // of the store that unsubscribes
+      this.report({ cause }) // the store failed to unsubscribe
     }
   }
 
-  #isUsed(topic: string, log: LiveLog): boolean {
-    return this.host.hasMembers(topic) || log.isAwaited
+  #isInUse(topic: string, log: LiveLog): boolean {
+    return this.host.hasMembers(topic) || log.hasWaitingJoins
   }
 
-  #wait(topic: string, data: string, recorded: PromiseLike<HistoryPosition>): Promise<void> {
-    this.#appends++
-    this.#appended += data.length
+  #trackPending(
+    topic: string,
+    data: string,
+    recorded: PromiseLike<HistoryPosition>,
+  ): Promise<void> {
+    this.#pendingCount++
+    this.#pendingSize += data.length
     const end = (): void => {
-      this.#appends--
-      this.#appended -= data.length
+      this.#pendingCount--
+      this.#pendingSize -= data.length
     }
     recorded.then(end, end)
-    // One that comes too late is delivered all the same: the store has it.
-    const done = recorded.then((position) => this.#record(topic, data, position))
-    const inside = inTime(done, this.settings.timeout)
-    return handled(inside.catch((cause: unknown) => Promise.reject(this.#fail(topic, cause))))
+    // A message that is recorded after the timeout is delivered all the same: the store has it.
+    const delivered = recorded.then((position) => this.#onRecorded(topic, data, position))
+    const limited = withTimeout(delivered, this.settings.timeout)
+    return markHandled(
+      limited.catch((cause: unknown) => Promise.reject(this.#failAppend(topic, cause))),
+    )
   }
 
-  #record(topic: string, data: string, position: HistoryPosition): void {
+  #onRecorded(topic: string, data: string, position: HistoryPosition): void {
     this.report()
-    // Others come back by the subscription, in their order.
+    // A store with `subscribe` delivers the message through the subscription, in the right order.
     if (!this.store.subscribe) this.#logs.get(topic)?.log.receive({ ...position, data })
   }
 
-  #fail(topic: string, cause: unknown): HistoryError {
+  #failAppend(topic: string, cause: unknown): HistoryError {
     this.report({ cause })
-    this.host.dropped()
+    this.host.countDrop()
     return errorOf(cause, topic)
   }
 }
 
 /**
- * Returns a payload as it may be recorded.
+ * Returns a payload in the form in which it may be recorded: an object, without the fields for the
+ * offset and the epoch.
  *
  * @throws TypeError for what isn't a plain object.
  */
-export function recordable(payload: unknown): unknown {
-  // What says itself what it is in JSON may be an object there.
-  const said = isJsonObject(payload) && isFunction(payload.toJSON) ? payload.toJSON() : payload
-  if (isJsonObject(said)) return withoutFields(said, OFFSET, EPOCH)
-  throw unexpected('a payload on a topic with `history`', 'an object of plain JSON', payload)
+export function toRecordable(payload: unknown): unknown {
+  // The result of `toJSON` is what has to be an object.
+  const json = isJsonObject(payload) && isFunction(payload.toJSON) ? payload.toJSON() : payload
+  if (isJsonObject(json)) return withoutFields(json, OFFSET, EPOCH)
+  throw invalidValue('a payload on a topic with `history`', 'an object of plain JSON', payload)
 }
 
 function errorOf(cause: unknown, topic?: string): HistoryError {

@@ -3,5 +3,5 @@ export { makeUpgrader } from './upgrade.ts'
 
 import type { OnWake } from '../transport.ts'
 
-/** Calls back never: a process is told nothing of the network, and finds out by trying. */
+/** Never calls back: Node doesn't report network changes, so a client finds out by trying. */
 export const onWake: OnWake = () => () => {}

@@ -1,15 +1,16 @@
-const BYTES_PER_SECOND = 16 * 1024 // a message may take a second more for so many bytes of it
+const BYTES_PER_SECOND = 16 * 1024 // a message may take one more second for each 16 KiB
 const SECOND = 1_000
 
 /**
- * Times one message of a peer from its first byte to its last: it may take `timeout` milliseconds,
- * and a second more for each 16 KiB of it. The clock stands still while reading is paused here.
+ * A timer for one message of a peer, from its first byte to its last. The message may take
+ * `timeout` milliseconds, and one more second for each 16 KiB. The clock stops while reading is
+ * paused on this side.
  */
 export class MessageTimer {
   readonly #timeout: number
   readonly #onExpired: () => void
   #timer: ReturnType<typeof setTimeout> | undefined
-  #number = -1 // of the message
+  #number = -1 // of the message that is timed
   #startedAt = 0
   #pausedAt: number | undefined
   #bytes = 0
@@ -19,16 +20,16 @@ export class MessageTimer {
     this.#onExpired = onExpired
   }
 
-  /** Goes on timing the message, or frame, of that number: so many bytes of it have come. */
+  /** Times the message or frame with that number, of which `bytes` bytes have come so far. */
   update(number: number, bytes: number): void {
     this.#bytes = bytes
     if (this.#timer && number === this.#number) return
     this.#number = number
     this.#startedAt = performance.now()
-    this.#timer ??= this.#arm(this.#timeout)
+    this.#timer ??= this.#startTimer(this.#timeout)
   }
 
-  /** Stops the clock until `resume`. */
+  /** Stops the clock until `resume` is called. */
   pause(): void {
     this.#pausedAt ??= performance.now()
   }
@@ -38,22 +39,22 @@ export class MessageTimer {
     this.#pausedAt = undefined
   }
 
-  /** Ends: the last byte has come, or no more will. */
+  /** Stops timing, because the last byte has come or no more bytes will come. */
   stop(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
   }
 
-  #arm(milliseconds: number): ReturnType<typeof setTimeout> {
+  #startTimer(milliseconds: number): ReturnType<typeof setTimeout> {
     return setTimeout(() => {
-      const left = this.#left
-      if (left > 0) this.#timer = this.#arm(left)
+      const remaining = this.#remaining
+      if (remaining > 0) this.#timer = this.#startTimer(remaining)
       else this.#onExpired()
     }, milliseconds)
   }
 
   /** Milliseconds that the message may still take. */
-  get #left(): number {
+  get #remaining(): number {
     if (this.#pausedAt !== undefined) return this.#timeout
     const extra = (this.#bytes / BYTES_PER_SECOND) * SECOND
     return this.#startedAt + this.#timeout + extra - performance.now()

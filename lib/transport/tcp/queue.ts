@@ -1,6 +1,6 @@
 const MIN_COMPACTED = 64
 
-/** A first-in, first-out queue that stays fast when it is long, where `Array.shift` does not. */
+/** A first-in, first-out queue that stays fast when it is long; `Array.shift` does not. */
 export class Queue<Item> {
   #items: (Item | undefined)[] = []
   #head = 0

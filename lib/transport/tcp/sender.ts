@@ -1,19 +1,19 @@
 import type { Duplex } from 'node:stream'
-import type { CloseReason } from '../../close.ts'
-import { Message, mostBytes, toBytes, type Data } from '../../message.ts'
-import type { Deflate } from './deflate.ts'
-import { BINARY, COMPRESSED, TEXT } from './frame.ts'
-import { FrameWriter, type FrameWriterOptions } from './frame-writer.ts'
+import type { CloseReason } from '../../connection/close-codes.ts'
+import { PreparedMessage, maxByteLength, toBytes, type Data } from '../../connection/message.ts'
+import type { Deflate } from './deflate/deflate.ts'
+import { BINARY, COMPRESSED, TEXT } from './frames/frame.ts'
+import { FrameWriter, type FrameWriterOptions } from './frames/frame-writer.ts'
 import { Queue } from './queue.ts'
 
-const QUEUED_OVERHEAD = 128 // bytes that a message takes beside its own while it waits
+const QUEUED_OVERHEAD = 128 // bytes that a queued message takes beside its payload
 
-/** Sends what one connection has to say, in order, also while a message is still compressed. */
+/** The sending side of one connection. It keeps the order, also while a message is compressed. */
 export class Sender {
   readonly #tcp: Duplex
   readonly #writer: FrameWriter
   readonly #deflate: Deflate | undefined
-  readonly #queue = new Queue<() => void>() // what waits for a message that is compressed
+  readonly #queue = new Queue<() => void>() // waits until a message is compressed
   #queuedBytes = 0
   #isCompressing = false
 
@@ -23,102 +23,106 @@ export class Sender {
     this.#deflate = deflate
   }
 
-  /** Bytes not yet given to the TCP socket. */
+  /** Bytes not yet written to the TCP socket. */
   get size(): number {
     return this.#writer.size + this.#queuedBytes
   }
 
-  /** Bytes given to it. */
+  /** Bytes written to the TCP socket so far. */
   get bytesWritten(): number {
     return this.#writer.bytesWritten
   }
 
-  /** Sends a message; bytes may change afterwards. */
-  message(message: Data | Message): void {
+  /** Sends a message. The caller may change its bytes afterwards. */
+  sendMessage(message: Data | PreparedMessage): void {
     if (!this.#isCompressing) {
-      this.#write(message)
+      this.#frame(message)
       return
     }
-    const own = message instanceof Uint8Array ? Uint8Array.from(message) : message
-    const { length } = own instanceof Message ? own.ownBytes : toBytes(own)
-    const taken = length + QUEUED_OVERHEAD
-    this.#queuedBytes += taken
+    const snapshot = message instanceof Uint8Array ? Uint8Array.from(message) : message
+    const { length } = snapshot instanceof PreparedMessage ? snapshot.ownBytes : toBytes(snapshot)
+    const cost = length + QUEUED_OVERHEAD
+    this.#queuedBytes += cost
     this.#queue.push(() => {
-      this.#queuedBytes -= taken
-      this.#write(own)
+      this.#queuedBytes -= cost
+      this.#frame(snapshot)
     })
   }
 
   /** Sends a control frame of at most 125 bytes. */
-  control(opcode: number, payload: Uint8Array): void {
-    const own = this.#isCompressing ? Uint8Array.from(payload) : payload
-    this.inOrder(() => this.#writer.bytes(opcode, own))
+  sendControl(opcode: number, payload: Uint8Array): void {
+    const snapshot = this.#isCompressing ? Uint8Array.from(payload) : payload
+    this.runInOrder(() => this.#writer.writePayload(opcode, snapshot))
   }
 
   /** Sends a close frame. */
-  close(reason: CloseReason): void {
-    this.inOrder(() => this.#writer.close(reason))
+  sendClose(reason: CloseReason): void {
+    this.runInOrder(() => this.#writer.close(reason))
   }
 
-  /** Calls back when what was sent so far has been handed on. */
-  notify(onWritten: () => void): void {
-    this.inOrder(() => this.#writer.notify(onWritten))
+  /** Calls `onFlushed` once everything sent so far has been handed on. */
+  notify(onFlushed: () => void): void {
+    this.runInOrder(() => this.#writer.notify(onFlushed))
   }
 
-  /** Hands on what can be, at once. */
+  /** Writes everything that is framed to TCP, at once. */
   flush(): void {
     this.#writer.flushNow()
   }
 
-  /** Does something behind all that was sent so far. */
-  inOrder(action: () => void): void {
+  /** Runs an action after everything sent so far has been framed. */
+  runInOrder(action: () => void): void {
     if (this.#isCompressing) this.#queue.push(action)
     else action()
   }
 
-  /** Frames a message, compressed where that was agreed on and it is long enough. */
-  #write(message: Data | Message): void {
+  /** Frames a message. Compresses it if both ends agreed on compression and it is long enough. */
+  #frame(message: Data | PreparedMessage): void {
     const threshold = this.#deflate?.threshold ?? Infinity
-    const isShort = mostBytes(message) < threshold || toBytes(message).length < threshold
-    if (isShort || !this.#deflate) this.#writer.message(message)
+    const isShort = maxByteLength(message) < threshold || toBytes(message).length < threshold
+    if (isShort || !this.#deflate) this.#writer.writeMessage(message)
     else this.#compress(message, this.#deflate)
   }
 
-  #compress(message: Data | Message, deflate: Deflate): void {
+  #compress(message: Data | PreparedMessage, deflate: Deflate): void {
     const payload = toBytes(message)
     const variant = deflate.variantFor(payload.length)
-    const isShared = message instanceof Message
-    if (isShared) deflate.remember(payload)
-    const known = isShared && message.variant(variant)
-    if (known) {
-      this.#writer.frame(known)
+    const isShared = message instanceof PreparedMessage
+    if (isShared) deflate.addToHistory(payload)
+    const cached = isShared && message.cachedFrame(variant)
+    if (cached) {
+      this.#writer.writeFrame(cached)
       return
     }
     const compressed = isShared
-      ? message.compressed(variant, () => deflate.deflateAlone(payload))
+      ? message.compressed(variant, () => deflate.deflateWithoutContext(payload))
       : deflate.deflate(payload)
     if (compressed instanceof Uint8Array) {
-      this.#put(message, compressed, variant)
+      this.#frameCompressed(message, compressed, variant)
       return
     }
     this.#isCompressing = true
     this.#queuedBytes += payload.length
-    const kept = typeof message === 'string' ? '' : message // only its kind still matters
+    const original = typeof message === 'string' ? '' : message // only its type matters
     compressed
       .then((bytes) => {
         this.#queuedBytes -= payload.length
-        this.#put(kept, bytes, variant)
-        this.#goOn()
+        this.#frameCompressed(original, bytes, variant)
+        this.#drainQueue()
       })
       .catch(() => this.#tcp.destroy()) // zlib is out of memory
   }
 
-  #put(message: Data | Message, compressed: Uint8Array, variant: number): void {
-    if (message instanceof Message) this.#writer.prepared(message, variant, compressed)
-    else this.#writer.bytes(COMPRESSED | (typeof message === 'string' ? TEXT : BINARY), compressed)
+  #frameCompressed(message: Data | PreparedMessage, compressed: Uint8Array, variant: number): void {
+    if (message instanceof PreparedMessage) this.#writer.writePrepared(message, variant, compressed)
+    else
+      this.#writer.writePayload(
+        COMPRESSED | (typeof message === 'string' ? TEXT : BINARY),
+        compressed,
+      )
   }
 
-  #goOn(): void {
+  #drainQueue(): void {
     this.#isCompressing = false
     for (let action; !this.#isCompressing && (action = this.#queue.shift());) action()
   }

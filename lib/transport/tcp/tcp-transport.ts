@@ -1,23 +1,23 @@
 import { isUtf8 } from 'node:buffer'
 import type { Duplex } from 'node:stream'
-import type { CloseReason } from '../../close.ts'
-import type { Data, Message } from '../../message.ts'
+import type { CloseReason } from '../../connection/close-codes.ts'
+import type { Data, PreparedMessage } from '../../connection/message.ts'
 import type { ConnectionSettings } from '../../options/connection.ts'
-import type { Receiver, Transport } from '../transport.ts'
-import { Deflate } from './deflate.ts'
-import type { DeflateParameters } from './extensions.ts'
-import { PING, PONG } from './frame.ts'
-import { FrameParser, type FrameListener } from './frame-parser.ts'
+import type { TransportReceiver, Transport } from '../transport.ts'
+import { Deflate } from './deflate/deflate.ts'
+import type { DeflateParameters } from './deflate/extensions.ts'
+import { PING, PONG } from './frames/frame.ts'
+import { FrameParser, type FrameListener } from './frames/frame-parser.ts'
 import { MessageTimer } from './message-timer.ts'
-import { inNextTurn, spendTurn } from './read-budget.ts'
+import { runInNextTurn, spendTurn } from './read-budget.ts'
 import { Sender } from './sender.ts'
 
-const LOST = 1006
-const NOTHING = new Uint8Array(0)
-const COST_OF_INFLATION = 4 * 1024 // as many bytes are read in the time that a call of zlib takes
-const MAX_UNREAD_PONGS = 64 * 1024 // bytes that wait, above which only the latest ping is answered
+const ABNORMAL_CLOSURE = 1006
+const EMPTY = new Uint8Array(0)
+const COST_OF_INFLATION = 4 * 1024 // bytes that could be read in the time of one zlib call
+const MAX_UNREAD_PONGS = 64 * 1024 // buffered bytes above which only the latest ping is answered
 
-/** What is used of a TCP socket. Any stream may take its place, and lack what is optional here. */
+/** The members of a TCP socket used here. Any stream may replace it and lack the optional ones. */
 export interface Tcp extends Duplex {
   readonly bytesRead?: number
   readonly bytesWritten?: number
@@ -25,24 +25,24 @@ export interface Tcp extends Duplex {
   setTimeout?(milliseconds: number): unknown
 }
 
-/** How a connection was agreed on. */
+/** The result of the opening handshake, and the settings of the connection. */
 export interface TcpTransportOptions {
   readonly side: 'server' | 'client'
   readonly protocol: string
   readonly settings: ConnectionSettings
-  /** Whether the receiver is asked for each frame whether it may come. */
+  /** Whether the transport asks the receiver for each frame whether it may come. */
   readonly countsFrames?: boolean
-  /** What was agreed on of permessage-deflate; none where messages are not compressed. */
+  /** The permessage-deflate parameters agreed on; undefined if messages are not compressed. */
   readonly deflate?: DeflateParameters | undefined
 }
 
-/** A message that was inflated, or could not be, and waits to be delivered. */
+/** The outcome of inflating a message: its bytes or an error. It waits to be delivered. */
 interface Inflated {
   readonly outcome: Buffer | CloseReason
   readonly isText: boolean
 }
 
-/** A TCP socket, once the opening handshake is done, as a `Transport`. */
+/** A `Transport` over a TCP socket whose opening handshake is done. */
 export class TcpTransport implements Transport, FrameListener {
   readonly protocol: string
   readonly #tcp: Tcp
@@ -51,21 +51,21 @@ export class TcpTransport implements Transport, FrameListener {
   readonly #parser: FrameParser
   readonly #deflate: Deflate | undefined
   #lazySender: Sender | undefined
-  #receiver: Receiver | undefined
+  #receiver: TransportReceiver | undefined
   #messageTimer: MessageTimer | undefined
-  #messages = 0 // received,
-  #frames = 0 // and pings and pongs
-  #bytesRead = 0 // for a stream that doesn't count them
+  #messageCount = 0 // received so far
+  #frameCount = 0 // pings, pongs and counted frames received so far
+  #bytesRead = 0 // used if the stream doesn't count them
   #isPaused = false
   #isInflating = false
-  #waitsForTurn = false // of the event loop
+  #waitsForTurn = false // whether reading goes on in a later turn of the event loop
   #inflated: Inflated | undefined
-  #unanswered: Uint8Array | undefined // the latest ping, where the peer doesn't read pongs
+  #unansweredPing: Uint8Array | undefined // the latest ping, while the peer doesn't read pongs
   #sentClose = false
-  #endsTcp = false // behind our close frame
+  #mustEndTcp = false // whether TCP ends after our close frame
   #hasPeerEnded = false
-  #isLost = false // TCP has ended
-  #reason: CloseReason | undefined // the peer's close frame
+  #isTcpClosed = false
+  #peerReason: CloseReason | undefined // from the peer's close frame
 
   constructor(tcp: Tcp, { side, protocol, settings, deflate, countsFrames }: TcpTransportOptions) {
     const isMasked = side === 'server'
@@ -91,7 +91,7 @@ export class TcpTransport implements Transport, FrameListener {
   }
 
   get heldBytes(): number {
-    return this.#parser.restBytes + this.#inflatedBytes
+    return this.#parser.heldBytes + this.#inflatedBytes
   }
 
   get #inflatedBytes(): number {
@@ -99,39 +99,39 @@ export class TcpTransport implements Transport, FrameListener {
     return outcome && 'length' in outcome ? outcome.length : 0
   }
 
-  start(receiver: Receiver): void {
+  start(receiver: TransportReceiver): void {
     this.#receiver = receiver
-    const tcp: Tcp & Owned = Object.assign(this.#tcp, { [TRANSPORT]: this })
+    const tcp: Tcp & SocketWithTransport = Object.assign(this.#tcp, { [TRANSPORT]: this })
     tcp.setTimeout?.(0)
     tcp.setNoDelay?.(!this.#settings.useNagleAlgorithm)
     tcp.on('data', onTcpData).on('end', onTcpEnd).on('close', onTcpClose).on('error', onTcpError)
   }
 
-  send(message: Data | Message): void {
-    if (!this.#sentClose && !this.#isLost) this.#sender.message(message)
+  send(message: Data | PreparedMessage): void {
+    if (!this.#sentClose && !this.#isTcpClosed) this.#sender.sendMessage(message)
   }
 
   notify(): void {
-    this.#sender.notify(() => this.#receiver?.written())
+    this.#sender.notify(() => this.#receiver?.onFlushed())
   }
 
   ping(payload: Uint8Array): void {
-    if (!this.#sentClose) this.#sender.control(PING, payload)
+    if (!this.#sentClose) this.#sender.sendControl(PING, payload)
   }
 
   close(reason: CloseReason): void {
-    if (!this.#sentClose) this.#sender.close(reason)
+    if (!this.#sentClose) this.#sender.sendClose(reason)
     this.#sentClose = true
-    if (this.#endsTcp) this.#endTcp()
+    if (this.#mustEndTcp) this.#endTcp()
   }
 
-  cut(): void {
-    this.#lazySender?.flush() // what was sent before is sent
+  terminate(): void {
+    this.#lazySender?.flush() // so that everything sent before still leaves
     this.#tcp.destroy()
   }
 
   pause(): void {
-    if (this.#isLost || this.#parser.isStopped) return
+    if (this.#isTcpClosed || this.#parser.isStopped) return
     this.#isPaused = true
     this.#messageTimer?.pause()
     this.#holdReading()
@@ -140,10 +140,10 @@ export class TcpTransport implements Transport, FrameListener {
   resume(): void {
     this.#isPaused = false
     this.#messageTimer?.resume()
-    // Not at once: the listener that made room has not returned yet. But before what it answers is
-    // written, so that the answers to one chunk leave together.
-    if (this.#inflated || this.#parser.hasRest) queueMicrotask(() => this.#goOnReading())
-    else this.#goOnReading()
+    // Not at once, because the listener that freed space has not returned yet. But before its
+    // answer is written, so that the answers to one chunk leave together.
+    if (this.#inflated || this.#parser.hasHeldBytes) queueMicrotask(() => this.#continueReading())
+    else this.#continueReading()
   }
 
   get isBusy(): boolean {
@@ -151,45 +151,46 @@ export class TcpTransport implements Transport, FrameListener {
   }
 
   readChunk(): void {
-    if (this.#isPaused) this.#tcp.resume() // until the next chunk, which the parser keeps
+    // The parser keeps the next chunk, and `read` pauses TCP again.
+    if (this.#isPaused) this.#tcp.resume()
   }
 
-  /** @see onTcpData */
+  /** Handles a chunk from TCP. */
   read(chunk: Buffer): void {
     this.#bytesRead += chunk.length
-    if (spendTurn(chunk.length) && !this.#isHeldUp) this.#waitForTurn()
+    if (spendTurn(chunk.length) && !this.#isReadingHeld) this.#waitForTurn()
     this.#parser.push(chunk)
     this.#timeMessage()
-    if (this.#isHeldUp && !this.#parser.isStopped) this.#tcp.pause()
+    if (this.#isReadingHeld && !this.#parser.isStopped) this.#tcp.pause()
   }
 
-  /** @see onTcpEnd */
-  peerEnded(): void {
+  /** Handles the end of the peer's TCP stream. */
+  handleEnd(): void {
     this.#hasPeerEnded = true
-    if (!this.#isHeldUp) this.#endTcp()
+    if (!this.#isReadingHeld) this.#endTcp()
   }
 
-  /** @see onTcpClose */
-  lost(): void {
+  /** Handles the close of the TCP socket. */
+  handleClose(): void {
     const tcp = this.#tcp
-    this.#isLost = true
+    this.#isTcpClosed = true
     this.#messageTimer?.stop()
     this.#isPaused = false
-    // What came while nothing was read.
+    // Some bytes may have come while reading was paused.
     if (!tcp.readableEnded && tcp.readableLength > 0) {
       this.#parser.push(tcp.read(tcp.readableLength) as Buffer)
     }
-    this.#goOnReading()
+    this.#continueReading()
   }
 
   onFrame(bytes: number): boolean {
-    this.#frames++
-    return this.#receiver?.frame?.(bytes) !== false
+    this.#frameCount++
+    return this.#receiver?.onFrame?.(bytes) !== false
   }
 
   onMessage(data: Data, size: number): void {
-    this.#messages++
-    this.#receiver?.message(data, size)
+    this.#messageCount++
+    this.#receiver?.onMessage(data, size)
   }
 
   onCompressedMessage(payload: Uint8Array, isText: boolean): void {
@@ -197,10 +198,10 @@ export class TcpTransport implements Transport, FrameListener {
     if (outcome instanceof Promise) {
       this.#isInflating = true
       this.#holdReading()
-      void outcome.then((inflated) => {
+      void outcome.then((result) => {
         this.#isInflating = false
-        this.#inflated = { outcome: inflated, isText }
-        this.#goOnReading()
+        this.#inflated = { outcome: result, isText }
+        this.#continueReading()
       })
     } else if (outcome) {
       this.#deliver({ outcome, isText })
@@ -210,45 +211,45 @@ export class TcpTransport implements Transport, FrameListener {
   }
 
   onPing(payload: Uint8Array): void {
-    this.#frames++
+    this.#frameCount++
     if (this.bufferedAmount <= MAX_UNREAD_PONGS) {
-      this.#pong(payload)
+      this.#sendPong(payload)
     } else {
-      // An empty write ends once TCP has taken what it has been given.
-      if (!this.#unanswered) this.#tcp.write(NOTHING, () => this.#pong(this.#unanswered))
-      this.#unanswered = Uint8Array.from(payload) // which a listener may change
+      // The callback of an empty write runs once TCP has taken all bytes written before.
+      if (!this.#unansweredPing) this.#tcp.write(EMPTY, () => this.#sendPong(this.#unansweredPing))
+      this.#unansweredPing = Uint8Array.from(payload) // a copy: a listener may change the payload
     }
-    this.#receiver?.ping(payload)
+    this.#receiver?.onPing(payload)
   }
 
   onPong(payload: Uint8Array): void {
-    this.#frames++
-    this.#receiver?.pong(payload)
+    this.#frameCount++
+    this.#receiver?.onPong(payload)
   }
 
   onClose(reason: CloseReason): void {
-    this.#tcp.resume() // so that its end is noticed
-    this.#endsTcp = this.#side === 'server' // RFC 6455 §7.1.1: a client waits for that
-    this.#reason = reason
-    this.#receiver?.closing(reason)
+    this.#tcp.resume() // so that the end of TCP is noticed
+    this.#mustEndTcp = this.#side === 'server' // RFC 6455 §7.1.1: a client waits for the server
+    this.#peerReason = reason
+    this.#receiver?.onPeerClose(reason)
     this.close(reason)
   }
 
-  /** The connection closes, unless it does already; then TCP ends. */
+  /** Closes the connection because of `reason`. If it is closing already, ends TCP. */
   onInvalid(reason: CloseReason): void {
     this.#parser.stop()
     this.#messageTimer?.stop()
-    this.#tcp.resume() // so that its end is noticed
-    this.#endsTcp = true
-    if (!this.#isLost) this.#receiver?.invalid(reason, undefined)
+    this.#tcp.resume() // so that the end of TCP is noticed
+    this.#mustEndTcp = true
+    if (!this.#isTcpClosed) this.#receiver?.onInvalid(reason, undefined)
     if (this.#sentClose) this.#endTcp()
   }
 
-  /** Times the message under way, or the frame between messages, if there is one. */
+  /** Times the partial message, or the partial frame between messages, if there is one. */
   #timeMessage(): void {
     const { messageTimeout } = this.#settings
-    const isOver = this.#isLost || this.#parser.isStopped
-    if (messageTimeout === false || isOver || !this.#parser.isMidFrame) {
+    const isDone = this.#isTcpClosed || this.#parser.isStopped
+    if (messageTimeout === false || isDone || !this.#parser.isMidFrame) {
       this.#messageTimer?.stop()
       return
     }
@@ -256,9 +257,9 @@ export class TcpTransport implements Transport, FrameListener {
       this.onInvalid({ code: 1008, description: `a message took more than ${messageTimeout} ms` }),
     )
     const { partialBytes } = this.#parser
-    // Messages count up, and frames between them down.
-    if (partialBytes !== undefined) this.#messageTimer.update(this.#messages, partialBytes)
-    else this.#messageTimer.update(-1 - this.#messages - this.#frames, 0)
+    // Messages get numbers from 0 up, and frames between messages get numbers from -1 down.
+    if (partialBytes !== undefined) this.#messageTimer.update(this.#messageCount, partialBytes)
+    else this.#messageTimer.update(-1 - this.#messageCount - this.#frameCount, 0)
     if (this.#isPaused) this.#messageTimer.pause()
   }
 
@@ -268,9 +269,9 @@ export class TcpTransport implements Transport, FrameListener {
     return (this.#lazySender ??= new Sender(this.#tcp, options, this.#deflate))
   }
 
-  /** Ends TCP behind all that was sent. */
+  /** Ends TCP after everything that was sent. */
   #endTcp(): void {
-    this.#sender.inOrder(() => {
+    this.#sender.runInOrder(() => {
       this.#sender.flush()
       this.#tcp.end()
     })
@@ -279,10 +280,10 @@ export class TcpTransport implements Transport, FrameListener {
   #waitForTurn(): void {
     this.#waitsForTurn = true
     this.#holdReading()
-    inNextTurn(() => {
+    runInNextTurn(() => {
       this.#waitsForTurn = false
-      spendTurn(this.#parser.restBytes)
-      this.#goOnReading()
+      spendTurn(this.#parser.heldBytes)
+      this.#continueReading()
     })
   }
 
@@ -291,22 +292,22 @@ export class TcpTransport implements Transport, FrameListener {
     this.#tcp.pause()
   }
 
-  /** Delivers what waits and reads on, unless that is held up again. */
-  #goOnReading(): void {
-    if (this.#isHeldUp) return
+  /** Delivers what is held back and reads on, as long as nothing holds up reading. */
+  #continueReading(): void {
+    if (this.#isReadingHeld) return
     const inflated = this.#inflated
     this.#inflated = undefined
     if (inflated) this.#deliver(inflated)
-    if (this.#isHeldUp) return
+    if (this.#isReadingHeld) return
     this.#parser.resume()
-    this.#timeMessage() // what was kept may have ended the message under way
-    if (this.#isHeldUp) return
-    if (this.#isLost) this.#tellEnd()
+    this.#timeMessage() // the bytes held back may have completed the message
+    if (this.#isReadingHeld) return
+    if (this.#isTcpClosed) this.#reportClosed()
     else if (this.#hasPeerEnded) this.#endTcp()
     else this.#tcp.resume()
   }
 
-  get #isHeldUp(): boolean {
+  get #isReadingHeld(): boolean {
     return this.#isPaused || this.#isInflating || this.#waitsForTurn
   }
 
@@ -321,37 +322,37 @@ export class TcpTransport implements Transport, FrameListener {
     }
   }
 
-  #tellEnd(): void {
+  #reportClosed(): void {
     const receiver = this.#receiver
     this.#receiver = undefined
-    receiver?.closed(this.#reason ?? { code: LOST, description: '' })
+    receiver?.onClosed(this.#peerReason ?? { code: ABNORMAL_CLOSURE, description: '' })
   }
 
-  #pong(payload: Uint8Array | undefined): void {
-    this.#unanswered = undefined
-    if (payload && !this.#sentClose) this.#sender.control(PONG, payload)
+  #sendPong(payload: Uint8Array | undefined): void {
+    this.#unansweredPing = undefined
+    if (payload && !this.#sentClose) this.#sender.sendControl(PONG, payload)
   }
 }
 
 const INVALID_TEXT: CloseReason = { code: 1007, description: 'invalid UTF-8 sequence' }
 
-// One function for all connections, where each would need four of its own.
+// All connections share these functions. Otherwise each one would need four closures of its own.
 const TRANSPORT: unique symbol = Symbol('transport')
 
-interface Owned {
+interface SocketWithTransport {
   readonly [TRANSPORT]: TcpTransport
 }
 
-function onTcpData(this: Owned, chunk: Buffer): void {
+function onTcpData(this: SocketWithTransport, chunk: Buffer): void {
   this[TRANSPORT].read(chunk)
 }
 
-function onTcpEnd(this: Owned): void {
-  this[TRANSPORT].peerEnded()
+function onTcpEnd(this: SocketWithTransport): void {
+  this[TRANSPORT].handleEnd()
 }
 
-function onTcpClose(this: Owned): void {
-  this[TRANSPORT].lost()
+function onTcpClose(this: SocketWithTransport): void {
+  this[TRANSPORT].handleClose()
 }
 
 function onTcpError(this: Tcp): void {

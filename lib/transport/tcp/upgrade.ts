@@ -5,25 +5,26 @@ import { subprotocol } from 'ws'
 import { PeerConnectError } from '../../errors.ts'
 import type { ServerSettings } from '../../options/server.ts'
 import type { Transport } from '../transport.ts'
-import { acceptOffer, type Agreement } from './extensions.ts'
+import { acceptOffer, type Agreement } from './deflate/extensions.ts'
 import { TcpTransport } from './tcp-transport.ts'
 
 const KEY = /^[+/0-9a-z]{22}==$/i
 const KEY_SUFFIX = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11' // RFC 6455 §1.3
 
 /**
- * Turns the request for an upgrade into a transport, which must be started in the same turn.
+ * A function that answers an upgrade request with 101 and returns its transport. The caller must
+ * start the transport in the same turn.
  *
- * @throws PeerConnectError 400 where it asks for what makes no sense, 0 where the peer has gone.
+ * @throws PeerConnectError with status 400 for an invalid request, 0 if the peer has disconnected.
  */
 export type Upgrader = (request: IncomingMessage, tcp: Duplex, head: Buffer) => Transport
 
-/** Makes what turns the requests of one server into transports. */
+/** Makes the upgrader of one server. */
 export function makeUpgrader(settings: ServerSettings): Upgrader {
   return (request, tcp, head) => {
-    const accept = acceptOf(request)
+    const accept = computeAccept(request)
     const protocol = chooseProtocol(request, settings)
-    const agreement = agree(request, settings)
+    const agreement = negotiate(request, settings)
     if (!tcp.readable || !tcp.writable) {
       tcp.destroy()
       throw new PeerConnectError('the peer has left', { status: 0, reason: 'left' })
@@ -50,8 +51,8 @@ export function makeUpgrader(settings: ServerSettings): Upgrader {
   }
 }
 
-/** Returns what shows that a request was understood, RFC 6455 §4.2.2. */
-function acceptOf({ headers }: IncomingMessage): string {
+/** Computes the value of Sec-WebSocket-Accept, RFC 6455 §4.2.2. */
+function computeAccept({ headers }: IncomingMessage): string {
   const { 'sec-websocket-key': key = '' } = headers
   if (!KEY.test(key)) throw badRequest('Missing or invalid Sec-WebSocket-Key header')
   return createHash('sha1')
@@ -59,7 +60,7 @@ function acceptOf({ headers }: IncomingMessage): string {
     .digest('base64')
 }
 
-/** Chooses the first subprotocol offered that is spoken; an empty name where none is. */
+/** Chooses the first offered subprotocol that the server supports, or an empty string. */
 function chooseProtocol({ headers }: IncomingMessage, { protocols }: ServerSettings): string {
   const { 'sec-websocket-protocol': offer } = headers
   if (offer === undefined) return ''
@@ -70,7 +71,7 @@ function chooseProtocol({ headers }: IncomingMessage, { protocols }: ServerSetti
   }
 }
 
-function agree({ headers }: IncomingMessage, settings: ServerSettings): Agreement | undefined {
+function negotiate({ headers }: IncomingMessage, settings: ServerSettings): Agreement | undefined {
   const { 'sec-websocket-extensions': offers } = headers
   if (offers === undefined || settings.compression === false) return undefined
   try {

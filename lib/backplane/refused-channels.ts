@@ -1,0 +1,106 @@
+import type { RefusedChannel } from './backplane.ts'
+import { formatLogLine } from '../error-text.ts'
+
+type Operation = RefusedChannel['operation']
+
+const REPORT_INTERVAL = 250 // minimum milliseconds between two reports of changes
+const MAX_PUBLISHES = 1_000 // refused channels from which on refused publishes aren't listed
+
+interface Refusal extends RefusedChannel {
+  /** Retries since the broker refused it. */
+  retries: number
+}
+
+/** The list of channels that a broker refuses, with the refused operations. */
+export class RefusedChannels {
+  readonly #refused = new Map<string, Refusal>()
+  readonly #printed = new Set<string>()
+  readonly #prefix: string
+  readonly #onChange: () => void
+  #timer: NodeJS.Timeout | undefined
+  #hasUnreported = false
+
+  /**
+   * Creates an empty list. `prefix` is the prefix of all channel names. `onChange` is called at the
+   * first change, and then at most once in 250 ms.
+   */
+  constructor(prefix: string, onChange: () => void) {
+    this.#prefix = prefix
+    this.#onChange = onChange
+  }
+
+  /** Adds a channel, and prints how to allow it. Prints each advice once. */
+  add(operation: Operation, channel: string, cause: unknown): void {
+    const key = `${operation} ${channel}`
+    const known = this.#refused.get(key)
+    if (known) known.retries = 0
+    if (known || (operation === 'publish' && this.#refused.size >= MAX_PUBLISHES)) return
+    const refusal = { operation, channel, reason: formatLogLine(cause), retries: 0 }
+    this.#refused.set(key, refusal)
+    this.#print(refusal)
+    this.#report()
+  }
+
+  /** Removes a channel, if it was refused. */
+  delete(operation: Operation, channel: string): void {
+    if (this.#refused.delete(`${operation} ${channel}`)) this.#report()
+  }
+
+  /** Returns the refused channels. */
+  list(): readonly RefusedChannel[] {
+    return [...this.#refused.values()].map(({ operation, channel, reason }) => ({
+      ...{ operation, channel, reason },
+    }))
+  }
+
+  /**
+   * Returns the channels to subscribe to again. Publishing needs no retry here, since the next
+   * publish is one. Removes channels without another refused publish since the last call.
+   */
+  retry(): readonly string[] {
+    for (const refusal of this.#refused.values()) {
+      if (refusal.operation === 'publish' && refusal.retries > 0) {
+        this.delete('publish', refusal.channel)
+      }
+      refusal.retries++
+    }
+    const subscriptions = [...this.#refused.values()].filter((one) => one.operation === 'subscribe')
+    return subscriptions.map(({ channel }) => channel)
+  }
+
+  /**
+   * Reports changes, several of them together: peers may cause many changes, and each report copies
+   * the whole list.
+   */
+  #report(): void {
+    if (this.#timer) {
+      this.#hasUnreported = true
+      return
+    }
+    this.#onChange()
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined
+      if (this.#hasUnreported) this.#report()
+      this.#hasUnreported = false
+    }, REPORT_INTERVAL)
+    this.#timer.unref?.()
+  }
+
+  #print({ operation, channel, reason }: Refusal): void {
+    const advice = this.#adviceFor(operation, reason)
+    if (this.#printed.has(advice)) return
+    this.#printed.add(advice)
+    console.error(
+      `simplewebsockets: the broker refuses to ${operation} on \`${channel}\` (${reason}), so nodes ` +
+        `don't hear each other there. ${advice}, see docs/backplanes.md. Printed once; every refused ` +
+        'channel is in the `backplane` event.',
+    )
+  }
+
+  #adviceFor(operation: Operation, reason: string): string {
+    if (/maximum subscriptions/i.test(reason)) {
+      return 'Raise `max_subscriptions` of the NATS server, and bound the rooms of a connection'
+    }
+    return `Allow its user to ${operation} on \`${this.#prefix}*\``
+  }
+}

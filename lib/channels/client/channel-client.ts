@@ -1,0 +1,187 @@
+import { resolveClient } from '#options'
+import * as defaultNetwork from '#transport'
+import { ConnectAborted, type UrlSource } from '../../client/connect.ts'
+import {
+  OPEN_WITH,
+  REPORT_TO,
+  STOPPED,
+  WebsocketClient,
+  type Connectable,
+} from '../../client/client.ts'
+import type { WebsocketConnection } from '../../connection/connection.ts'
+import { invalidValue } from '../../errors.ts'
+import { listen } from '../../events/listen.ts'
+import { checkNames } from '../../validation.ts'
+import { deferred, markHandled } from '../../promises.ts'
+import { EMITTER, Emitter, type EventSpec, type Listenable } from '../../events/emitter.ts'
+import type { Network } from '../../transport/transport.ts'
+import { endpointUrl } from './endpoint-url.ts'
+import {
+  resolveChannelClient,
+  type ChannelClientOptions,
+  type ChannelClientSettings,
+  type Credentials,
+} from './options.ts'
+import type { Channel, AnyEvents } from '../channel.ts'
+import type {
+  Contract,
+  InferInput,
+  InferInputs,
+  InferOutputs,
+  StandardSchema,
+} from '../contract/contract.ts'
+import { ClientChannel } from './client-channel.ts'
+import { ClientSocket, type ChannelClientEvents } from './socket.ts'
+
+/** The payload type of a join, as the schema of a contract accepts it. */
+export type JoinPayload<Schema> = [Schema] extends [StandardSchema] ? InferInput<Schema> : unknown
+
+const SPEC: EventSpec<ChannelClientEvents> = {
+  kind: 'channel client',
+  reopens: true,
+  events: ['open', 'message', 'error', 'close', 'closed'],
+  terminalEvent: 'closed',
+}
+
+/**
+ * A client that joins channels: of a `ChannelServer`, of Phoenix, or of Amber.
+ *
+ * It connects again by itself, and then its channels join again.
+ */
+export class ChannelClient implements Listenable<ChannelClientEvents>, Connectable {
+  readonly #settings: ChannelClientSettings
+  readonly #emitter = new Emitter<ChannelClientEvents>(SPEC)
+  readonly #client: WebsocketClient
+  readonly #socket: ClientSocket
+  readonly #credentials: Credentials
+  /** Whether the credentials in the options may change. `open` also considers the url. */
+  readonly #optionsMayChange: boolean
+  /** Whether a listener received the error of the last attempt. */
+  #hasReportedError = false
+
+  /** @throws TypeError for an unknown option, and for an invalid value. */
+  constructor(options?: ChannelClientOptions) {
+    const { settings, clientOptions, credentials } = resolveChannelClient(options)
+    const client = new WebsocketClient(clientOptions)
+    this.#settings = settings
+    this.#client = client
+    this.#credentials = credentials
+    this.#optionsMayChange = credentials.mayChange
+    this.#socket = new ClientSocket(settings, resolveClient(clientOptions), this.#emitter)
+    listen(client, 'connect', (connection) => this.#socket.onConnected(connection))
+    listen(client, 'connectError', (error) => {
+      this.#socket.log('transport', error.message, error)
+      this.#hasReportedError = this.#emitter.reportError(error)
+    })
+    client[REPORT_TO](this.#emitter)
+    listen(client, 'closed', (reason) => {
+      // Without `reconnect`, the program decides when to open again, so the channels wait for that.
+      const hasGivenUp = clientOptions.reconnect !== false && !client[STOPPED]
+      if (hasGivenUp) this.#socket.onGaveUp(reason)
+      this.#socket.keepAlive(false)
+      this.#emitter.end(reason)
+    })
+  }
+
+  /** @hidden */
+  get [EMITTER](): Emitter<ChannelClientEvents> {
+    return this.#emitter
+  }
+
+  /** Whether the client is connected. */
+  get isOpen(): boolean {
+    return this.#client.isOpen
+  }
+
+  /**
+   * Connects to the url where a server mounts its channels, and resolves once the client is
+   * connected. The client adds to the url what the protocol needs: for Phoenix, `/websocket` and
+   * `vsn`. In a page the url may be relative.
+   *
+   * The promise rejects with a `ConnectError` when the client gives up. By itself the client gives
+   * up only without `reconnect`, or when the server answers with an HTTP status that is final (see
+   * `reconnect`). Don't ignore that rejection: await the promise, or listen to `error`. When the
+   * signal is aborted, the client gives up at once.
+   */
+  open(url: UrlSource, options: { signal?: AbortSignal | undefined } = {}): Promise<void> {
+    checkNames(options, ['signal'])
+    const { promise, resolve, reject } = deferred<void>()
+    const onFailure = (error: unknown): void => {
+      if (this.#hasReportedError || error instanceof ConnectAborted) markHandled(promise)
+      reject(error)
+    }
+    this[OPEN_WITH](defaultNetwork, url, options.signal).then(() => resolve(), onFailure)
+    return promise
+  }
+
+  /**
+   * Closes the connection, or stops connecting. The channels wait until the client is opened again.
+   * Joins and pushes that wait meanwhile don't keep the process alive.
+   */
+  close(): Promise<void> {
+    // A client that was never opened emits no `closed`, so this can't wait for that event.
+    this.#socket.keepAlive(false)
+    return this.#client.close()
+  }
+
+  /** Closes the client at the end of an `await using` block. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /**
+   * Creates a channel of a topic. Its `join` sends the payload; a function is called at every join
+   * and returns the payload.
+   *
+   * `In` maps the events that the server sends to their payloads, and `Out` those that it receives.
+   */
+  channel<In extends object = AnyEvents, Out extends object = AnyEvents>(
+    topic: string,
+    payload?: unknown,
+  ): Channel<In, Out>
+  /**
+   * Creates a channel with the contract of the server's topic. The contract gives the types of both
+   * directions, and its `out` schemas check what arrives: an invalid message becomes an `error` of
+   * the channel.
+   *
+   * @throws TypeError for a value that isn't a contract.
+   */
+  channel<const TopicContract extends Contract>(
+    topic: string,
+    payload:
+      | JoinPayload<TopicContract['join']>
+      | (() => JoinPayload<TopicContract['join']> | Promise<JoinPayload<TopicContract['join']>>),
+    contract: TopicContract,
+  ): Channel<InferOutputs<TopicContract['out']>, InferInputs<TopicContract['in']>>
+  channel(topic: string, payload?: unknown, contract?: Contract): Channel {
+    if (typeof topic !== 'string') throw invalidValue('a topic', 'a string', topic)
+    return new ClientChannel(this.#socket, topic, payload, contract)
+  }
+
+  /** @hidden */
+  [OPEN_WITH](
+    network: Network,
+    url: UrlSource,
+    signal?: AbortSignal,
+  ): Promise<WebsocketConnection> {
+    const { params, serializer } = this.#settings
+    return this.#client[OPEN_WITH](
+      {
+        dial: network.dial,
+        // The client calls this once it has begun to open. Before that, a failed `open` must not
+        // change the state of this client.
+        onWake: (callback) => {
+          this.#credentials.mayChange = this.#optionsMayChange || typeof url === 'function'
+          this.#emitter.reopen()
+          this.#socket.keepAlive(true)
+          return network.onWake(() => {
+            this.#socket.onNetworkWake()
+            callback()
+          })
+        },
+      },
+      endpointUrl(url, params, serializer),
+      signal,
+    )
+  }
+}

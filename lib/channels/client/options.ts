@@ -1,0 +1,263 @@
+import { isRetryable } from '../../backoff.ts'
+import type { CloseReason } from '../../connection/close-codes.ts'
+import { ConnectError, type ChannelError } from '../../errors.ts'
+import type { ValueOrProvider } from '../../options/value-or-provider.ts'
+import type { ClientOptions, ReconnectOptions } from '../../options/client.ts'
+import {
+  checkNames,
+  isFunction,
+  isArray,
+  isObject,
+  milliseconds,
+  optional,
+  orFalse,
+  resolveOptions,
+  type Rule,
+  type Resolved,
+} from '../../validation.ts'
+import type { Params } from './endpoint-url.ts'
+import type { Serializer } from '../protocol/serializer.ts'
+import { phoenix } from '../protocol/phoenix.ts'
+
+/** The conditions under which a channel joins again by itself. */
+export interface RejoinOptions {
+  /**
+   * Returns the milliseconds before an attempt. `attempt` is 1 for the first one in a row.
+   *
+   * @default a random part, at least half, of 1 s, 2 s, 5 s, and then 10 s
+   */
+  delay?: ((attempt: number) => number) | undefined
+  /**
+   * Returns whether to make another attempt after a join was refused or not answered, or after the
+   * membership crashed.
+   *
+   * @default always
+   */
+  when?: ((error: ChannelError) => boolean) | undefined
+}
+
+/**
+ * Receives a log entry: its kind (`transport`, `channel`, `push`, `receive`), a message, and the
+ * data.
+ */
+export type Logger = (kind: string, message: string, data: unknown) => void
+
+/** The options of a `ChannelClient`, with those of the `WebsocketClient` that it uses. */
+export interface ChannelClientOptions extends Omit<ClientOptions, 'protocols' | 'binary'> {
+  /**
+   * The serializer of the protocol that the server speaks.
+   *
+   * @default phoenix
+   */
+  serializer?: Serializer | undefined
+  /**
+   * The parameters in the query of the url. A function is called at every attempt.
+   *
+   * @default none
+   */
+  params?: ValueOrProvider<Params> | undefined
+  /**
+   * A token that is sent as a subprotocol. A function is called at every attempt.
+   *
+   * @default none
+   */
+  authToken?: ValueOrProvider<string> | undefined
+  /**
+   * Milliseconds that a join, a push or a leave waits for its reply.
+   *
+   * @default 10_000
+   */
+  timeout?: number | undefined
+  /**
+   * Milliseconds from the answer of one heartbeat to the next heartbeat, and from an unanswered
+   * heartbeat until the client drops the connection. With false the client sends none.
+   *
+   * @default the value of the serializer, 30_000 for Phoenix
+   */
+  heartbeat?: number | false | undefined
+  /**
+   * Whether the client connects again by itself: true, or when and how often.
+   *
+   * With true the client connects again after every close code. It waits for a random part, at
+   * least half, of 10, 50, 100, 150, 200, 250, 500, 1000, 2000, and then 5000 ms. An HTTP status
+   * from 400 to 499 is final, except 408, 425 and 429. So are 401 and 403, unless `params`,
+   * `authToken`, `headers` or the url is a function, which may return a fresh credential: then the
+   * client tries again every 5000 ms, less the random part.
+   *
+   * @default true
+   */
+  reconnect?: boolean | ReconnectOptions | undefined
+  /**
+   * Whether channels join again by themselves: true, or when.
+   *
+   * @default true
+   */
+  rejoin?: boolean | RejoinOptions | undefined
+  /**
+   * The function that receives the log entries.
+   *
+   * @default none
+   */
+  logger?: Logger | undefined
+}
+
+const RECONNECT = [10, 50, 100, 150, 200, 250, 500, 1_000, 2_000, 5_000]
+const REJOIN = [1_000, 2_000, 5_000, 10_000]
+
+/** Returns a random part, at least half, of the delay of an attempt. The last delay repeats. */
+function drawDelay(delays: readonly number[], attempt: number): number {
+  const delay = delays[Math.min(attempt, delays.length) - 1] ?? 0
+  return Math.round((delay * (1 + Math.random())) / 2)
+}
+
+/** Returns the default delay before a channel joins again. */
+export const rejoinDelay = (attempt: number): number => drawDelay(REJOIN, attempt)
+
+/** The credentials that a client sends when it connects. */
+export interface Credentials {
+  /**
+   * Whether a function returns one of them at every attempt, so that the next attempt may succeed.
+   */
+  mayChange: boolean
+}
+
+/** The default reconnection of a channel client. */
+interface DefaultReconnection {
+  readonly delay: (attempt: number) => number
+  readonly when: (cause: ConnectError | CloseReason) => boolean
+}
+
+function isUnauthorized(cause: ConnectError | CloseReason): boolean {
+  return cause instanceof ConnectError && (cause.status === 401 || cause.status === 403)
+}
+
+/**
+ * Returns reconnection with Phoenix's delays. No close code is final: to Phoenix they mean nothing.
+ */
+function defaultReconnection(credentials: Credentials): DefaultReconnection {
+  let isSlow = false
+  return {
+    delay: (attempt) => drawDelay(RECONNECT, isSlow ? RECONNECT.length : attempt),
+    when: (cause) => {
+      isSlow = isUnauthorized(cause)
+      if (isSlow) return credentials.mayChange
+      return !(cause instanceof ConnectError) || isRetryable(cause)
+    },
+  }
+}
+
+function isRejoinOptions(value: unknown): boolean {
+  if (typeof value === 'boolean') return true
+  if (!isObject(value) || isArray(value)) return false
+  checkNames(value, ['delay', 'when'], 'rejoin.')
+  return Object.values(value).every((option) => option === undefined || isFunction(option))
+}
+
+const isSerializer = (value: unknown): boolean =>
+  isObject(value) && 'client' in value && 'signs' in value
+
+const rules = {
+  serializer: {
+    fallback: phoenix,
+    expected: 'a serializer: phoenix, phoenixV1, amber',
+    isValid: isSerializer,
+  } as Rule<Serializer>,
+  params: {
+    fallback: {},
+    expected: 'an object, or a function that returns one',
+    isValid: (value) => isFunction(value) || (isObject(value) && !isArray(value)),
+  } as Rule<ValueOrProvider<Params>>,
+  authToken: optional<ValueOrProvider<string>>(
+    'a string, or a function that returns one',
+    (value) => typeof value === 'string' || isFunction(value),
+  ),
+  timeout: milliseconds(10_000, 1),
+  heartbeat: optional<number | false>(
+    'milliseconds from 1 up, or false',
+    orFalse(milliseconds(30_000, 1), false).isValid,
+  ),
+  rejoin: {
+    fallback: true,
+    expected: 'true, false, or { delay and when (functions) }',
+    isValid: isRejoinOptions,
+  } as Rule<boolean | RejoinOptions>,
+  logger: optional<Logger>('a function', isFunction),
+}
+
+/** The names of the options that the `WebsocketClient` resolves. */
+const WEBSOCKET_OPTIONS: readonly string[] = [
+  'headers',
+  'tls',
+  'agent',
+  'connectTimeout',
+  'reconnect',
+  'maxReceivedMessageSize',
+  'maxWaitingBytes',
+  'maxReceivedFrameSize',
+  'messageTimeout',
+  'fragmentationThreshold',
+  'closeTimeout',
+  'keepaliveTimeout',
+  'useNagleAlgorithm',
+  'compression',
+  'maxBufferedAmount',
+  'slowConsumer',
+  'highWaterMark',
+] satisfies readonly (keyof ChannelClientOptions)[]
+
+/** A channel client's own options, resolved. */
+export type ChannelClientSettings = Resolved<typeof rules>
+
+/**
+ * Resolves a channel client's options, and sorts out those of the `WebsocketClient` that it uses.
+ */
+export function resolveChannelClient(given: ChannelClientOptions = {}): {
+  settings: ChannelClientSettings
+  clientOptions: ClientOptions
+  credentials: Credentials
+} {
+  checkNames(given, [...Object.keys(rules), ...WEBSOCKET_OPTIONS])
+  const entries = Object.entries(given) as [string, unknown][]
+  const ownEntries = entries.filter(([name]) => !WEBSOCKET_OPTIONS.includes(name))
+  const settings = resolveOptions(rules, Object.fromEntries(ownEntries))
+  const passedOn: ClientOptions = Object.fromEntries(
+    entries.filter(([name]) => WEBSOCKET_OPTIONS.includes(name)),
+  )
+  const { reconnect = true } = passedOn
+  const protocols = authSubprotocols(settings)
+  const credentials = {
+    mayChange: [settings.params, settings.authToken, passedOn.headers].some(isFunction),
+  }
+  const policy = reconnectOptions(reconnect, defaultReconnection(credentials))
+  const clientOptions = { ...passedOn, reconnect: policy, ...(protocols && { protocols }) }
+  return { settings, clientOptions, credentials }
+}
+
+/**
+ * Fills a reconnection policy with the defaults. The policy's own `when` receives the default's
+ * answer.
+ */
+function reconnectOptions(
+  given: NonNullable<ClientOptions['reconnect']>,
+  defaults: DefaultReconnection,
+): boolean | ReconnectOptions {
+  if (typeof given === 'boolean') return given && defaults
+  if (!isObject(given)) return given // the `WebsocketClient` throws for it
+  const chosen = Object.entries(given).filter(([, value]) => value !== undefined)
+  const policy = { ...defaults, ...Object.fromEntries(chosen) }
+  const { when } = given
+  return isFunction(when)
+    ? { ...policy, when: (cause) => when(cause, defaults.when(cause)) }
+    : policy
+}
+
+function authSubprotocols({
+  authToken,
+  serializer,
+}: ChannelClientSettings): ValueOrProvider<readonly string[]> | undefined {
+  const { protocolsFor, name } = serializer
+  if (authToken === undefined) return undefined
+  if (!protocolsFor) throw new TypeError(`${name} has no \`authToken\`: put it into \`params\``)
+  if (typeof authToken !== 'function') return protocolsFor(authToken)
+  return async () => protocolsFor(await authToken())
+}

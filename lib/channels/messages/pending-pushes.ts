@@ -1,0 +1,280 @@
+import { escapeText } from '../../error-text.ts'
+import { ChannelError, type WebsocketError } from '../../errors.ts'
+import {
+  flag,
+  isFunction,
+  isObject,
+  milliseconds,
+  optional,
+  resolveOptions,
+  type Resolved,
+} from '../../validation.ts'
+import { WatchedPromise } from '../../promises.ts'
+
+/** The options of `channel.push`. */
+export interface PushOptions {
+  /**
+   * Whether the promise waits for the reply. With false it resolves as soon as the event is sent,
+   * and a reply is ignored: use it for events that the server doesn't answer. A server never waits
+   * for a reply.
+   *
+   * @default true
+   */
+  reply?: boolean | undefined
+  /**
+   * Milliseconds that a client waits for the reply, or with `reply: false` until the event is sent.
+   * A server waits for nothing.
+   *
+   * @default the `timeout` of the client, 10_000
+   */
+  timeout?: number | undefined
+  /**
+   * A signal that abandons the push when it is aborted. An event that is not sent yet is never
+   * sent, and a later reply is ignored.
+   *
+   * @default none
+   */
+  signal?: AbortSignal | undefined
+}
+
+const pushRules = {
+  reply: { ...flag(), fallback: true },
+  timeout: milliseconds(0, 1),
+  signal: optional<AbortSignal>('an AbortSignal', isSignal),
+}
+
+/** The resolved options of a push. A `timeout` of 0 means that the caller gave none. */
+export type PushSettings = Resolved<typeof pushRules>
+
+const DEFAULTS: PushSettings = resolveOptions(pushRules)
+
+/**
+ * Resolves the options of a push with their defaults.
+ *
+ * @throws TypeError for an unknown name, with the nearest one, and for an invalid value.
+ */
+export function resolvePushOptions(given?: PushOptions): PushSettings {
+  return given === undefined ? DEFAULTS : resolveOptions(pushRules, given)
+}
+
+function isSignal(value: unknown): boolean {
+  return isObject(value) && 'addEventListener' in value && isFunction(value.addEventListener)
+}
+
+/** The channel that owns the pushes. */
+export interface PushOwner {
+  readonly topic: string
+  /** Sends a push. Returns the ref of its reply, or undefined when no reply will come. */
+  send(push: PushRequest): string | undefined
+  /** Reports a push that was refused or not answered; `isHandled`: its caller handles the error. */
+  refused(error: ChannelError, isHandled: boolean): void
+  /** Adds `step` to the number of awaited replies, which keep reading going. */
+  pinReading(step: 1 | -1): void
+  /** Whether pending pushes keep the process alive: not while the client is closed. */
+  readonly isAlive: boolean
+}
+
+/** Refs or unrefs a timer. Does nothing in a page, where a timer is a number. */
+export function keepAlive(
+  timer: ReturnType<typeof setTimeout> | undefined,
+  isAlive: boolean,
+): void {
+  if (isAlive) timer?.ref?.()
+  else timer?.unref?.()
+}
+
+/** An event with its payload. */
+export interface PushRequest {
+  readonly event: string
+  readonly payload: unknown
+}
+
+/** The terms of one push: its options, and when to send it. */
+export interface PushTerms extends PushSettings {
+  /** Whether the push is sent at once, not with the next `flush`. */
+  readonly now: boolean
+}
+
+/** A push that is not settled yet. */
+class PendingPush implements PushRequest {
+  readonly event: string
+  readonly payload: unknown
+  readonly needsReply: boolean
+  readonly timeout: number
+  readonly promise: WatchedPromise<unknown>
+  timer: ReturnType<typeof setTimeout> | undefined
+  /** The ref of the push, once it is sent. */
+  ref: string | undefined
+  /** Stops listening to the signal of the push. */
+  unbindAbort = (): void => {}
+  #resolve: (reply: unknown) => void = () => {}
+  #reject: (reason: unknown) => void = () => {}
+
+  constructor({ event, payload }: PushRequest, { reply, timeout }: PushTerms) {
+    this.event = event
+    this.payload = payload
+    this.needsReply = reply
+    this.timeout = timeout
+    this.promise = new WatchedPromise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+  }
+
+  resolve(reply: unknown): void {
+    this.#cleanUp()
+    this.#resolve(reply)
+  }
+
+  reject(reason: unknown): void {
+    this.#cleanUp()
+    this.#reject(reason)
+  }
+
+  #cleanUp(): void {
+    clearTimeout(this.timer)
+    this.unbindAbort()
+  }
+}
+
+const MAX_PENDING = 10_000 // unsettled pushes of one channel
+
+/** The pushes of one channel that wait to be sent, or that wait for their reply. */
+export class PendingPushes {
+  readonly #owner: PushOwner
+  /** The pushes to send, in their order. */
+  readonly #unsent = new Set<PendingPush>()
+  readonly #sent = new Map<string, PendingPush>()
+
+  constructor(owner: PushOwner) {
+    this.#owner = owner
+  }
+
+  /** Sends a push at once, or with the next `flush`. Its timeout starts now. */
+  add(request: PushRequest, terms: PushTerms): Promise<unknown> {
+    const { signal, timeout, now } = terms
+    const push = new PendingPush(request, terms)
+    if (signal?.aborted) {
+      push.reject(signal.reason)
+    } else if (this.#unsent.size + this.#sent.size >= MAX_PENDING) {
+      push.reject(this.#error(`${MAX_PENDING} pushes are not answered yet`, 'error'))
+    } else {
+      if (now) this.#send(push)
+      else this.#unsent.add(push)
+      if (this.#isPending(push)) {
+        push.timer = setTimeout(() => this.#onTimeout(push), timeout)
+        keepAlive(push.timer, this.#owner.isAlive)
+        if (signal) this.#bindAbort(signal, push)
+      }
+    }
+    return push.promise
+  }
+
+  /** Sets whether the timers of pending pushes keep the process alive. */
+  keepAlive(isAlive: boolean): void {
+    for (const push of [...this.#unsent, ...this.#sent.values()]) keepAlive(push.timer, isAlive)
+  }
+
+  /** Sends the waiting pushes. */
+  flush(): void {
+    for (const push of this.#unsent) {
+      this.#unsent.delete(push)
+      try {
+        this.#send(push)
+      } catch (cause) {
+        push.reject(cause) // the payload has changed since, and can't be encoded now
+      }
+    }
+  }
+
+  /** Settles the push with this ref. Returns whether there is one. */
+  answer(ref: string, status: string, reply: unknown): boolean {
+    const push = this.#sent.get(ref)
+    if (!push) return false
+    this.#remove(push)
+    if (status === 'ok') push.resolve(reply)
+    else
+      this.#fail(
+        push,
+        errorFromReply(`\`${push.event}\``, { topic: this.#owner.topic, status, reply }),
+      )
+    return true
+  }
+
+  /** Rejects the pushes that were sent: no reply will come. */
+  failSent(error: WebsocketError): void {
+    for (const push of this.#sent.values()) {
+      this.#remove(push)
+      push.reject(error)
+    }
+  }
+
+  /** Rejects the pushes that were not sent: they never will be. */
+  failWaiting(error: WebsocketError): void {
+    for (const push of this.#unsent) {
+      this.#remove(push)
+      push.reject(error)
+    }
+  }
+
+  #send(push: PendingPush): void {
+    const ref = this.#owner.send(push)
+    if (ref === undefined || !push.needsReply) {
+      push.resolve(undefined)
+      return
+    }
+    push.ref = ref
+    this.#sent.set(ref, push)
+    this.#owner.pinReading(1)
+  }
+
+  #isPending(push: PendingPush): boolean {
+    return push.ref !== undefined || this.#unsent.has(push)
+  }
+
+  /** Rejects a push when its signal is aborted. */
+  #bindAbort(signal: AbortSignal, push: PendingPush): void {
+    const onAbort = (): void => {
+      this.#remove(push)
+      push.reject(signal.reason)
+    }
+    signal.addEventListener('abort', onAbort, { once: true })
+    push.unbindAbort = () => signal.removeEventListener('abort', onAbort)
+  }
+
+  #onTimeout(push: PendingPush): void {
+    const { event, timeout } = push
+    const { topic } = this.#owner
+    const text = push.needsReply
+      ? `no reply to \`${event}\` on \`${topic}\` within ${timeout} ms`
+      : `\`${event}\` on \`${topic}\` was not sent within ${timeout} ms`
+    this.#remove(push)
+    this.#fail(push, this.#error(text, 'timeout'))
+  }
+
+  #fail(push: PendingPush, error: ChannelError): void {
+    push.reject(error)
+    this.#owner.refused(error, push.promise.isWatched)
+  }
+
+  #error(text: string, status: 'error' | 'timeout'): ChannelError {
+    return new ChannelError(text, { topic: this.#owner.topic, status })
+  }
+
+  #remove(push: PendingPush): void {
+    this.#unsent.delete(push)
+    if (push.ref !== undefined && this.#sent.delete(push.ref)) this.#owner.pinReading(-1)
+  }
+}
+
+const MAX_TEXT = 200 // characters of the server's text, in an error text
+
+/** Creates the error for a reply with a status other than `ok`. */
+export function errorFromReply(
+  what: string,
+  { topic, status, reply }: { topic: string; status: string; reply: unknown },
+): ChannelError {
+  const replyText = JSON.stringify(reply)?.slice(0, MAX_TEXT) ?? ''
+  const text = `${what} on \`${topic}\` was answered \`${status.slice(0, MAX_TEXT)}\`: ${replyText}`
+  return new ChannelError(escapeText(text), { topic, status, reply })
+}

@@ -1,0 +1,331 @@
+import { invalidValue } from '../../errors.ts'
+import { EMITTER, Emitter, type ErrorSink, type Listenable } from '../../events/emitter.ts'
+import type { Broadcast } from '../protocol/broadcast.ts'
+import type { Channel, AnyEvents } from '../channel.ts'
+import type { Contract } from '../contract/contract.ts'
+import type { PresenceReplicator, PresenceSource } from '../presence/replicator.ts'
+import { EncodedState } from '../presence/encoded-state.ts'
+import type { TopicHistory } from '../history/topic-history.ts'
+import type { PresenceState } from '../presence/presence-state.ts'
+
+/** A client's request to join a topic, to be accepted or rejected. */
+export interface JoinRequest<
+  In extends object = AnyEvents,
+  Out extends object = AnyEvents,
+  Context extends {} = {},
+  Payload = any,
+> {
+  /** The channel of the client, if accepted. What you push before is sent after the reply. */
+  readonly channel: Channel<In, Out, Context>
+  /** The payload of the join: any JSON value, or bytes. */
+  readonly payload: Payload
+  /**
+   * Accepts the join, with a reply. It is bound, so that it can be destructured. Only the first
+   * answer counts.
+   *
+   * Returns whether the client is a member now, or will be once the store of the topic's history
+   * has answered. Returns false when the join was rejected before or has timed out, or when the
+   * client has left or disconnected. Then no `joined` and no `leave` follow.
+   *
+   * @throws TypeError for a reply that can't be JSON, and for an unknown or invalid option.
+   */
+  readonly accept: (reply?: unknown, options?: AcceptOptions) => boolean
+  /**
+   * Rejects the join, with a reason. It is bound, so that it can be destructured. Only the first
+   * answer counts.
+   *
+   * @throws TypeError for a reason that can't be JSON.
+   */
+  readonly reject: (reason?: unknown) => void
+}
+
+/** The options of `accept`. */
+export interface AcceptOptions {
+  /**
+   * Whether the member may receive the messages that it missed, where the topic has a `history`.
+   *
+   * @default true
+   */
+  recover?: boolean | undefined
+}
+
+/** The value of a `joined` event: a member that has joined. */
+export interface Join<
+  In extends object = AnyEvents,
+  Out extends object = AnyEvents,
+  Context extends {} = {},
+> {
+  /** The server's channel of the member. */
+  readonly channel: Channel<In, Out, Context>
+}
+
+/**
+ * The reason for which a member has left:
+ *
+ * - `left`: the peer left the topic;
+ * - `closed`: the connection closed;
+ * - `crashed`: a listener failed;
+ * - `tooSlow`: the listeners were too slow;
+ * - `ended`: the server called `leave`;
+ * - `replaced`: the peer joined the topic again;
+ * - `historyLost`: the store of the topic's history could not return the missed messages.
+ */
+export type LeaveReason =
+  'left' | 'closed' | 'crashed' | 'tooSlow' | 'ended' | 'replaced' | 'historyLost'
+
+/** The value of a `leave` event: a member that has left, with the reason. */
+export interface Leave<
+  In extends object = AnyEvents,
+  Out extends object = AnyEvents,
+  Context extends {} = {},
+> {
+  /** The server's channel of the member. */
+  readonly channel: Channel<In, Out, Context>
+  /** The reason for which the member has left. */
+  readonly reason: LeaveReason
+}
+
+/** The events of a topic. */
+export interface TopicEvents<
+  In extends object = AnyEvents,
+  Out extends object = AnyEvents,
+  Context extends {} = {},
+  Payload = any,
+> {
+  /**
+   * A client's request to join. Without a listener the join is refused, unless the topic was
+   * declared with `{ open: true }`.
+   */
+  join: JoinRequest<In, Out, Context, Payload>
+  /** A member that has joined, right after the reply: exactly once for each accept. */
+  joined: Join<In, Out, Context>
+  /** A member that has left, for any reason: exactly once for each accept, after `joined`. */
+  leave: Leave<In, Out, Context>
+}
+
+/** The methods of a join request that its topic calls. */
+export abstract class JoinRequestBase {
+  /** Ends the join, because a listener failed. */
+  abstract crash(): void
+  /** Keeps messages without a listener waiting until the promise of a `join` listener settles. */
+  abstract holdUntil(prepared: PromiseLike<unknown>): void
+}
+
+class TopicEmitter<
+  Events extends { join: unknown; joined: unknown; leave: unknown },
+> extends Emitter<Events> {
+  readonly #parent: ErrorSink
+
+  constructor(parent: ErrorSink) {
+    super({ kind: 'topic', events: ['join', 'joined', 'leave'], admissionEvent: 'join' })
+    this.#parent = parent
+  }
+
+  override get parent(): ErrorSink {
+    return this.#parent
+  }
+
+  override subjects(value: unknown): readonly unknown[] {
+    const { channel } = value as Leave // a join request has one, too
+    return [channel.connection, channel]
+  }
+
+  override onListenerFailed(value: unknown): void {
+    if (value instanceof JoinRequestBase) value.crash()
+  }
+
+  override onTaken(value: unknown, promise: PromiseLike<unknown> | undefined): void {
+    if (promise && value instanceof JoinRequestBase) value.holdUntil(promise)
+  }
+}
+
+/** Sends an event to the members of a topic, and returns it as it was sent. */
+type BroadcastFn = (topic: string, event: string, payload: unknown) => Broadcast
+
+/** The functions by which the topics of a server send. */
+export interface TopicTransport {
+  /** Sends an event to the members on this node. */
+  readonly broadcastLocal: BroadcastFn
+  /** Sends a prepared broadcast to the members on this node. */
+  readonly deliver: (topic: string, broadcast: Broadcast) => void
+  /** Creates the replicator of a topic's presence; undefined on a server without other nodes. */
+  readonly connectPresence: (
+    pattern: string,
+    source: Omit<PresenceSource, 'read'>,
+  ) => PresenceReplicator | undefined
+  /** Counts a dropped message. */
+  readonly countDrop: () => void
+}
+
+/** The declaration of a topic. */
+export interface TopicConfig {
+  readonly contract: Contract | undefined
+  readonly history: TopicHistory | undefined
+  /** Whether every client may join while the topic has no `join` listener. */
+  readonly isOpen: boolean
+}
+
+/** A member that has just joined. */
+export interface NewMember extends Channel<AnyEvents, AnyEvents, any> {
+  /** Sends the presence of the topic, as a message that other new members share. */
+  sendPresence(state: EncodedState): void
+}
+
+/** A function to call for each new member, after the reply: Phoenix's `:after_join`. */
+export type AfterJoinHook = (member: NewMember) => void
+
+/** The topics whose names match a pattern. Emits the joins and leaves of their members. */
+export class Topic<
+  In extends object = AnyEvents,
+  Out extends object = AnyEvents,
+  Context extends {} = {},
+  Payload = any,
+> implements Listenable<TopicEvents<In, Out, Context, Payload>> {
+  /** The pattern of the declaration. */
+  readonly pattern: string
+  readonly #config: TopicConfig
+  readonly #transport: TopicTransport
+  readonly #afterJoinHooks = new Set<AfterJoinHook>()
+  readonly #replicators = new Set<PresenceReplicator>()
+  #hasWarned = false
+  readonly #emitter: Emitter<TopicEvents<In, Out, Context, Payload>>
+
+  /** @internal */
+  constructor(pattern: string, config: TopicConfig, parent: ErrorSink, transport: TopicTransport) {
+    this.pattern = pattern
+    this.#config = config
+    this.#transport = transport
+    this.#emitter = new TopicEmitter<TopicEvents<In, Out, Context, Payload>>(parent)
+  }
+
+  /** @hidden */
+  get [EMITTER](): Emitter<TopicEvents<In, Out, Context, Payload>> {
+    return this.#emitter
+  }
+
+  /** @internal */
+  get contract(): Contract | undefined {
+    return this.#config.contract
+  }
+
+  /**
+   * Returns whether a join without a `join` listener is accepted. If not, prints the cure, once.
+   *
+   * @internal
+   */
+  acceptsWithoutListener(): boolean {
+    const { isOpen } = this.#config
+    if (!isOpen && !this.#hasWarned) {
+      this.#hasWarned = true
+      console.error(missingListenerHint(this.pattern))
+    }
+    return isOpen
+  }
+
+  /** @internal */
+  get history(): TopicHistory | undefined {
+    return this.#config.history
+  }
+
+  /**
+   * Sends an event to every member of the topic `name` on this node. Returns it as it was sent.
+   *
+   * @internal
+   */
+  broadcastLocal(name: string, event: string, payload: unknown): Broadcast {
+    return this.#transport.broadcastLocal(name, event, payload)
+  }
+
+  /**
+   * Sends a prepared broadcast to every member of the topic `name` on this node.
+   *
+   * @internal
+   */
+  deliver(name: string, broadcast: Broadcast): void {
+    this.#transport.deliver(name, broadcast)
+  }
+
+  /**
+   * Creates the replicator of a presence, which stops when the server closes. Returns undefined on
+   * a server without other nodes.
+   *
+   * @internal
+   */
+  connectPresence(
+    source: Omit<PresenceSource, 'countDrop' | 'matches' | 'read'>,
+  ): PresenceReplicator | undefined {
+    const { countDrop } = this.#transport
+    const matches = (name: string): boolean => this.matches(name)
+    const all = { ...source, countDrop, matches }
+    const replicator = this.#transport.connectPresence(this.pattern, all)
+    if (replicator) this.#replicators.add(replicator)
+    return replicator
+  }
+
+  /**
+   * Stops presences and the history, and ends the waits. Called when the server has closed.
+   *
+   * @internal
+   */
+  onServerClosed(): void {
+    for (const replicator of this.#replicators) replicator.stop()
+    this.history?.stop()
+    this.#emitter.endWaits()
+  }
+
+  /**
+   * Adds a function to call for each new member, right after the reply to its join.
+   *
+   * @internal
+   */
+  onAfterJoin(hook: AfterJoinHook): void {
+    this.#afterJoinHooks.add(hook)
+  }
+
+  /**
+   * Calls the hooks of `onAfterJoin` for a new member.
+   *
+   * @internal
+   */
+  runAfterJoin(member: NewMember): void {
+    for (const replicator of this.#replicators) replicator.start() // the server may serve again
+    for (const hook of this.#afterJoinHooks) hook(member)
+  }
+
+  /**
+   * Returns the encoded `presence_state` for new members.
+   *
+   * @internal
+   */
+  createEncodedState(state: PresenceState): EncodedState {
+    return new EncodedState(state)
+  }
+
+  /**
+   * Returns whether the name of a topic matches the pattern.
+   *
+   * @internal
+   */
+  matches(name: string): boolean {
+    const { pattern } = this
+    return pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern
+  }
+}
+
+function missingListenerHint(pattern: string): string {
+  return (
+    `simplewebsockets: a join was refused, because the topic \`${pattern}\` has no \`join\` listener. ` +
+    'To let clients in, listen to `join` and accept, or declare the topic with `{ open: true }`. ' +
+    'Printed once for each topic.'
+  )
+}
+
+/**
+ * Checks the pattern of a topic.
+ *
+ * @throws TypeError for a value that can't be a pattern.
+ */
+export function checkPattern(pattern: unknown): asserts pattern is string {
+  if (typeof pattern === 'string' && /^[^*]+\*?$|^\*$/.test(pattern)) return
+  throw invalidValue('the pattern of a topic', 'a name, or the start of one with a `*`', pattern)
+}

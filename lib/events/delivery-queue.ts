@@ -1,0 +1,395 @@
+import { afterTurn } from './after-turn.ts'
+
+/**
+ * A consumer of a queue's values. `cursor` and `isBusy` belong to the queue, which stores them here
+ * to avoid a Map.
+ */
+export interface Consumer<Value> {
+  /** Whether it takes a value only after a call of `resume`. */
+  readonly onDemand?: boolean
+  /** Whether it stays registered when its target ends and begins again. */
+  readonly isPersistent?: boolean
+  /**
+   * Whether it takes one value and is then removed. Values that arrive in the same turn are kept
+   * for the next single consumer, which continues behind the value taken.
+   */
+  readonly isSingle?: boolean
+  /** A predicate that picks the value to take, out of order. Never throws; needs `isSingle`. */
+  readonly where?: ((value: Value) => boolean) | undefined
+  /** The number of the first value that it may take next. */
+  cursor: number
+  /** Whether it can't take a value at the moment. */
+  isBusy: boolean
+  /**
+   * Takes the next value. Never throws. A returned promise, which never rejects, delays the next.
+   */
+  deliver(value: Value): PromiseLike<unknown> | undefined
+  /** Handles the end of the queue. Called after the last value was taken. */
+  onEnd(): void
+}
+
+/** The target that a queue belongs to. */
+interface QueueOwner {
+  /** Handles a change of the queued values or of the consumers. */
+  onChange(): void
+}
+
+/** A queued value. */
+interface Entry<Value> {
+  readonly number: number
+  readonly value: Value
+  readonly size: number
+  /** Whether a consumer has taken the value. */
+  isTaken: boolean
+  /** The only consumers that still get the value, once one with a `where` has picked it. */
+  recipients?: readonly Consumer<Value>[]
+}
+
+/** The queued entries, by ascending number. */
+class Backlog<Value> {
+  readonly #entries: (Entry<Value> | undefined)[] = []
+  #head = 0
+
+  get length(): number {
+    return this.#entries.length - this.#head
+  }
+
+  at(index: number): Entry<Value> | undefined {
+    return this.#entries[this.#head + index]
+  }
+
+  /** Returns the index of the first entry whose number is `number` or higher. */
+  indexOf(number: number): number {
+    let low = 0
+    let high = this.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.at(middle)?.number ?? 0) < number) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+
+  push(entry: Entry<Value>): void {
+    this.#entries.push(entry)
+  }
+
+  shift(): void {
+    this.#entries[this.#head++] = undefined
+    // Compacts once more is removed than remains: an entry is moved at most once on average.
+    if (this.length === 0 || (this.#head > 1_000 && this.#head > this.length)) {
+      this.#entries.splice(0, this.#head)
+      this.#head = 0
+    }
+  }
+
+  delete(index: number): void {
+    this.#entries.splice(this.#head + index, 1)
+  }
+
+  /** Removes all entries and returns them. */
+  clear(): Entry<Value>[] {
+    const entries = this.#entries.splice(0).slice(this.#head)
+    this.#head = 0
+    return entries as Entry<Value>[] // only the slots before the head are empty
+  }
+}
+
+/**
+ * A queue of the values of one event, shared by all its listeners: a backlog of values, and a
+ * cursor into it for each consumer.
+ *
+ * A value waits until a consumer has taken it, and for each consumer that is still busy. A new
+ * consumer begins with the first value that no consumer has taken. A single consumer that is added
+ * in the turn in which another one took its value continues behind that value, however fast other
+ * consumers are: until the turn ends, the backlog keeps the values that arrived since.
+ */
+export class DeliveryQueue<Value> {
+  /** The total size of the queued values; an empty value counts as one byte. */
+  bytes = 0
+  /** Whether it has, or ever had, a consumer. */
+  hadConsumers = false
+
+  readonly #owner: QueueOwner
+  #backlog: Backlog<Value> | undefined // created for the first value that has to wait
+  #nextNumber = 0 // the number of the next value that is enqueued
+  #firstUntaken = 0 // every entry with a lower number was taken at least once
+  #consumers: readonly Consumer<Value>[] = [] // replaced, never changed: a loop may iterate over it
+  #pickers: readonly Consumer<Value>[] = [] // the consumers with a `where`
+  #isDelivering = false
+  /** The number from which a single consumer continues if it is added in this turn. */
+  #resumption: number | undefined
+  #hasEnded = false
+
+  /** Creates the queue of a target. */
+  constructor(owner: QueueOwner) {
+    this.#owner = owner
+  }
+
+  /** The number of queued values. */
+  get waiting(): number {
+    return this.#backlog?.length ?? 0
+  }
+
+  /**
+   * Whether a consumer takes every value. One with a `where` doesn't count: it takes its pick only.
+   */
+  get hasConsumers(): boolean {
+    return this.#consumers.length > 0
+  }
+
+  /**
+   * Whether a new single consumer may still continue behind a value that was taken in this turn.
+   */
+  get isResumable(): boolean {
+    return this.#resumption !== undefined
+  }
+
+  /** Whether a single consumer waits for a value that has not arrived yet. */
+  get isAwaited(): boolean {
+    if (this.#pickers.length > 0) return true
+    return this.#consumers.some(
+      (consumer) => consumer.isSingle === true && !this.#nextEntryFor(consumer),
+    )
+  }
+
+  /**
+   * Enqueues a value. Returns true when every consumer took it at once, false when it was queued.
+   */
+  enqueue(value: Value, size: number): boolean {
+    const recipients = this.#consumers
+    const number = this.#nextNumber++
+    const isPicked = this.#pickers.length > 0 && this.#pick(value, number)
+    if (isPicked && recipients.length === 0) return true
+    if (!isPicked && this.#deliverToAll(value)) return true
+    const backlog = (this.#backlog ??= new Backlog())
+    const charge = Math.max(1, size)
+    backlog.push(
+      isPicked
+        ? { number, value, size: charge, isTaken: true, recipients }
+        : { number, value, size: charge, isTaken: false },
+    )
+    this.bytes += charge
+    this.#owner.onChange()
+    this.#deliverQueuedToAll()
+    return false
+  }
+
+  /**
+   * Offers a value that isn't queued here to the consumers with a `where`. Returns whether one took
+   * it.
+   */
+  offerToPickers(value: Value): boolean {
+    return this.#pick(value, this.#nextNumber++)
+  }
+
+  /**
+   * Adds a consumer. It gets its first value in a later turn; one with a `where` may get it now.
+   */
+  add(consumer: Consumer<Value>): void {
+    this.hadConsumers = true
+    consumer.isBusy = consumer.onDemand === true
+    consumer.cursor = this.#startCursor(consumer)
+    if (consumer.where) {
+      if (this.#findQueued(consumer, consumer.where)) return
+      this.#pickers = this.#pickers.concat(consumer)
+      if (this.#hasEnded) queueMicrotask(() => this.#endPickers())
+    } else {
+      this.#consumers = this.#consumers.concat(consumer) // allocates exactly the length it needs
+      // Several consumers may continue behind one value in this turn: none may overtake another.
+      if (consumer.isSingle && this.#resumption !== undefined) consumer.isBusy = true
+      else queueMicrotask(() => this.#deliverQueued(consumer))
+    }
+    this.#owner.onChange()
+  }
+
+  /** Removes a consumer. Values that no consumer has taken wait for the next one. */
+  remove(consumer: Consumer<Value>): void {
+    if (consumer.where) {
+      this.#pickers = this.#pickers.filter((other) => other !== consumer)
+    } else {
+      if (!this.#consumers.includes(consumer)) return
+      this.#consumers = this.#consumers.filter((other) => other !== consumer)
+      this.#discardTaken()
+    }
+    this.#owner.onChange()
+  }
+
+  /** Removes all queued values. Returns those that no consumer has taken. */
+  takeAll(): Value[] {
+    const entries = this.#backlog?.clear() ?? []
+    this.#backlog = undefined
+    this.bytes = 0
+    this.#firstUntaken = this.#nextNumber
+    return entries.filter(({ isTaken }) => !isTaken).map(({ value }) => value)
+  }
+
+  /** Lets a consumer have its next value. */
+  resume(consumer: Consumer<Value>): void {
+    consumer.isBusy = false
+    this.#deliverQueued(consumer)
+  }
+
+  /** Ends the queue. Each consumer is notified after its last value. */
+  end(): void {
+    this.#hasEnded = true
+    this.#endPickers()
+    this.#deliverQueuedToAll()
+  }
+
+  #endPickers(): void {
+    for (const picker of this.#pickers) picker.onEnd()
+  }
+
+  /** Returns the number of the first value that a new consumer may take. */
+  #startCursor(consumer: Consumer<Value>): number {
+    const backlog = this.#backlog
+    let number = this.#nextNumber
+    for (let index = backlog?.indexOf(this.#firstUntaken) ?? 0; ; index++) {
+      const entry = backlog?.at(index)
+      if (!entry) break
+      if (entry.isTaken) continue
+      number = entry.number
+      break
+    }
+    this.#firstUntaken = number
+    return consumer.isSingle ? Math.min(number, this.#resumption ?? number) : number
+  }
+
+  /**
+   * Offers a value that has arrived to the consumers with a `where`. Returns whether one took it.
+   */
+  #pick(value: Value, number: number): boolean {
+    let isPicked = false
+    for (const picker of this.#pickers) {
+      if (!this.#pickers.includes(picker) || picker.where?.(value) !== true) continue
+      isPicked = true
+      this.#allowResumption(number)
+      void picker.deliver(value)
+    }
+    return isPicked
+  }
+
+  /**
+   * Searches the queued values for the one that a new consumer picks. Returns whether it took one.
+   */
+  #findQueued(consumer: Consumer<Value>, where: (value: Value) => boolean): boolean {
+    const backlog = this.#backlog
+    if (!backlog) return false
+    for (let index = backlog.indexOf(consumer.cursor); ; index++) {
+      const entry = backlog.at(index)
+      if (!entry) return false
+      if (entry.recipients || !where(entry.value)) continue
+      entry.isTaken = true
+      entry.recipients = this.#consumers.filter(({ cursor }) => cursor <= entry.number)
+      this.#allowResumption(entry.number)
+      if (entry.recipients.length === 0) this.#delete(index, entry)
+      this.#discardTaken()
+      void consumer.deliver(entry.value)
+      this.#owner.onChange()
+      return true
+    }
+  }
+
+  /**
+   * Keeps the values behind `number` until the turn ends: the caller may add a consumer for them.
+   */
+  #allowResumption(number: number): void {
+    if (this.#resumption === undefined) afterTurn(() => this.#endTurn())
+    this.#resumption = Math.min(this.#resumption ?? Infinity, number + 1)
+  }
+
+  #endTurn(): void {
+    this.#resumption = undefined
+    for (const consumer of this.#consumers) {
+      if (consumer.isSingle && consumer.isBusy) this.resume(consumer)
+    }
+    this.#discardTaken()
+    this.#owner.onChange()
+  }
+
+  /** Delivers the queued values to each consumer; if one is being called, after it has returned. */
+  #deliverQueuedToAll(): void {
+    if (this.#isDelivering) queueMicrotask(() => this.#deliverQueuedToAll())
+    else for (const consumer of this.#consumers) this.#deliverQueued(consumer)
+  }
+
+  /**
+   * Delivers a value to every consumer at once and returns true, or returns false if one of them
+   * can't take it now. Nearly every message takes this fast path.
+   */
+  #deliverToAll(value: Value): boolean {
+    const consumers = this.#consumers
+    if (consumers.length === 0 || this.#isDelivering || this.waiting > 0) return false
+    if (this.#resumption !== undefined) return false
+    for (const consumer of consumers) if (consumer.isBusy) return false
+    const cursor = this.#nextNumber
+    for (const consumer of consumers) {
+      // Skips a consumer that another one has removed meanwhile.
+      if (consumers === this.#consumers || this.#consumers.includes(consumer)) {
+        this.#deliver(consumer, value, cursor)
+      }
+    }
+    return true
+  }
+
+  #deliver(consumer: Consumer<Value>, value: Value, cursor: number): void {
+    const wasDelivering = this.#isDelivering
+    this.#isDelivering = true
+    consumer.cursor = cursor
+    consumer.isBusy = consumer.onDemand === true
+    if (consumer.isSingle) this.#allowResumption(cursor - 1)
+    const promise = consumer.deliver(value)
+    this.#isDelivering = wasDelivering
+    if (!promise) return
+    consumer.isBusy = true
+    promise.then(() => this.resume(consumer))
+  }
+
+  /** Delivers the queued values to a consumer until it is busy. */
+  #deliverQueued(consumer: Consumer<Value>): void {
+    while (!consumer.isBusy && this.#consumers.includes(consumer)) {
+      const entry = this.#nextEntryFor(consumer)
+      if (!entry) {
+        if (this.#hasEnded) consumer.onEnd()
+        return
+      }
+      entry.isTaken = true
+      consumer.cursor = entry.number + 1
+      this.#discardTaken()
+      this.#deliver(consumer, entry.value, consumer.cursor)
+      this.#discardTaken()
+      // Only now: an event that waits for an empty queue has to follow the last value.
+      this.#owner.onChange()
+    }
+  }
+
+  /** Returns the entry that a consumer gets next. */
+  #nextEntryFor(consumer: Consumer<Value>): Entry<Value> | undefined {
+    const backlog = this.#backlog
+    if (!backlog || consumer.cursor >= this.#nextNumber) return undefined
+    for (let index = backlog.indexOf(consumer.cursor); ; index++) {
+      const entry = backlog.at(index)
+      if (!entry?.recipients || entry.recipients.includes(consumer)) return entry
+    }
+  }
+
+  /** Removes the values that every consumer has taken and no new one may still get in this turn. */
+  #discardTaken(): void {
+    const backlog = this.#backlog
+    if (!backlog || backlog.length === 0) return
+    let minCursor = this.#resumption ?? Infinity
+    for (const { cursor } of this.#consumers) minCursor = Math.min(minCursor, cursor)
+    for (;;) {
+      const entry = backlog.at(0)
+      if (!entry?.isTaken || entry.number >= minCursor) return
+      this.bytes -= entry.size
+      backlog.shift()
+    }
+  }
+
+  #delete(index: number, { size }: Entry<Value>): void {
+    this.bytes -= size
+    this.#backlog?.delete(index)
+  }
+}

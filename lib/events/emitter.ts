@@ -1,0 +1,318 @@
+import mitt, { type Emitter as Mitt } from 'mitt'
+import { errorLog } from '../error-log.ts'
+import {
+  CallbackError,
+  ClosedError,
+  describeValue,
+  unknownNameError,
+  type WebsocketError,
+} from '../errors.ts'
+import { DeliveryQueue, type Consumer } from './delivery-queue.ts'
+
+/**
+ * The key of a target's private emitter. The package doesn't export it, so that programs can't
+ * forge events.
+ */
+export const EMITTER: unique symbol = Symbol('emitter')
+
+/** Anything you can `listen` to: its events and their values are those of `Events`. */
+export interface Listenable<Events extends object> {
+  /** @hidden */
+  readonly [EMITTER]: Emitter<Events>
+}
+
+/** A function that receives the value of an event; a promise that it returns is awaited. */
+export type Callback<Value> = (value: Value) => unknown
+
+/** The description of the events that all targets of one kind have in common. */
+export interface EventSpec<Events> {
+  /** The name of this kind of target in messages. */
+  readonly kind: string
+  /** The names of all events. */
+  readonly events: readonly (keyof Events & string)[]
+  /** The event that ends the target. A listener that is added after the end gets it, too. */
+  readonly terminalEvent?: keyof Events
+  /** Whether the target may begin again after its end, with the callbacks it has. */
+  readonly reopens?: boolean
+  /** The event whose values wait for their listeners, which get them one at a time. */
+  readonly queuedEvent?: keyof Events
+  /** The other events that come from the peer: reading goes on while a `once` waits for one. */
+  readonly peerEvents?: readonly (keyof Events)[]
+  /**
+   * The event whose values are peers that ask to be accepted: while a loop over it is full, further
+   * peers are refused. A full loop over any other event drops its oldest value.
+   */
+  readonly admissionEvent?: keyof Events
+}
+
+/** A receiver of the errors that have no listener on the target where they occur. */
+export interface ErrorSink {
+  /** Reports an error. Returns whether a listener received it. */
+  reportError(error: WebsocketError): boolean
+  /** Counts an event that a loop dropped because the loop is too slow. */
+  onDropped?(): void
+}
+
+type Handlers = Record<string, unknown>
+
+// mitt's declaration says `export default` of a module that is CommonJS by its types under
+// nodenext.
+const makeMitt = mitt as unknown as () => Mitt<Handlers>
+
+/** The private half of a target: its listeners, the values that wait for them, and its end. */
+export class Emitter<Events extends object> implements ErrorSink {
+  readonly #spec: EventSpec<Events>
+  #mitt: Mitt<Handlers> | undefined
+  #queue: DeliveryQueue<Events[keyof Events]> | undefined
+  /** The consumers of the events that aren't queued, each with the handler that mitt calls. */
+  #handlers: Map<Consumer<never>, (value: unknown) => void> | undefined
+  /** The value of the terminal event; set while the target has ended. */
+  #ending: { readonly value: unknown } | undefined
+  #pendingArrivals = 0
+  #pendingEnds = 0
+  #fullLoops = 0
+
+  constructor(spec: EventSpec<Events>) {
+    this.#spec = spec
+  }
+
+  /** The target that receives errors when this one has no `error` listener. */
+  get parent(): ErrorSink | undefined {
+    return undefined
+  }
+
+  /** The target itself, if it may close without an action of the program. */
+  get owner(): object | undefined {
+    return undefined
+  }
+
+  /** Handles a change of the waiting values or of the listeners. */
+  onChange(): void {}
+
+  /**
+   * Returns what may end while a listener waits, the connection that it was called for first.
+   * `value` is what the listener was called with.
+   */
+  subjects(value: unknown): readonly unknown[] {
+    return [this.owner, value]
+  }
+
+  /**
+   * Handles the failure of a listener that was called with `value`. `isHeard` says whether an
+   * `error` listener received the error.
+   */
+  onListenerFailed(_value: unknown, _isHeard: boolean): void {}
+
+  /**
+   * Handles a value that isn't queued after a listener took it. The promise settles when the
+   * listener has finished.
+   */
+  onTaken(_value: unknown, _promise: PromiseLike<unknown> | undefined): void {}
+
+  /** Returns the error that a wait rejects with once the target has ended. */
+  closedError(): ClosedError {
+    return new ClosedError(`the ${this.#spec.kind} has closed`)
+  }
+
+  /** Whether a `once` is pending that needs reading to go on. */
+  get awaitsArrival(): boolean {
+    return this.#pendingArrivals > 0 || this.#queue?.isAwaited === true
+  }
+
+  /** Whether a `once` of the terminal event is pending. */
+  get awaitsEnd(): boolean {
+    return this.#pendingEnds > 0
+  }
+
+  /** Whether the queued event has, or ever had, a listener. */
+  get hadListeners(): boolean {
+    return this.#queue?.hadConsumers === true
+  }
+
+  /** The number of queued values. */
+  get queuedCount(): number {
+    return this.#queue?.waiting ?? 0
+  }
+
+  /** The bytes of the queued values. */
+  get waitingBytes(): number {
+    return this.#queue?.bytes ?? 0
+  }
+
+  /** Throws a TypeError for an event that the target doesn't have. */
+  assertEvent(event: PropertyKey): void {
+    if ((this.#spec.events as readonly PropertyKey[]).includes(event)) return
+    const name = typeof event === 'string' ? event : describeValue(event)
+    throw unknownNameError(`event of a ${this.#spec.kind}`, name, this.#spec.events)
+  }
+
+  /** Whether the target has ended for good. */
+  get hasEnded(): boolean {
+    return this.#ending !== undefined && this.#spec.reopens !== true
+  }
+
+  /** Returns whether an event never comes again. */
+  hasEventEnded(_event: PropertyKey): boolean {
+    return this.hasEnded
+  }
+
+  /** Returns whether an event has a listener. */
+  hasListeners(event: keyof Events & string): boolean {
+    if (event === this.#spec.queuedEvent) return this.#queue?.hasConsumers === true
+    return (this.#mitt?.all.get(event)?.length ?? 0) > 0
+  }
+
+  /**
+   * Emits an event to its listeners, which don't wait for each other. Returns whether any exist.
+   */
+  emit<Name extends keyof Events & string>(event: Name, value: Events[Name]): boolean {
+    if (!this.hasListeners(event)) return false
+    this.#mitt?.emit(event, value)
+    return true
+  }
+
+  /**
+   * Enqueues a value. Returns true when every listener took it at once, false when it was queued.
+   */
+  enqueue(value: Events[keyof Events], size: number): boolean {
+    return this.#ensureQueue<Events[keyof Events]>().enqueue(value, size)
+  }
+
+  /** Emits the event that ends the target, then ends its waits and loops. */
+  end(value: unknown): void {
+    if (this.#ending) return
+    this.#ending = { value }
+    // Copied first: a wait that begins in a listener may be for the next session of the target.
+    const consumers = this.#handledConsumers()
+    const { terminalEvent } = this.#spec
+    if (terminalEvent !== undefined) this.#mitt?.emit(String(terminalEvent), value)
+    for (const consumer of consumers) consumer.onEnd()
+    this.#queue?.end()
+  }
+
+  /** Ends waits and loops. */
+  endWaits(): void {
+    for (const consumer of this.#handledConsumers()) consumer.onEnd()
+  }
+
+  /** Restarts a target that has ended, with the callbacks it has. */
+  reopen(): void {
+    this.#ending = undefined
+  }
+
+  /** Adds a listener. */
+  addListener<Value>(event: PropertyKey, consumer: Consumer<Value>): void {
+    if (event === this.#spec.queuedEvent) {
+      this.#ensureQueue<Value>().add(consumer)
+      return
+    }
+    const handlers = (this.#handlers ??= new Map())
+    // Read now: the target may begin again before the consumer is notified of this end.
+    const ending = this.#ending
+    // A target that may begin again has only its end to wait for: other events are those of the
+    // next session.
+    if (this.hasEnded || (ending && event === this.#spec.terminalEvent && !consumer.isPersistent)) {
+      handlers.set(consumer, ignore)
+      queueMicrotask(() => this.#notifyOfEnd(event, consumer, ending?.value))
+      return
+    }
+    const { where } = consumer
+    const handler = (value: unknown): void => {
+      if (!where || where(value as Value)) this.onTaken(value, consumer.deliver(value as Value))
+    }
+    this.#mitt ??= makeMitt()
+    this.#mitt.on(String(event), handler)
+    handlers.set(consumer, handler)
+    this.onChange()
+  }
+
+  /** Removes a listener. Calling it twice is harmless. */
+  removeListener<Value>(event: PropertyKey, consumer: Consumer<Value>): void {
+    if (event === this.#spec.queuedEvent) {
+      this.#ensureQueue<Value>().remove(consumer)
+      return
+    }
+    const handler = this.#handlers?.get(consumer)
+    if (!handler) return
+    this.#handlers?.delete(consumer)
+    this.#mitt?.off(String(event), handler)
+    this.onChange()
+  }
+
+  /** Lets a listener of the queued event have its next value. */
+  resume<Value>(event: PropertyKey, consumer: Consumer<Value>): void {
+    if (event === this.#spec.queuedEvent) this.#ensureQueue<Value>().resume(consumer)
+  }
+
+  /** Counts the pending `once` calls of an event: 1 adds one, -1 removes one. */
+  countPendingOnce(event: PropertyKey, step: 1 | -1): void {
+    if (event === this.#spec.terminalEvent) this.#pendingEnds += step
+    else if (this.#spec.peerEvents?.includes(event as keyof Events)) this.#pendingArrivals += step
+    else return
+    this.onChange()
+  }
+
+  /** Whether new peers have to be refused, because a loop over the accepted ones is full. */
+  get isFull(): boolean {
+    return this.#fullLoops > 0
+  }
+
+  /** Counts the full loops over the event in `admits`: 1 adds one, -1 removes one. */
+  countFullLoop(event: PropertyKey, step: 1 | -1): void {
+    if (event === this.#spec.admissionEvent) this.#fullLoops += step
+  }
+
+  /** Counts a value that a full loop dropped. */
+  onDropped(): void {
+    this.parent?.onDropped?.()
+  }
+
+  /** Drops the queued values. Returns how many of them no listener had taken. */
+  dropQueued(): number {
+    return this.#queue?.takeAll().length ?? 0
+  }
+
+  /**
+   * Wraps what a listener threw in a `CallbackError`, and reports it to `error` or else prints it.
+   */
+  handleListenerFailure(event: PropertyKey, cause: unknown, value: unknown): void {
+    const subjects: unknown[] = this.subjects(value).filter((subject) => subject !== undefined)
+    // A peer that leaves while a listener waits for it is an ordinary disconnect, not a failure.
+    if (cause instanceof ClosedError && subjects.includes(cause.target)) return
+    const error = new CallbackError(cause, { event: String(event) })
+    // The failure of an `error` listener is only printed: reported, it could fail for ever.
+    const isOfError = event === 'error'
+    const isHeard = !isOfError && this.reportError(error)
+    if (!isHeard) errorLog.print(error, `\`${String(event)}\` of a ${this.#spec.kind}`, subjects[0])
+    if (!isOfError) this.onListenerFailed(value, isHeard)
+  }
+
+  reportError(error: WebsocketError): boolean {
+    // Every `error` event carries a WebsocketError; the EventSpec says which targets have one.
+    const own = this as unknown as Emitter<{ error: WebsocketError }>
+    return own.emit('error', error) || this.parent?.reportError(error) === true
+  }
+
+  #handledConsumers(): Consumer<never>[] {
+    return [...(this.#handlers?.keys() ?? [])]
+  }
+
+  /** Returns the queue of the queued event, created on first use. */
+  #ensureQueue<Value>(): DeliveryQueue<Value> {
+    if (!this.#queue) {
+      this.#queue = new DeliveryQueue(this)
+      if (this.#ending) this.#queue.end()
+    }
+    return this.#queue as unknown as DeliveryQueue<Value>
+  }
+
+  /** Notifies a consumer that was added after the end: it gets the terminal event, no other one. */
+  #notifyOfEnd<Value>(event: PropertyKey, consumer: Consumer<Value>, value: unknown): void {
+    if (!this.#handlers?.has(consumer)) return // removed meanwhile
+    if (event === this.#spec.terminalEvent) void consumer.deliver(value as Value)
+    this.#handlers.delete(consumer)
+    consumer.onEnd()
+  }
+}
+
+function ignore(): void {}

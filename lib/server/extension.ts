@@ -1,0 +1,44 @@
+import type { Backplane } from '../backplane/backplane.ts'
+import type { MessageSink } from '../connection/connection-core.ts'
+import type { WebsocketConnection } from '../connection/connection.ts'
+import type { Counts } from '../connection/counts.ts'
+import type { PeerConnectErrorInit, WebsocketError } from '../errors.ts'
+import type { RequestDetails } from './handshake/request.ts'
+import type { ErrorSink } from '../events/emitter.ts'
+
+/** A peer that an extension expects, before and after the server accepts it. */
+export interface PendingPeer<Context extends {}> {
+  /** The answer when `authorize` doesn't know the peer. */
+  readonly rejection: PeerConnectErrorInit
+  /**
+   * Takes the peer's connection before any listener sees it. Returns the sink that reads what the
+   * connection receives.
+   */
+  accept(connection: WebsocketConnection<Context>): MessageSink
+}
+
+/** A protocol layered on a server (channels): may reject upgrades, and reads the messages. */
+export interface ServerExtension<Context extends {}> {
+  /** The suffixes that the extension's paths add to the path of the server. */
+  readonly pathSuffixes: readonly string[]
+  /** The subprotocols that the extension answers with. */
+  readonly protocols: readonly string[]
+  /** Checks a request before the server accepts it; throws a `PeerConnectError` to reject it. */
+  negotiate(request: RequestDetails, suffix: string): PendingPeer<Context>
+  /** Ends the extension after the server has closed. */
+  onClosed(): void
+}
+
+/** The parts of a server that its extension uses. */
+export interface ExtensionHost extends ErrorSink {
+  readonly counts: Counts
+  readonly closeTimeout: number
+  readonly maxWaitingBytes: number
+  readonly protocols: readonly string[]
+  readonly backplane: Backplane | undefined
+  /** Reports a failure that belongs to no connection. */
+  reportFailure(error: WebsocketError): void
+}
+
+/** The key of the method that installs an extension on a server. */
+export const INSTALL: unique symbol = Symbol('build')

@@ -1,0 +1,82 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { checkHandshake } from './handshake/handshake.ts'
+import type { WebsocketConnection } from '../connection/connection.ts'
+import type { PeerConnectError } from '../errors.ts'
+import {
+  boundAddress,
+  destroyOnError,
+  rejectUpgrade,
+  watchDisconnect,
+  type AnyHttpServer,
+} from './http.ts'
+import type { ServerSettings } from '../options/server.ts'
+import type { RouteMatch } from './handshake/path.ts'
+import { clientAddress } from './handshake/peer-address.ts'
+import type { RequestDetails, RequestSource } from './handshake/request.ts'
+import type { Transport } from '../transport/transport.ts'
+
+/** An upgrade request that the server has not accepted or rejected yet. */
+export interface PendingUpgrade {
+  readonly source: RequestSource
+  /** Node's own request; undefined where the peer doesn't connect over HTTP. */
+  readonly incoming: IncomingMessage | undefined
+  /** Milliseconds left of `handshakeTimeout`; undefined means the whole time. */
+  readonly timeLeft?: number | undefined
+  /** The address that the server is bound to; an empty string where it has none. */
+  readonly boundAddress: string
+  /**
+   * Calls `onLeave` when the peer disconnects before it is accepted, until the returned function is
+   * called.
+   */
+  readonly onAbort: (onLeave: () => void) => () => void
+  /** Checks the opening handshake; throws a `PeerConnectError`. */
+  readonly check: () => void
+  /** Accepts the peer and returns the transport to it; throws a `PeerConnectError`. */
+  readonly accept: (request: RequestDetails, settings: ServerSettings) => Transport
+  /** Rejects the peer. */
+  readonly reject: (error: PeerConnectError) => void
+}
+
+/** The accepted connection (sync or async), or undefined if the upgrade was rejected. */
+export type HandleUpgrade<Context extends {}> =
+  WebsocketConnection<Context> | Promise<WebsocketConnection<Context> | undefined> | undefined
+
+/** The key of the method that handles an upgrade, also one that doesn't come over HTTP. */
+export const HANDLE_UPGRADE: unique symbol = Symbol('welcome')
+
+/** The details that a server adds to an upgrade request. */
+interface UpgradeDetails {
+  readonly http: AnyHttpServer
+  readonly trustProxy: boolean | number
+  readonly match: RouteMatch | undefined
+  readonly timeLeft: number | undefined
+  readonly open: () => Transport
+}
+
+/** Creates the pending upgrade of an HTTP request. `open` creates its transport. */
+export function fromHttp(
+  request: IncomingMessage,
+  tcp: Duplex,
+  { http, trustProxy, match, timeLeft, open }: UpgradeDetails,
+): PendingUpgrade {
+  return {
+    source: {
+      url: request.url ?? '/',
+      rawHeaders: request.rawHeaders,
+      remoteAddress: clientAddress(request, trustProxy),
+      match,
+    },
+    incoming: request,
+    timeLeft,
+    boundAddress: boundAddress(http).address,
+    check: () => checkHandshake(request, http),
+    onAbort: (onLeave) => watchDisconnect(tcp, onLeave),
+    accept: () => {
+      const transport = open()
+      tcp.off('error', destroyOnError) // the transport handles errors from here on
+      return transport
+    },
+    reject: (error) => rejectUpgrade(tcp, error),
+  }
+}

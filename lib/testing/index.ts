@@ -1,0 +1,159 @@
+export {
+  historyContract,
+  type HistoryContractOptions,
+  type HistoryPair,
+  type MakeHistory,
+} from './history-contract.ts'
+export { backplaneContract, type BackplanePair, type ContractTest } from './backplane-contract.ts'
+
+import type { UrlSource } from '../client/connect.ts'
+import { OPEN_WITH, type Connectable } from '../client/client.ts'
+import type { ConnectionOwner } from '../connection/connection-core.ts'
+import { WebsocketConnection } from '../connection/connection.ts'
+import { newCounts } from '../connection/counts.ts'
+import { ConnectError } from '../errors.ts'
+import { Keepalive } from '../connection/keepalive.ts'
+import type { ConnectionOptions } from '../options/connection.ts'
+import { resolveClient } from '../options/node.ts'
+import { checkNames } from '../validation.ts'
+import { resolveServer } from '../options/server.ts'
+import { deferred } from '../promises.ts'
+import { requestHeaders, RequestDetails } from '../server/handshake/request.ts'
+import type { WebsocketServer } from '../server/server.ts'
+import { EMITTER } from '../events/emitter.ts'
+import { HANDLE_UPGRADE, type PendingUpgrade } from '../server/pending-upgrade.ts'
+import { memoryPair } from './memory-transport.ts'
+import type { Dial } from '../transport/transport.ts'
+
+/** The options of `pair`. */
+export interface PairOptions {
+  /**
+   * The connection options of the server's end.
+   *
+   * @default those of a server
+   */
+  server?: ConnectionOptions | undefined
+  /**
+   * The connection options of the client's end.
+   *
+   * @default those of a client
+   */
+  client?: ConnectionOptions | undefined
+  /**
+   * The context of the server's end.
+   *
+   * @default none
+   */
+  context?: {} | undefined
+}
+
+/**
+ * Creates the two ends of a connection without a network, a server or a client. Each end receives
+ * the messages that the other one sends. `broadcast` reaches no other connection.
+ */
+export function pair(
+  options: PairOptions = {},
+): [server: WebsocketConnection, client: WebsocketConnection] {
+  checkNames(options, ['server', 'client', 'context'])
+  const request = new RequestDetails({
+    url: '/',
+    rawHeaders: ['host', 'localhost'],
+    remoteAddress: '127.0.0.1',
+  })
+  const server = createOwner('server', resolveServer(options.server))
+  const client = createOwner('client', resolveClient(options.client))
+  const [serverTransport, clientTransport] = memoryPair({
+    server: server.settings,
+    client: client.settings,
+  })
+  return [
+    new WebsocketConnection(server, serverTransport, request, options.context),
+    new WebsocketConnection(client, clientTransport, request),
+  ]
+}
+
+/**
+ * Terminates a connection as a failing network would: without a closing handshake, with close code
+ * 1006 on both ends.
+ */
+export function cut(connection: WebsocketConnection): void {
+  connection[EMITTER].cut()
+}
+
+/**
+ * Connects a client to a server without a port. The handshake includes all checks: paths,
+ * origins, `authorize`, subprotocols.
+ *
+ * Rejects with a `ConnectError` when the server rejects the handshake.
+ */
+export async function link<Context extends {}>(
+  server: WebsocketServer<Context>,
+  client: Connectable,
+  url: UrlSource = 'ws://localhost/',
+): Promise<[server: WebsocketConnection<Context>, client: WebsocketConnection]> {
+  const accepted = deferred<WebsocketConnection<Context>>()
+  const network = { dial: dialTo(server, accepted.resolve), onWake: () => () => {} }
+  const connection = await client[OPEN_WITH](network, url)
+  return [await accepted.promise, connection]
+}
+
+/** Creates a `Dial` that connects to a server in the same process. */
+function dialTo<Context extends {}>(
+  server: WebsocketServer<Context>,
+  onAccepted: (connection: WebsocketConnection<Context>) => void,
+): Dial {
+  return ({ url, headers, protocols, settings: client }, { onOpen: opened, onError: failed }) => {
+    const abortController = new AbortController()
+    const upgrade: PendingUpgrade = {
+      source: {
+        url: url.pathname + url.search,
+        rawHeaders: requestHeaders(url, headers, protocols),
+        remoteAddress: '127.0.0.1',
+      },
+      incoming: undefined,
+      boundAddress: '',
+      check: () => {},
+      onAbort: (listener) => {
+        abortController.signal.addEventListener('abort', listener)
+        return () => abortController.signal.removeEventListener('abort', listener)
+      },
+      accept: (request, server) => {
+        const protocol = request.protocols.find((name) => server.protocols.includes(name))
+        const [serverTransport, clientTransport] = memoryPair({ server, client, protocol })
+        queueMicrotask(() => {
+          const isAgreed = protocol !== undefined || request.protocols.length === 0
+          if (!abortController.signal.aborted && isAgreed) {
+            opened(clientTransport)
+            return
+          }
+          clientTransport.terminate()
+          // Browsers and `ws` also fail when the server selects none of the offered subprotocols.
+          failed(new ConnectError('the server speaks none of the subprotocols'))
+        })
+        return serverTransport
+      },
+      reject: ({ status, message }) =>
+        failed(new ConnectError(`the server answered ${status}: ${message}`, { status })),
+    }
+    void Promise.resolve(server[HANDLE_UPGRADE](upgrade)).then(
+      (connection) => connection && onAccepted(connection),
+    )
+    return () => abortController.abort()
+  }
+}
+
+function createOwner(
+  side: ConnectionOwner['side'],
+  settings: ConnectionOwner['settings'],
+): ConnectionOwner {
+  const { keepaliveTimeout } = settings
+  return {
+    side,
+    settings,
+    keepalive: keepaliveTimeout === false ? undefined : new Keepalive(keepaliveTimeout),
+    counts: newCounts(),
+    reportError: () => false,
+    broadcast: () => {},
+    onClose: () => {},
+  }
+}

@@ -1,0 +1,127 @@
+import { invalidValue, unknownNameError } from './errors.ts'
+
+/** The default, the check and the limit of one option. */
+export interface Rule<Value> {
+  readonly fallback: Value
+  readonly expected: string
+  readonly isValid: (value: unknown) => boolean
+  readonly max?: number
+}
+
+/** The resolved options of a set of rules. */
+export type Resolved<Rules> = {
+  readonly [Name in keyof Rules]: Rules[Name] extends Rule<infer Value> ? Value : never
+}
+
+/** The longest timer in milliseconds: Node fires a longer one at once. */
+export const MAX_TIMER = 2 ** 31 - 1
+
+/** Returns whether a value is a whole number that is at least `min`. */
+export const isIntegerFrom = (value: unknown, min: number): boolean =>
+  typeof value === 'number' && Number.isInteger(value) && value >= min
+
+/** Returns whether a value is a function. */
+export const isFunction = (value: unknown): value is () => unknown => typeof value === 'function'
+
+/** Returns whether a value is an object. */
+export const isObject = (value: unknown): value is object =>
+  typeof value === 'object' && value !== null
+
+/** Returns a rule for a size in bytes. */
+export const bytes = (fallback: number): Rule<number> => ({
+  fallback,
+  expected: 'bytes, a whole number from 1 up',
+  isValid: (value) => isIntegerFrom(value, 1),
+})
+
+/** Returns a rule for a duration in milliseconds. Where 0 is allowed it means no delay. */
+export const milliseconds = (fallback: number, min: 0 | 1): Rule<number> => ({
+  fallback,
+  expected: `milliseconds from ${min} up`,
+  isValid: (value) => typeof value === 'number' && Number.isFinite(value) && value >= min,
+  max: MAX_TIMER,
+})
+
+/** Returns a rule for a maximum count. */
+export const count = (): Rule<number> => ({
+  fallback: 1,
+  expected: 'a whole number from 1 up',
+  isValid: (value) => isIntegerFrom(value, 1),
+})
+
+/** Returns a rule for a boolean, false by default. */
+export const flag = (): Rule<boolean> => ({
+  fallback: false,
+  expected: 'true or false',
+  isValid: (value) => typeof value === 'boolean',
+})
+
+/** Returns a rule that also allows `false`, which means no limit. */
+export function orFalse<Value>(rule: Rule<Value>, fallback: Value | false): Rule<Value | false> {
+  return {
+    ...rule,
+    fallback,
+    expected: `${rule.expected}, or false`,
+    isValid: (value) => value === false || rule.isValid(value),
+  }
+}
+
+/** Returns a rule for an option that has no default. */
+export function optional<Value>(
+  expected: string,
+  isValid: Rule<Value>['isValid'],
+): Rule<Value | undefined> {
+  return { fallback: undefined, expected, isValid }
+}
+
+/** Returns whether a value is an array. */
+export const isArray = (value: unknown): value is unknown[] => Array.isArray(value)
+
+/**
+ * Checks an options object for unknown names. Where the object is itself an option of another one,
+ * `prefix` is the path to it, such as `reconnect.`, which the error puts before the names.
+ *
+ * @throws TypeError for an unknown name, with the most similar known name.
+ */
+export function checkNames(given: object, known: readonly string[], prefix = ''): void {
+  if (!isObject(given)) throw invalidValue('the options', 'an object', given)
+  const unknown = Object.keys(given).find((name) => !known.includes(name))
+  if (unknown === undefined) return
+  const names = known.map((name) => prefix + name)
+  throw unknownNameError('option', prefix + unknown, names)
+}
+
+/**
+ * Checks an option that may be an `AbortSignal`.
+ *
+ * @throws TypeError for anything else.
+ */
+export function checkSignal(signal: unknown): void {
+  if (signal === undefined) return
+  if (isObject(signal) && 'addEventListener' in signal && isFunction(signal.addEventListener))
+    return
+  throw invalidValue('`signal`', 'an AbortSignal', signal)
+}
+
+/**
+ * Resolves options by their rules; an `undefined` option gets its default.
+ *
+ * @throws TypeError for an unknown name, with the most similar known one, and for an invalid value.
+ */
+export function resolveOptions<Rules extends object>(
+  rules: Rules,
+  given: object = {},
+): Resolved<Rules> {
+  if (!isObject(given) || isArray(given)) throw invalidValue('the options', 'an object', given)
+  const known = new Map<string, Rule<unknown>>(Object.entries(rules))
+  const resolved = new Map([...known].map(([name, rule]) => [name, rule.fallback]))
+  for (const [name, value] of Object.entries(given) as [string, unknown][]) {
+    const rule = known.get(name)
+    if (!rule) throw unknownNameError('option', name, [...known.keys()])
+    if (value === undefined) continue
+    if (!rule.isValid(value)) throw invalidValue(`\`${name}\``, rule.expected, value)
+    resolved.set(name, typeof value === 'number' ? Math.min(value, rule.max ?? value) : value)
+  }
+  // The cast is safe: the map has exactly the names of the rules.
+  return Object.fromEntries(resolved) as Resolved<Rules>
+}

@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict'
+import { mock, test, type TestContext } from 'node:test'
+import { Heartbeat, type HeartbeatTimings } from '../../../lib/channels/client/heartbeat.ts'
+
+interface Scene {
+  readonly pulse: Heartbeat
+  /** What has become of it: each heartbeat, and why the server was given up. */
+  readonly story: string[]
+  /** Lets time pass; timers only run at the end of what they slept. */
+  readonly pass: (time: number, asleep?: number) => void
+  reads: boolean
+}
+
+/** A pulse on a virtual clock. */
+function scene(t: TestContext, rhythm: Partial<HeartbeatTimings>): Scene {
+  let now = 0
+  mock.timers.enable({ apis: ['setTimeout'] })
+  mock.method(performance, 'now', () => now)
+  t.after(() => {
+    mock.timers.reset()
+    mock.restoreAll()
+  })
+  const story: string[] = []
+  const beating = {
+    beat: () => story.push('beat'),
+    isReading: () => here.reads,
+    onHeartbeatTimeout: (why: string) => {
+      story.push(why)
+      here.pulse.stop()
+    },
+  }
+  const pulse = new Heartbeat(beating, { interval: false, silenceTimeout: false, ...rhythm })
+  const pass = (time: number, asleep = 0): void => {
+    now += asleep
+    for (let left = time; left > 0; left--) {
+      now++
+      mock.timers.tick(1)
+    }
+  }
+  const here: Scene = { pulse, story, pass, reads: true }
+  return here
+}
+
+test('the next heartbeat is due after the answer to the one before', (t) => {
+  const { pulse, story, pass } = scene(t, { interval: 100 })
+  pass(99)
+  assert.deepEqual(story, [])
+  pass(1)
+  assert.deepEqual(story, ['beat'])
+  pass(60)
+  pulse.onReply()
+  pass(99)
+  assert.deepEqual(story, ['beat'])
+  pass(1)
+  assert.deepEqual(story, ['beat', 'beat'])
+})
+
+test('one that is not answered gives the server up', (t) => {
+  const { pulse, story, pass } = scene(t, { interval: 100 })
+  pulse.onReply() // to nothing
+  pass(199)
+  assert.deepEqual(story, ['beat'])
+  pass(1)
+  assert.deepEqual(story, ['beat', 'no answer to a heartbeat within 100 ms'])
+})
+
+test('who has slept hears first what has come meanwhile, once', (t) => {
+  const { pulse, story, pass } = scene(t, { interval: 100 })
+  pass(150)
+  pass(50, 600_000)
+  assert.deepEqual(story, ['beat'])
+  pulse.onReply()
+  pass(100)
+  assert.deepEqual(story, ['beat', 'beat'])
+  pass(100, 600_000)
+  assert.deepEqual(story, ['beat', 'beat'])
+  pass(100, 600_000)
+  assert.deepEqual(story, ['beat', 'beat', 'no answer to a heartbeat within 100 ms'])
+})
+
+test('a probe asks now, unless it has asked', (t) => {
+  const { pulse, story, pass } = scene(t, { interval: 100 })
+  pulse.probe()
+  pulse.probe()
+  assert.deepEqual(story, ['beat'])
+  pulse.onReply()
+  pass(99)
+  pulse.probe()
+  pulse.onReply()
+  pass(1)
+  assert.deepEqual(story, ['beat', 'beat'])
+})
+
+test('while nothing is read no answer is missed', (t) => {
+  const here = scene(t, { interval: 100 })
+  here.reads = false
+  here.pass(1_000)
+  assert.deepEqual(here.story, ['beat'])
+  here.reads = true
+  here.pass(100)
+  assert.equal(here.story.length, 2)
+})
+
+test('silence gives the server up, where it is to say something', (t) => {
+  const here = scene(t, { silenceTimeout: 100 })
+  here.pass(60)
+  here.pulse.onFrame()
+  here.pass(99)
+  assert.deepEqual(here.story, [])
+  here.reads = false
+  here.pass(1)
+  here.reads = true
+  here.pass(99)
+  assert.deepEqual(here.story, [])
+  here.pass(1)
+  assert.deepEqual(here.story, ['nothing came within 100 ms'])
+  here.pulse.probe() // there are no heartbeats
+  assert.equal(here.story.length, 1)
+})

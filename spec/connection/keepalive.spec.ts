@@ -1,0 +1,212 @@
+import assert from 'node:assert/strict'
+import { mock, test, type TestContext } from 'node:test'
+import { Keepalive, type KeepaliveTarget } from '../../lib/connection/keepalive.ts'
+
+const PERIOD = 1_000
+
+class Peer implements KeepaliveTarget {
+  lastBytesReceived = 0
+  lastPinged = false
+  bytesReceived = 200
+  paused = false
+  isBusy = false
+  probes = 0
+  givenUp = 0
+
+  probe(): void {
+    this.probes++
+  }
+
+  giveUp(): void {
+    this.givenUp++
+  }
+}
+
+function watch(t: TestContext, ...peers: Peer[]): Keepalive {
+  t.mock.timers.enable({ apis: ['setInterval'] })
+  const keepalive = new Keepalive(PERIOD)
+  for (const peer of peers) keepalive.add(peer)
+  return keepalive
+}
+
+test('whoever is silent for a period is pinged', (t) => {
+  const peer = new Peer()
+  watch(t, peer)
+  t.mock.timers.tick(PERIOD)
+  assert.equal(peer.probes, 0) // what it had sent by then is a sign of life
+  t.mock.timers.tick(PERIOD)
+  assert.equal(peer.probes, 1)
+  assert.equal(peer.givenUp, 0)
+})
+
+test('whoever is silent for another period is given up', (t) => {
+  const peer = new Peer()
+  watch(t, peer)
+  t.mock.timers.tick(3 * PERIOD - 1)
+  assert.equal(peer.givenUp, 0)
+  t.mock.timers.tick(1)
+  assert.equal(peer.givenUp, 1)
+  assert.equal(peer.probes, 1)
+})
+
+test('any byte after a ping is a sign of life', (t) => {
+  const peer = new Peer()
+  watch(t, peer)
+  for (let answered = 1; answered < 10; answered++) {
+    t.mock.timers.tick(2 * PERIOD)
+    assert.equal(peer.probes, answered)
+    peer.bytesReceived++
+  }
+  assert.equal(peer.givenUp, 0)
+})
+
+test('a busy peer is never pinged', (t) => {
+  const peer = new Peer()
+  watch(t, peer)
+  for (let beat = 0; beat < 10; beat++) {
+    peer.bytesReceived++
+    t.mock.timers.tick(PERIOD)
+  }
+  assert.equal(peer.probes, 0)
+})
+
+test('a peer that is not read from is probed every period, and lives while bytes come', (t) => {
+  const peer = new Peer()
+  watch(t, peer)
+  peer.paused = true
+  peer.probe = () => {
+    peer.probes++
+    peer.bytesReceived++
+  }
+  t.mock.timers.tick(10 * PERIOD)
+  assert.deepEqual([peer.probes, peer.givenUp], [10, 0])
+})
+
+test('a peer that is not read from is given up when a probe brings nothing for a period', (t) => {
+  const peer = new Peer()
+  watch(t, peer)
+  peer.paused = true
+  t.mock.timers.tick(2 * PERIOD - 1)
+  assert.deepEqual([peer.probes, peer.givenUp], [1, 0])
+  t.mock.timers.tick(1)
+  assert.deepEqual([peer.probes, peer.givenUp], [1, 1])
+})
+
+test('whoever comes just before a beat has whole periods all the same', (t) => {
+  const [early, late] = [new Peer(), new Peer()]
+  late.bytesReceived = 0
+  const keepalive = watch(t, early)
+  t.mock.timers.tick(PERIOD - 1)
+  keepalive.add(late)
+  t.mock.timers.tick(1)
+  assert.equal(late.probes, 0)
+  t.mock.timers.tick(PERIOD)
+  assert.deepEqual([late.probes, late.givenUp], [1, 0])
+})
+
+test('one timer serves all, and each is judged alone', (t) => {
+  const [silent, busy] = [new Peer(), new Peer()]
+  const timers = mock.method(globalThis, 'setInterval')
+  t.after(() => timers.mock.restore())
+  const keepalive = new Keepalive(2 ** 31 - 1)
+  keepalive.add(silent)
+  keepalive.add(busy)
+  assert.equal(timers.mock.callCount(), 1)
+  keepalive.delete(silent)
+  keepalive.delete(busy)
+})
+
+test('a silent peer is given up while a busy one is left alone', (t) => {
+  const [silent, busy] = [new Peer(), new Peer()]
+  watch(t, silent, busy)
+  for (let beat = 0; beat < 3; beat++) {
+    busy.bytesReceived++
+    t.mock.timers.tick(PERIOD)
+  }
+  assert.deepEqual([silent.givenUp, busy.givenUp], [1, 0])
+})
+
+test('whoever is no longer watched is left alone, and the others are not', (t) => {
+  const [gone, there] = [new Peer(), new Peer()]
+  const keepalive = watch(t, gone, there)
+  keepalive.delete(gone)
+  t.mock.timers.tick(3 * PERIOD)
+  assert.deepEqual([gone.probes, gone.givenUp], [0, 0])
+  assert.deepEqual([there.probes, there.givenUp], [1, 1])
+})
+
+test('whoever is given up may cease to be watched at once', (t) => {
+  const [first, second] = [new Peer(), new Peer()]
+  const keepalive = watch(t, first, second)
+  first.giveUp = () => {
+    first.givenUp++
+    keepalive.delete(first)
+  }
+  t.mock.timers.tick(4 * PERIOD)
+  assert.equal(first.givenUp, 1)
+  assert.ok(second.givenUp > 0)
+})
+
+test('the timer stops with the last one watched, and starts anew with the next', (t) => {
+  const [first, second] = [new Peer(), new Peer()]
+  const keepalive = watch(t, first)
+  t.mock.timers.tick(PERIOD)
+  keepalive.delete(first)
+  t.mock.timers.tick(PERIOD / 2)
+  keepalive.add(second)
+  t.mock.timers.tick(2 * PERIOD - 1)
+  assert.equal(second.probes, 0)
+  t.mock.timers.tick(1)
+  assert.equal(second.probes, 1)
+})
+
+test('a stall counts as a quarter of a period, however long it was', (t) => {
+  const ticks: (() => void)[] = []
+  const timers = mock.method(globalThis, 'setInterval', (tick: () => void, every: number) => {
+    assert.equal(every, PERIOD / 4)
+    ticks.push(tick)
+    return { unref() {} }
+  })
+  t.after(() => timers.mock.restore())
+  const peer = new Peer()
+  new Keepalive(PERIOD).add(peer)
+  // An interval that is late by many periods calls back once.
+  const pass = (count: number): void => {
+    for (let passed = 0; passed < count; passed++) ticks[0]?.()
+  }
+  pass(8)
+  assert.deepEqual([peer.probes, peer.givenUp], [1, 0])
+  pass(3)
+  assert.equal(peer.givenUp, 0)
+  peer.bytesReceived++ // the answer, read since
+  pass(1)
+  assert.equal(peer.givenUp, 0)
+})
+
+test('ceasing to watch a stranger changes nothing', (t) => {
+  const peer = new Peer()
+  const keepalive = watch(t, peer)
+  keepalive.delete(new Peer())
+  t.mock.timers.tick(2 * PERIOD)
+  assert.equal(peer.probes, 1)
+})
+
+test('the timer keeps no process alive', (t) => {
+  const timers = mock.method(globalThis, 'setInterval')
+  t.after(() => timers.mock.restore())
+  const [keepalive, peer] = [new Keepalive(PERIOD), new Peer()]
+  keepalive.add(peer)
+  assert.equal(timers.mock.calls[0]?.result?.hasRef(), false)
+  keepalive.delete(peer)
+})
+
+test('a peer is not given up while what it sent is still worked on', (t) => {
+  const peer = new Peer()
+  watch(t, peer)
+  peer.isBusy = true
+  t.mock.timers.tick(10 * PERIOD)
+  assert.equal(peer.givenUp, 0)
+  peer.isBusy = false
+  t.mock.timers.tick(PERIOD)
+  assert.equal(peer.givenUp, 1)
+})

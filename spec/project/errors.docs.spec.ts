@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import ts from 'typescript'
+import { closeCodeTexts, isSendableCloseCode } from 'simplewebsockets'
+
+const root = new URL('../../', import.meta.url)
+const plain = (text: string): string => text.replace(/\s+/g, ' ').replace(/…+/g, '…').trim()
+const read = (file: string): string => readFileSync(new URL(file, root), 'utf8')
+const errors = plain(read('docs/errors.md'))
+const codes = read('docs/close-codes.md')
+
+/** What has a space in it, and is no message: heads of http, texts for `debug` and loggers, names, Lua. */
+const others: readonly RegExp[] = [
+  /^(WWW-Authenticate|Allow|Upgrade|Retry-After|Connection|Sec-WebSocket-\w+|HTTP\/1\.1|text\/plain)\b/,
+  /^…[;,]? ?…$|^an (array|instance) of …$/,
+  /%[sdO]|^open by$|^Phoenix …$|^channel client$|^channel server$|^the membership$|^a join$/,
+  /^joined …$|^closed …: …$|^closed: … …$|^connected to …$|^heartbeat \(|\(for nobody\)|^… … \(…, …\)$/,
+  /^a server's push on … can't be answered$|^retry=…$|^event of a …$|^… …$|^… \(…\)$|^\{ … \}$/,
+  /redis\.call\(/,
+]
+
+/** Is a text as the documentation has it: what stands in for its parts is an ellipsis. */
+function textOf(node: ts.Node): string {
+  if (ts.isStringLiteral(node) || ts.isNoSubstitutionTemplateLiteral(node)) return node.text
+  if (ts.isTemplateExpression(node)) {
+    return node.head.text + node.templateSpans.map(({ literal }) => `…${literal.text}`).join('')
+  }
+  if (isSum(node)) return textOf(node.left) + textOf(node.right)
+  return '…'
+}
+
+function isSum(node: ts.Node): node is ts.BinaryExpression {
+  return ts.isBinaryExpression(node) && node.operatorToken.kind === ts.SyntaxKind.PlusToken
+}
+
+/** Collects the texts of more than a word, whole where they are put together. */
+function textsIn(node: ts.Node): string[] {
+  const inside: string[] = []
+  node.forEachChild((child) => void inside.push(...textsIn(child)))
+  const text = textOf(node)
+  if (text === '…' || isSum(node.parent)) return inside
+  return isSum(node) || /\S\s\S/.test(text) ? [plain(text), ...inside] : inside
+}
+
+const files = readdirSync(new URL('lib/', root), { recursive: true, encoding: 'utf8' }).filter(
+  (file) => file.endsWith('.ts'),
+)
+
+// These say what a backplane and a store should do.
+const SENTENCES = ['testing/backplane-contract.ts', 'testing/history-contract.ts']
+
+for (const file of files.filter((name) => !SENTENCES.includes(name)).sort()) {
+  const source = ts.createSourceFile(file, read(`lib/${file}`), ts.ScriptTarget.Latest, true)
+  const texts = source.statements
+    .flatMap((statement) => textsIn(statement))
+    .filter((text) => /\S\s\S/.test(text) && !others.some((other) => other.test(text)))
+    .filter((text) => ![...closeCodeTexts.values()].includes(text))
+  if (texts.length === 0) continue
+  test(`docs/errors.md has the messages of lib/${file}`, () => {
+    const missing = [...new Set(texts)].filter((text) => !errors.includes(text))
+    assert.deepEqual(missing, [], 'add each, with its cause and cure')
+  })
+}
+
+test('docs/close-codes.md has every close code, its text, and whether it may be sent', () => {
+  for (const [code, text] of closeCodeTexts) {
+    const row = codes.split('\n').find((line) => line.startsWith(`| ${code} |`))
+    assert.ok(row, `${code} is missing`)
+    assert.ok(row.includes(`| ${text} |`), row)
+    assert.equal(row.includes('| nobody |'), !isSendableCloseCode(code), row)
+  }
+})

@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join, relative } from 'node:path'
+import { after, before, suite, test, type TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { build } from 'vite'
+import { missing } from '../support/missing.ts'
+
+const run = promisify(execFile)
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const compilers = join(root, 'spec/package/node_modules')
+const CURE = 'not installed here: get it with `npm ci --prefix spec/package`'
+
+/** What a program of Node and one of a page are compiled with, by how their imports are found. */
+const settings: Record<string, { files: string[]; options: Record<string, unknown> }> = {
+  'nodenext resolution': {
+    files: ['program.ts'],
+    options: { module: 'nodenext', types: ['node'] },
+  },
+  'bundler resolution': {
+    files: ['program.ts'],
+    options: { module: 'esnext', moduleResolution: 'bundler', types: ['node'] },
+  },
+  'bundler resolution, for a browser': {
+    files: ['page.ts'],
+    options: {
+      module: 'esnext',
+      moduleResolution: 'bundler',
+      customConditions: ['browser'],
+      lib: ['es2022', 'dom', 'dom.iterable'],
+      types: [],
+      skipLibCheck: true, // a page has no types of Node, which some options name
+    },
+  },
+}
+
+suite('the packed package', { concurrency: 1, timeout: 300_000 }, () => {
+  let place = ''
+  let own = ''
+
+  before(async () => {
+    place = await mkdtemp(join(tmpdir(), 'package-'))
+    own = await install(place)
+  })
+  after(() => rm(place, { recursive: true }))
+
+  test('has what is used, what its source maps point to, and the three papers', async () => {
+    const files = await readdir(own, { recursive: true })
+    const tops = ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'lib', 'package.json']
+    assert.deepEqual((await readdir(own)).sort(), tops)
+    assert.deepEqual(
+      files.filter((file) => /spec|tsconfig|^lib.*\.js/.test(file)),
+      [],
+    )
+    const maps = files.filter((file) => file.endsWith('.map'))
+    assert.ok(maps.length > 100)
+    for (const map of maps) {
+      const { sources } = JSON.parse(await readFile(join(own, map), 'utf8')) as {
+        sources: string[]
+      }
+      for (const source of sources) {
+        const file = join(dirname(join(own, map)), source)
+        assert.ok(existsSync(file), `${map} points to ${relative(own, file)}`)
+      }
+    }
+  })
+
+  for (const program of ['program.ts', 'program.cjs']) {
+    test(`works from JavaScript: ${program.replace('.ts', '.js')}`, async () => {
+      const file = program === 'program.ts' ? await compiled(place) : program
+      const { stdout } = await run(process.execPath, [file], { cwd: place, timeout: 30_000 })
+      assert.equal(stdout, 'every entry works\n')
+    })
+  }
+
+  for (const version of ['5.9', '6', '7']) {
+    for (const [name, { files, options }] of Object.entries(settings)) {
+      test(`is typed for TypeScript ${version} with ${name}`, async (t) => {
+        const compiler = findCompiler(t, version)
+        if (compiler === undefined) return
+        await compile(compiler, place, files, { ...options, noEmit: true })
+      })
+    }
+  }
+
+  test('goes into a page by Vite, and nothing of Node with it', async () => {
+    await writeFile(
+      join(place, 'index.html'),
+      '<!doctype html><script type="module" src="page.ts"></script>',
+    )
+    const built = await build({ root: place, logLevel: 'silent', build: { write: false } })
+    const outputs = [built].flat().flatMap((each) => ('output' in each ? each.output : []))
+    const code = outputs.map((each) => ('code' in each ? each.code : '')).join('\n')
+    assert.match(code, /WebSocket/)
+    assert.doesNotMatch(code, /node:|__vite-browser-external|require\(/)
+    assert.ok(code.length < 150_000, `${code.length} characters`)
+  })
+})
+
+/** Packs ours, and puts it and what it depends on into an empty folder, without a network. */
+async function install(place: string): Promise<string> {
+  const modules = join(place, 'node_modules')
+  const own = join(modules, 'simplewebsockets')
+  await mkdir(join(modules, '@types'), { recursive: true })
+  await run('npm', ['pack', '--pack-destination', place], { cwd: root })
+  const [tarball = ''] = (await readdir(place)).filter((file) => file.endsWith('.tgz'))
+  await run('tar', ['-xzf', tarball], { cwd: place })
+  await rename(join(place, 'package'), own)
+  for (const name of ['ws', 'mitt', 'debug', 'ms', '@types/node', 'undici-types']) {
+    await cp(join(root, 'node_modules', name), join(modules, name), { recursive: true })
+  }
+  for (const name of ['program.ts', 'program.cjs', 'page.ts']) {
+    await cp(join(root, 'spec/installed', name), join(place, name))
+  }
+  await writeFile(join(place, 'package.json'), JSON.stringify({ type: 'module' }))
+  return own
+}
+
+/** Compiles the program with our own compiler: what runs then is plain JavaScript. */
+async function compiled(place: string): Promise<string> {
+  const compiler = join(root, 'node_modules/typescript/bin/tsc')
+  const options = { module: 'nodenext', types: ['node'], outDir: 'out', rootDir: '.' }
+  await compile(compiler, place, ['program.ts'], options)
+  return 'out/program.js'
+}
+
+/** Compiles without a word of complaint, also about our declarations. */
+async function compile(
+  compiler: string,
+  place: string,
+  files: string[],
+  options: Record<string, unknown>,
+): Promise<void> {
+  const compilerOptions = { target: 'es2022', strict: true, ...options }
+  await writeFile(join(place, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }))
+  await run(process.execPath, [compiler, '-p', place]).catch((error: unknown) => {
+    assert.fail(String(Reflect.get(Object(error) as object, 'stdout')))
+  })
+}
+
+/** Skips a test where a compiler is missing, save in CI, where nobody would notice. */
+function findCompiler(t: TestContext, version: string): string | undefined {
+  const file = join(compilers, `typescript-${version}/bin/tsc`)
+  if (existsSync(file)) return file
+  t.skip(missing(`TypeScript ${version} is ${CURE}`))
+  return undefined
+}
