@@ -12,7 +12,7 @@ import { PingTracker } from './pings.ts'
 import { deferred, markHandled, type Deferred } from '../promises.ts'
 import { Emitter, type ErrorSink, type EventSpec } from '../events/emitter.ts'
 import type { TransportReceiver, Transport } from '../transport/transport.ts'
-import type { DiagnosticsSink } from '../server/watch.ts'
+import type { DiagnosticsSink } from '../server/diagnostics.ts'
 
 const log = debug('simplewebsockets:connection')
 

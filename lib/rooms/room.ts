@@ -55,7 +55,7 @@ export interface RoomsOwner<Member> extends ErrorSink {
   reportFailure(error: WebsocketError): void
   /** Counts a message that the backplane could not take, or that makes no sense here. */
   countDrop(): void
-  /** Records that a member joined or left a room; `nameOf` returns the room's name. */
+  /** Records that a member joined or left a room; `roomName` returns the room's name. */
   onMembershipChange(change: 'join' | 'leave', topic: string, member: Member): void
 }
 

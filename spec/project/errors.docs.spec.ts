@@ -15,7 +15,7 @@ const others: readonly RegExp[] = [
   /^(WWW-Authenticate|Allow|Upgrade|Retry-After|Connection|Sec-WebSocket-\w+|HTTP\/1\.1|text\/plain)\b/,
   /^…[;,]? ?…$|^an (array|instance) of …$/,
   /%[sdO]|^open by$|^Phoenix …$|^channel client$|^channel server$|^the membership$|^a join$/,
-  /^joined …$|^closed …: …$|^closed: … …$|^connected to …$|^heartbeat \(|\(for nobody\)|^… … \(…, …\)$/,
+  /^joined …$|^closed …: …$|^closed: … …$|^connected to …$|^heartbeat \(|\(ignored\)|^… … \(…, …\)$/,
   /^a server's push on … can't be answered$|^retry=…$|^event of a …$|^… …$|^… \(…\)$|^\{ … \}$/,
   /redis\.call\(/,
 ]

@@ -244,7 +244,7 @@ export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarg
     // Each channel decides itself whether the frame is for it.
     const recipients = channels.filter((channel) => channel.handleFrame(frame, size))
     if (this.#settings.logger) {
-      const suffix = recipients.length > 0 ? '' : ' (for nobody)'
+      const suffix = recipients.length > 0 ? '' : ' (ignored)'
       this.log('receive', `${describeFrame(frame)}${suffix}`, frame)
     }
   }

@@ -5,7 +5,7 @@ import { validate, type StandardSchema, type ValidationResult } from './contract
 export interface ValidationHandlers {
   /** Receives the result: valid or not. */
   onResult(result: ValidationResult): void
-  /** Receives what the schema, or `settled`, has thrown. */
+  /** Receives what the schema, or `onResult`, has thrown. */
   onError(cause: unknown): void
   /**
    * Called with 1 when the payload begins to wait, for its own result or for those of earlier

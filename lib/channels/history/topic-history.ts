@@ -22,7 +22,7 @@ export interface JoinTerms {
   readonly isWanted: () => boolean
   readonly enter: (reply: unknown, messages: readonly RecordedMessage[]) => void
   readonly refuse: () => void
-  /** Receives what `enter` throws. */
+  /** Receives what `complete` throws. */
   readonly failed: (cause: unknown) => void
 }
 

@@ -16,7 +16,7 @@ let stoppedAt: number | undefined // when the last turn stopped while connection
 
 /**
  * Counts bytes that are read or inflated in this turn of the event loop. Returns whether reading
- * has used up its share of the turn. If so, the caller reads on with `inNextTurn`, so that timers
+ * has used up its share of the turn. If so, the caller reads on with `runInNextTurn`, so that timers
  * and other connections get their turn.
  */
 export function spendTurn(bytes: number): boolean {

@@ -634,7 +634,7 @@ suite('a channel client', () => {
       'push: room:1 leave (1, 2)',
       'channel: closed room:1: left',
       'receive: room:1 reply (1, 2)',
-      'receive: room:1 close (1, null) (for nobody)',
+      'receive: room:1 close (1, null) (ignored)',
     ])
     assert.match(String(errors[0]), /the disk is full/)
   })
