@@ -613,6 +613,7 @@ suite('in a browser', () => {
     for (const words of ['one', 'two', 'three']) {
       await say(ada, words)
       await grace.locator('.said:not(.own)', { hasText: words }).waitFor()
+      await ada.locator('.said.own', { hasText: words }).waitFor() // a crash may lose one copy of two
       const ended = onceOf(program, 'exit')
       program.kill('SIGKILL')
       await ended
