@@ -158,12 +158,13 @@ export class FrameWriter {
       return
     }
     // The size in bytes is only known after writing. Most texts take one byte for each character.
-    const start = this.#reserve(MAX_HEADER_LENGTH + length)
+    const start = this.#reserve(MAX_HEADER_LENGTH + length + MAX_CHARACTER_LENGTH)
     const maxBytes = Math.min(3 * length, SLAB_SIZE - MAX_HEADER_LENGTH - start)
     const header = this.#headerLength(length)
     const size = writeText(slab, text, start + header, maxBytes)
     if (size > maxBytes - MAX_CHARACTER_LENGTH && maxBytes < 3 * length) {
-      // The slab may have been too short, so that the text was cut.
+      // The slab may have been too short, so that the text was cut. The next frame needs a new one.
+      slabUsed = SLAB_SIZE
       this.writeFrame(frameOfText(text, this.#options.isMasked))
       return
     }

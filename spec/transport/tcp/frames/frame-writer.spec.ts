@@ -551,6 +551,33 @@ function framesOf(bytes: Buffer): string[] {
   return shapes
 }
 
+test('short texts are framed in the slab, however full it is', async () => {
+  const texts = 100
+  for (const [length, letter] of [
+    [32, 'x'],
+    [33, 'ü'],
+    [41, 'x'],
+  ] as const) {
+    let turns = 0
+    let turnsInSlab = 0
+    const keeper = new Duplex({
+      read() {},
+      write(chunk: Buffer, _, done) {
+        turns++
+        if (chunk.length < chunk.buffer.byteLength) turnsInSlab++
+        done()
+      },
+    })
+    const writer = writerOn(keeper)
+    for (let count = 0; count < 200; count++) {
+      for (let text = 0; text < texts; text++) writer.writeMessage(letter.repeat(length))
+      await turn()
+    }
+    // Where a slab ends, the frames of one turn lie in two.
+    assert.ok(turns === 200 && turnsInSlab > 100, `${turnsInSlab} of ${turns} turns in the slab`)
+  }
+})
+
 test('a stream that hands on the memory it was given is never given it twice', async () => {
   const chunks: Buffer[] = []
   const keeper = new Duplex({
