@@ -1,3 +1,4 @@
+import jsdoc from 'eslint-plugin-jsdoc'
 import tseslint from 'typescript-eslint'
 
 // Promises of ours that are handled already, so nobody has to await them: law 4.
@@ -40,6 +41,34 @@ export default tseslint.config(
       '@typescript-eslint/consistent-type-definitions': ['error', 'interface'],
       '@typescript-eslint/explicit-function-return-type': ['error', { allowExpressions: true }],
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
+    },
+  },
+  {
+    // Docstrings: a verb in the third person, a noun, or `Whether`.
+    files: ['lib/**'],
+    plugins: { jsdoc },
+    settings: { jsdoc: { mode: 'typescript' } },
+    rules: {
+      'jsdoc/check-alignment': 'error',
+      'jsdoc/check-param-names': 'error',
+      'jsdoc/check-syntax': 'error',
+      'jsdoc/check-tag-names': ['error', { definedTags: ['hidden', 'packageDocumentation'] }],
+      'jsdoc/empty-tags': 'error',
+      'jsdoc/match-description': [
+        'error',
+        {
+          matchDescription: String.raw`^\n?(?!(Is|Are|Who|Whom|What|Somebody|Nobody|Tells whether|He|She|They)\b)[A-Z0-9'\x60][\s\S]*[.:\x60?\)]\s*$`,
+          contexts: ['any'],
+        },
+      ],
+      'jsdoc/multiline-blocks': ['error', { noZeroLineText: false }],
+      'jsdoc/no-bad-blocks': ['error', { ignore: ['__PURE__'] }],
+      'jsdoc/no-multi-asterisks': 'error',
+      'jsdoc/no-types': 'error',
+      'jsdoc/require-description': [
+        'error',
+        { contexts: ['any'], exemptedBy: ['hidden', 'internal', 'throws'] },
+      ],
     },
   },
   {
