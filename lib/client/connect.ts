@@ -46,7 +46,7 @@ export interface ConnectParams<Result> {
   /** A signal that aborts the attempt, with the signal's reason. */
   readonly signal: AbortSignal
   /** Returns for how many milliseconds a server that the url function named may not be dialled. */
-  readonly remainingDelay?: (server: URL) => number
+  readonly remainingDelay: (server: URL) => number
   /** Creates the result in the turn in which the transport opened, so that no message is lost. */
   readonly onOpen: (transport: Transport, request: DialRequest) => Result
 }
@@ -58,7 +58,7 @@ const RESERVED_HEADERS = /^(?:connection|upgrade|sec-websocket-.*)$/i
 export function connectOnce<Result>(
   params: ConnectParams<Result>,
 ): Promise<Result | ConnectError | PostponedAttempt> {
-  const { settings, signal, onOpen: opened, remainingDelay: remaining } = params
+  const { settings, signal, onOpen, remainingDelay } = params
   const { promise, resolve } = deferred<Result | ConnectError | PostponedAttempt>()
   let isSettled = false
   let cancelDial = (): void => {}
@@ -82,7 +82,7 @@ export function connectOnce<Result>(
   const timer = setTimeout(onTimeout, settings.connectTimeout)
   const onPrepared = (request: DialRequest): void => {
     if (isSettled) return
-    const milliseconds = isFunction(params.url) ? (remaining?.(request.url) ?? 0) : 0
+    const milliseconds = isFunction(params.url) ? remainingDelay(request.url) : 0
     if (milliseconds > 0) {
       settle()
       resolve(new PostponedAttempt(milliseconds))
@@ -93,7 +93,7 @@ export function connectOnce<Result>(
       onOpen: (transport) => {
         // Settles first, so that a listener of the connection can't abort this attempt by closing.
         settle()
-        resolve(opened(transport, request))
+        resolve(onOpen(transport, request))
       },
     })
     if (signal.aborted) cancelDial() // the signal was aborted during the call

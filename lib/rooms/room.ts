@@ -1,17 +1,6 @@
-import type { Backplane } from '../backplane/backplane.ts'
-import { isSendableCloseCode, sendableReason } from '../connection/close-codes.ts'
-import { invalidValue, type WebsocketError } from '../errors.ts'
-import {
-  DELIVER,
-  toBytes,
-  toData,
-  toText,
-  type Data,
-  type PreparedMessage,
-  type SendData,
-} from '../connection/message.ts'
+import { sendableReason } from '../connection/close-codes.ts'
+import { DELIVER, toData, type PreparedMessage, type SendData } from '../connection/message.ts'
 import { checkNames } from '../validation.ts'
-import { BackplaneLink, type Subscription } from '../backplane/link.ts'
 import {
   EMITTER,
   Emitter,
@@ -19,6 +8,7 @@ import {
   type EventSpec,
   type Listenable,
 } from '../events/emitter.ts'
+import type { RoomRegistry } from './registry.ts'
 
 /** The events of a room. They are about the members on this node. */
 export interface RoomEvents<Member> {
@@ -40,50 +30,41 @@ export interface RoomMember {
   [DELIVER](message: PreparedMessage): boolean
 }
 
-/** The services that the rooms of one server need from it. */
-export interface RoomsOwner<Member> extends ErrorSink {
-  readonly backplane: Backplane | undefined
-  /**
-   * Prepares data, sent here or received from another node, for sending to many members.
-   *
-   * @throws where the data makes no sense.
-   */
-  prepare(data: Data): PreparedMessage
-  /** Returns whether a value may be a member of this server's rooms. */
-  isMember(member: Member): boolean
-  /** Reports a failure of the backplane. */
-  reportFailure(error: WebsocketError): void
-  /** Counts a message that the backplane could not take, or that makes no sense here. */
-  countDrop(): void
-  /** Records that a member joined or left a room; `roomName` returns the room's name. */
-  onMembershipChange(change: 'join' | 'leave', topic: string, member: Member): void
-}
+/** The beginning of the topics of named rooms on the backplane. */
+export const NAMED_PREFIX = 'room:'
 
-const CLIENTS_TOPIC = 'clients'
-const ROOM_PREFIX = 'room:'
+const SPEC: EventSpec<RoomEvents<unknown>> = { kind: 'room', events: ['join', 'leave'] }
 
-/** Returns the name of the room that a topic stands for; undefined for the room of all clients. */
-export function roomName(topic: string): string | undefined {
-  return topic === CLIENTS_TOPIC ? undefined : topic.slice(ROOM_PREFIX.length)
-}
-
-const ROOM_SPEC: EventSpec<RoomEvents<unknown>> = { kind: 'room', events: ['join', 'leave'] }
-
-/** The members and the listeners of a room on this node. Kept only while there are any. */
-class RoomState<Member extends RoomMember> extends Emitter<RoomEvents<Member>> {
+/**
+ * The private half of a room: its members and its listeners on this node. The registry keeps it
+ * while there are any.
+ */
+export class RoomCore<Member extends RoomMember> extends Emitter<RoomEvents<Member>> {
+  /** The name of the room on the backplane. */
+  readonly topic: string
   readonly members = new Set<Member>()
-  readonly #rooms: Rooms<Member>
-  readonly #topic: string
-  #unsubscribe: Subscription | undefined
+  readonly #registry: RoomRegistry<Member>
+  #unsubscribe: (() => void) | undefined
 
-  constructor(rooms: Rooms<Member>, topic: string) {
-    super(ROOM_SPEC)
-    this.#rooms = rooms
-    this.#topic = topic
+  constructor(registry: RoomRegistry<Member>, topic: string) {
+    super(SPEC)
+    this.#registry = registry
+    this.topic = topic
   }
 
   override get parent(): ErrorSink {
-    return this.#rooms.owner
+    return this.#registry.owner
+  }
+
+  /** The name that the program gave the room; undefined for a room without one, as `clients`. */
+  get name(): string | undefined {
+    const { topic } = this
+    return topic.startsWith(NAMED_PREFIX) ? topic.slice(NAMED_PREFIX.length) : undefined
+  }
+
+  /** Whether the room has members or listeners. */
+  get isInUse(): boolean {
+    return this.members.size > 0 || this.hasListeners('join') || this.hasListeners('leave')
   }
 
   /**
@@ -94,34 +75,53 @@ class RoomState<Member extends RoomMember> extends Emitter<RoomEvents<Member>> {
   }
 
   override onChange(): void {
-    const isUsed = this.members.size > 0 || this.hasListeners('join') || this.hasListeners('leave')
-    this.#rooms.keep(this.#topic, this, isUsed)
+    this.#registry.keepWhileInUse(this)
   }
 
+  /**
+   * Adds a member.
+   *
+   * @throws TypeError for a value that the registry doesn't take as a member.
+   */
   add(member: Member): void {
+    if (this.members.has(member)) return
+    this.#registry.recordMember(member, this)
     this.members.add(member)
-    // First: a listener that hears of a failure of the backplane may look this room up.
-    this.onChange()
-    if (this.members.size === 1) this.#unsubscribe = this.#rooms.subscribe(this.#topic, this)
+    if (this.members.size === 1) {
+      // Kept first: a listener that hears of a failure of the backplane may look this room up.
+      this.onChange()
+      this.#unsubscribe = this.#registry.subscribe(this)
+    }
     this.#notify('join', member)
   }
 
-  delete(member: Member): void {
-    this.members.delete(member)
-    if (this.members.size === 0) this.#unsubscribe?.()
-    this.onChange()
+  /** Removes a member. Returns whether it was in the room. */
+  delete(member: Member): boolean {
+    if (!this.members.delete(member)) return false
+    this.#registry.forgetMember(member, this)
+    if (this.members.size === 0) {
+      this.#unsubscribe?.()
+      this.onChange()
+    }
     this.#notify('leave', member)
+    return true
   }
 
-  #notify(change: 'join' | 'leave', member: Member): void {
-    this.#rooms.owner.onMembershipChange(change, this.#topic, member)
-    this.emit(change, member)
-  }
-
+  /** Sends a message to the valid members on this node. */
   deliver(message: PreparedMessage, except?: unknown): void {
     for (const member of this.members) {
       if (member.valid && member !== except) member[DELIVER](message)
     }
+  }
+
+  /** Closes the connections of the members on this node. */
+  close(code: number, description: string): void {
+    for (const member of [...this.members]) member.close(code, description)
+  }
+
+  #notify(change: 'join' | 'leave', member: Member): void {
+    this.#registry.owner.onMembershipChange(change, this, member)
+    this.emit(change, member)
   }
 }
 
@@ -134,34 +134,34 @@ export class ReadonlyRoom<Member extends RoomMember>
 {
   /** The name of the room. The room of a server's `clients` has the name `clients`. */
   readonly name: string
-  readonly #rooms: Rooms<Member>
+  readonly #registry: RoomRegistry<Member>
   readonly #topic: string
 
   /** @internal */
-  constructor(rooms: Rooms<Member>, name: string, topic: string) {
+  constructor(registry: RoomRegistry<Member>, name: string, topic: string) {
     this.name = name
-    this.#rooms = rooms
+    this.#registry = registry
     this.#topic = topic
   }
 
   /** @hidden */
-  get [EMITTER](): Emitter<RoomEvents<Member>> {
-    return this.#rooms.state(this.#topic)
+  get [EMITTER](): RoomCore<Member> {
+    return this.#registry.get(this.#topic)
   }
 
   /** The number of members on this node. */
   get size(): number {
-    return this.#rooms.state(this.#topic).members.size
+    return this[EMITTER].members.size
   }
 
   /** Returns whether the room has a member. */
   has(member: Member): boolean {
-    return this.#rooms.state(this.#topic).members.has(member)
+    return this[EMITTER].members.has(member)
   }
 
   /** Iterates over the members on this node. */
   [Symbol.iterator](): Iterator<Member> {
-    return this.#rooms.state(this.#topic).members.values()
+    return this[EMITTER].members.values()
   }
 
   /**
@@ -172,7 +172,8 @@ export class ReadonlyRoom<Member extends RoomMember>
    */
   emit(data: SendData, options: { except?: RoomMember | undefined } = {}): void {
     checkNames(options, ['except'])
-    this.#rooms.emit(this.#topic, this.#rooms.owner.prepare(toData(data)), options.except)
+    const message = this.#registry.owner.prepare(toData(data))
+    this.#registry.emit(this.#topic, message, options.except)
   }
 
   /**
@@ -183,7 +184,7 @@ export class ReadonlyRoom<Member extends RoomMember>
    */
   close(code = 1000, description = ''): void {
     const reason = sendableReason(code, description)
-    this.#rooms.close(this.#topic, reason.code, reason.description)
+    this.#registry.close(this.#topic, reason)
   }
 }
 
@@ -192,165 +193,18 @@ export class ReadonlyRoom<Member extends RoomMember>
  * every node. Its memory is released when the room is empty and has no listeners.
  */
 export class Room<Member extends RoomMember> extends ReadonlyRoom<Member> {
-  readonly #rooms: Rooms<Member>
-  readonly #topic: string
-
-  /** @internal */
-  constructor(rooms: Rooms<Member>, name: string, topic: string) {
-    super(rooms, name, topic)
-    this.#rooms = rooms
-    this.#topic = topic
-  }
-
   /**
    * Adds a member. Does nothing if its connection has closed.
    *
    * @throws TypeError for a value that isn't a client of this room's server.
    */
   add(member: Member): this {
-    if (member?.isOpen ?? true) this.#rooms.add(this.#topic, member)
+    if (member?.isOpen ?? true) this[EMITTER].add(member)
     return this
   }
 
   /** Removes a member. Returns whether it was in the room. */
   delete(member: Member): boolean {
-    return this.#rooms.remove(this.#topic, member)
+    return this[EMITTER].delete(member)
   }
-}
-
-const TEXT = 0
-const BINARY = 1
-const CLOSE = 2
-
-/** The rooms of one server, and their link to the other nodes. */
-export class Rooms<Member extends RoomMember> {
-  readonly owner: RoomsOwner<Member>
-  /** The link to the other nodes. */
-  readonly link: BackplaneLink
-  readonly #states = new Map<string, RoomState<Member>>()
-  readonly #topicsOf = new Map<Member, Set<string>>()
-
-  /** Creates the rooms of a server. */
-  constructor(owner: RoomsOwner<Member>) {
-    this.owner = owner
-    this.link = new BackplaneLink(owner.backplane, owner)
-  }
-
-  /** Returns the room with a name. */
-  room(name: string): Room<Member> {
-    return new Room(this, name, ROOM_PREFIX + name)
-  }
-
-  /** Returns the room of all members, which only `admit` fills. */
-  allMembers(): ReadonlyRoom<Member> {
-    return new ReadonlyRoom(this, 'clients', CLIENTS_TOPIC)
-  }
-
-  /** Returns the state of a room, or a new one, which is kept as soon as it is used. */
-  state(topic: string): RoomState<Member> {
-    return this.#states.get(topic) ?? new RoomState(this, topic)
-  }
-
-  /** Keeps the state of a room while it is used, and removes it when it no longer is. */
-  keep(topic: string, state: RoomState<Member>, isUsed: boolean): void {
-    if (isUsed) this.#states.set(topic, state)
-    else if (this.#states.get(topic) === state) this.#states.delete(topic)
-  }
-
-  /** Adds a new member to the room of all members. */
-  admit(member: Member): void {
-    this.state(CLIENTS_TOPIC).add(member)
-  }
-
-  /**
-   * Adds a member to the room of a topic.
-   *
-   * @throws TypeError for a value that isn't a client of this server.
-   */
-  add(topic: string, member: Member): void {
-    const state = this.state(topic)
-    if (state.members.has(member)) return
-    if (!this.owner.isMember(member)) {
-      // It would stay for ever: these rooms are not notified when it closes.
-      throw invalidValue('the member of a room', 'a client of its own server', member)
-    }
-    this.#topicsOf.set(member, (this.#topicsOf.get(member) ?? new Set()).add(topic))
-    state.add(member)
-  }
-
-  /** Removes a member from a room. Returns whether it was in the room. */
-  remove(topic: string, member: Member): boolean {
-    const state = this.state(topic)
-    if (!state.members.has(member)) return false
-    const topics = this.#topicsOf.get(member)
-    topics?.delete(topic)
-    if (topics?.size === 0) this.#topicsOf.delete(member)
-    state.delete(member)
-    return true
-  }
-
-  /** Removes a member from all rooms. */
-  removeFromAll(member: Member): void {
-    for (const topic of [CLIENTS_TOPIC, ...(this.#topicsOf.get(member) ?? [])]) {
-      this.remove(topic, member)
-    }
-  }
-
-  /** Ends the loops and waits of all rooms. */
-  end(): void {
-    for (const state of [...this.#states.values()]) state.endWaits()
-  }
-
-  /** Sends to the members of a room: first directly to those on this node, then to other nodes. */
-  emit(topic: string, message: PreparedMessage, except: unknown): void {
-    this.deliver(topic, message, except)
-    if (!this.link.isClustered) return
-    this.link.publish(topic, message.isText ? TEXT : BINARY, message.bytes)
-  }
-
-  /** Sends to the members of a room on this node only. */
-  deliver(topic: string, message: PreparedMessage, except?: unknown): void {
-    this.#states.get(topic)?.deliver(message, except)
-  }
-
-  /** Closes the connections of the members of a room, on this node and on other nodes. */
-  close(topic: string, code: number, description: string): void {
-    closeAll(this.state(topic).members, code, description)
-    const text = toBytes(description)
-    this.link.publish(topic, CLOSE, Uint8Array.of(code >> 8, code & 0xff, ...text))
-  }
-
-  /** Receives what other nodes send to a room, until the returned function is called. */
-  subscribe(topic: string, state: RoomState<Member>): Subscription {
-    return this.link.subscribe(topic, (kind, payload) => this.#receive(state, kind, payload))
-  }
-
-  #receive(state: RoomState<Member>, kind: number, payload: Uint8Array): void {
-    const text = kind === BINARY ? payload : toText(kind === CLOSE ? payload.subarray(2) : payload)
-    const [high = 0, low] = payload
-    if (kind === CLOSE && low !== undefined && isSendableCloseCode(high * 256 + low)) {
-      closeAll(state.members, high * 256 + low, String(text))
-    } else if (kind === BINARY) {
-      this.#deliver(state, payload)
-    } else if (kind === TEXT && typeof text === 'string') {
-      this.#deliver(state, text)
-    } else {
-      this.owner.countDrop()
-    }
-  }
-
-  #deliver(state: RoomState<Member>, data: Data): void {
-    let message: PreparedMessage
-    try {
-      message = this.owner.prepare(data)
-    } catch {
-      this.owner.countDrop()
-      return
-    }
-    state.deliver(message)
-  }
-}
-
-function closeAll(members: Iterable<RoomMember>, code: number, description: string): void {
-  for (const member of [...members]) member.close(code, description)
 }

@@ -43,7 +43,8 @@ import { resolveServer, type ServerOptions, type ServerSettings } from '../optio
 import { joinPath, type RouteConfig, type RouteMatch } from './handshake/path.ts'
 import { PendingSockets } from './pending-sockets.ts'
 import { deferred, markHandled, type Deferred } from '../promises.ts'
-import { roomName, Rooms, type ReadonlyRoom, type Room } from '../rooms/room.ts'
+import { RoomRegistry } from '../rooms/registry.ts'
+import type { ReadonlyRoom, Room } from '../rooms/room.ts'
 import { RollingClose } from './rolling-close.ts'
 import {
   EMITTER,
@@ -194,7 +195,7 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
   }
   readonly #refusals = noRefusals()
   readonly #printedCures = new Set<RefusalReason>()
-  readonly #rooms: Rooms<WebsocketConnection<Context>>
+  readonly #rooms: RoomRegistry<WebsocketConnection<Context>>
   readonly #connectionOwner: ConnectionOwner<Context>
   /** The settings of the transports. With channels they differ: channels tell text from bytes. */
   #transportSettings: ServerSettings
@@ -233,20 +234,18 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
     this.#addressLimit = new AddressLimit(settings.maxConnectionsPerAddress)
     this.#transportSettings = settings
     this.#upgrader = makeUpgrader(settings)
-    this.#rooms = new Rooms({
+    this.#rooms = new RoomRegistry({
       backplane,
       prepare: (data) => new PreparedMessage(binary ? toBytes(data) : data),
       ...errorSink,
-      isMember: (member) => this.clients.has(member),
       reportFailure: (error) => this.#reportFailure(error),
       countDrop: () => recordDrop(this.#counts, 'backplane'),
-      onMembershipChange: (change, topic, connection) => {
-        if (!diagnostics[change].hasSubscribers) return
-        const room = roomName(topic)
-        if (room !== undefined) diagnostics[change].publish({ room, connection })
+      onMembershipChange: (change, room, connection) => {
+        if (!diagnostics[change].hasSubscribers || room.name === undefined) return
+        diagnostics[change].publish({ room: room.name, connection })
       },
     })
-    this.clients = this.#rooms.allMembers()
+    this.clients = this.#rooms.clients()
     this.#connectionOwner = {
       side: 'server',
       settings,

@@ -7,7 +7,7 @@ export {
 export { backplaneContract, type BackplanePair, type ContractTest } from './backplane-contract.ts'
 
 import type { UrlSource } from '../client/connect.ts'
-import { OPEN_WITH, type Connectable } from '../client/client.ts'
+import { OPEN_WITH } from '../client/client.ts'
 import type { ConnectionOwner } from '../connection/connection-core.ts'
 import { WebsocketConnection } from '../connection/connection.ts'
 import { newCounts } from '../connection/counts.ts'
@@ -23,7 +23,7 @@ import type { WebsocketServer } from '../server/server.ts'
 import { EMITTER } from '../events/emitter.ts'
 import { HANDLE_UPGRADE, type PendingUpgrade } from '../server/pending-upgrade.ts'
 import { memoryPair } from './memory-transport.ts'
-import type { Dial } from '../transport/transport.ts'
+import type { Dial, Network } from '../transport/transport.ts'
 
 /** The options of `pair`. */
 export interface PairOptions {
@@ -80,6 +80,12 @@ export function cut(connection: WebsocketConnection): void {
   connection[EMITTER].cut()
 }
 
+/** A client that can connect over a given network: a `WebsocketClient` or a `ChannelClient`. */
+interface Connectable {
+  /** Connects over the given network. */
+  [OPEN_WITH](network: Network, url: UrlSource, signal?: AbortSignal): Promise<WebsocketConnection>
+}
+
 /**
  * Connects a client to a server without a port. The handshake includes all checks: paths,
  * origins, `authorize`, subprotocols.
@@ -102,7 +108,7 @@ function dialTo<Context extends {}>(
   server: WebsocketServer<Context>,
   onAccepted: (connection: WebsocketConnection<Context>) => void,
 ): Dial {
-  return ({ url, headers, protocols, settings: client }, { onOpen: opened, onError: failed }) => {
+  return ({ url, headers, protocols, settings: client }, { onOpen, onError }) => {
     const abortController = new AbortController()
     const upgrade: PendingUpgrade = {
       source: {
@@ -123,17 +129,17 @@ function dialTo<Context extends {}>(
         queueMicrotask(() => {
           const isAgreed = protocol !== undefined || request.protocols.length === 0
           if (!abortController.signal.aborted && isAgreed) {
-            opened(clientTransport)
+            onOpen(clientTransport)
             return
           }
           clientTransport.terminate()
           // Browsers and `ws` also fail when the server selects none of the offered subprotocols.
-          failed(new ConnectError('the server speaks none of the subprotocols'))
+          onError(new ConnectError('the server speaks none of the subprotocols'))
         })
         return serverTransport
       },
       reject: ({ status, message }) =>
-        failed(new ConnectError(`the server answered ${status}: ${message}`, { status })),
+        onError(new ConnectError(`the server answered ${status}: ${message}`, { status })),
     }
     void Promise.resolve(server[HANDLE_UPGRADE](upgrade)).then(
       (connection) => connection && onAccepted(connection),

@@ -21,7 +21,9 @@ export function memoryPair({
   clientEnd.once('close', () => serverEnd.destroy())
   return [
     new TcpTransport(serverEnd, {
-      ...{ side: 'server', protocol, settings: server },
+      side: 'server',
+      protocol,
+      settings: server,
       countsFrames: Boolean(server.rateLimit),
     }),
     new TcpTransport(clientEnd, { side: 'client', protocol, settings: client }),

@@ -31,6 +31,7 @@ function made(
     url: 'ws://localhost',
     settings: resolveClient({}),
     signal: new AbortController().signal,
+    remainingDelay: () => 0,
     onOpen: (_, { url }) => `reached ${url.href}`,
     ...more,
   }

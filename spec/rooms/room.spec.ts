@@ -17,8 +17,6 @@ import {
   type WebsocketError,
 } from 'simplewebsockets'
 import { cut, link, pair } from 'simplewebsockets/testing'
-import { PreparedMessage } from '../../lib/connection/message.ts'
-import { Rooms, type RoomsOwner } from '../../lib/rooms/room.ts'
 import { printedBy } from '../support/printed.ts'
 
 /** Lets what was put off to the end of the turn happen. */
@@ -480,72 +478,6 @@ test('a failing listener of a room is an error of its server', async () => {
   assert.ok(errors[0] instanceof CallbackError)
   assert.equal(errors[0].event, 'join')
   assert.ok(room.has(there))
-})
-
-/** Rooms of no server, and what they report. */
-function makeRooms(
-  parts: Partial<RoomsOwner<WebsocketConnection>> = {},
-): Rooms<WebsocketConnection> {
-  return new Rooms({
-    backplane: undefined,
-    prepare: (data) => new PreparedMessage(data),
-    isMember: () => true,
-    reportError: () => false,
-    reportFailure: () => {},
-    countDrop: () => {},
-    onMembershipChange: () => {},
-    ...parts,
-  })
-}
-
-test('what a room holds goes when it is empty and nobody listens', async () => {
-  let subscriptions = 0
-  const backplane = backplaneWith({
-    subscribe() {
-      subscriptions++
-      return () => {
-        subscriptions--
-      }
-    },
-  })
-  const rooms = makeRooms({ backplane })
-  const [member] = pair()
-  const kept = (topic: string): boolean => rooms.state(topic) === rooms.state(topic)
-  for (let number = 0; number < 10_000; number++) {
-    const name = `game ${number}`
-    const room = rooms.room(name)
-    room.emit('to nobody')
-    assert.deepEqual([room.size, room.has(member), [...room]], [0, false, []])
-    assert.equal(kept(`room:${name}`), false)
-    room.add(member)
-    assert.equal(kept(`room:${name}`), true)
-    if (number % 2 === 0) room.delete(member)
-    else rooms.removeFromAll(member)
-    assert.equal(kept(`room:${name}`), false)
-    const unlisten = listen(room, number % 2 === 0 ? 'join' : 'leave', () => {})
-    assert.equal(kept(`room:${name}`), true)
-    unlisten()
-    assert.equal(kept(`room:${name}`), false)
-  }
-  await turn()
-  assert.equal(subscriptions, 0)
-})
-
-test('a room is kept while a once waits for it, and goes with its signal', async () => {
-  const rooms = makeRooms()
-  const stopper = new AbortController()
-  const wait = once(rooms.room('lobby'), 'join', { signal: stopper.signal })
-  const state = rooms.state('room:lobby')
-  assert.equal(rooms.state('room:lobby'), state)
-  stopper.abort()
-  assert.notEqual(rooms.state('room:lobby'), state)
-  await assert.rejects(wait, { name: 'AbortError' })
-})
-
-test('who is in no room leaves none', () => {
-  const rooms = makeRooms()
-  rooms.removeFromAll(pair()[0])
-  rooms.end()
 })
 
 for (const way of ['emit', 'room', 'broadcast'] as const) {

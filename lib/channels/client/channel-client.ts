@@ -1,13 +1,7 @@
 import { resolveClient } from '#options'
 import * as defaultNetwork from '#transport'
 import { ConnectAborted, type UrlSource } from '../../client/connect.ts'
-import {
-  OPEN_WITH,
-  REPORT_TO,
-  STOPPED,
-  WebsocketClient,
-  type Connectable,
-} from '../../client/client.ts'
+import { OPEN_WITH, WebsocketClient } from '../../client/client.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { invalidValue } from '../../errors.ts'
 import { listen } from '../../events/listen.ts'
@@ -48,7 +42,7 @@ const SPEC: EventSpec<ChannelClientEvents> = {
  *
  * It connects again by itself, and then its channels join again.
  */
-export class ChannelClient implements Listenable<ChannelClientEvents>, Connectable {
+export class ChannelClient implements Listenable<ChannelClientEvents> {
   readonly #settings: ChannelClientSettings
   readonly #emitter = new Emitter<ChannelClientEvents>(SPEC)
   readonly #client: WebsocketClient
@@ -58,6 +52,10 @@ export class ChannelClient implements Listenable<ChannelClientEvents>, Connectab
   readonly #optionsMayChange: boolean
   /** Whether a listener received the error of the last attempt. */
   #hasReportedError = false
+  /** Whether the program has called `close` since the client was opened. */
+  #wasClosed = false
+  /** The program's signal that ends the client. */
+  #signal: AbortSignal | undefined
 
   /** @throws TypeError for an unknown option, and for an invalid value. */
   constructor(options?: ChannelClientOptions) {
@@ -73,11 +71,11 @@ export class ChannelClient implements Listenable<ChannelClientEvents>, Connectab
       this.#socket.log('transport', error.message, error)
       this.#hasReportedError = this.#emitter.reportError(error)
     })
-    client[REPORT_TO](this.#emitter)
+    client[EMITTER].errorSink = this.#emitter
     listen(client, 'closed', (reason) => {
       // Without `reconnect`, the program decides when to open again, so the channels wait for that.
-      const hasGivenUp = clientOptions.reconnect !== false && !client[STOPPED]
-      if (hasGivenUp) this.#socket.onGaveUp(reason)
+      const isStopped = this.#wasClosed || this.#signal?.aborted === true
+      if (clientOptions.reconnect !== false && !isStopped) this.#socket.onGaveUp(reason)
       this.#socket.keepAlive(false)
       this.#emitter.end(reason)
     })
@@ -121,6 +119,7 @@ export class ChannelClient implements Listenable<ChannelClientEvents>, Connectab
   close(): Promise<void> {
     // A client that was never opened emits no `closed`, so this can't wait for that event.
     this.#socket.keepAlive(false)
+    this.#wasClosed = true
     return this.#client.close()
   }
 
@@ -172,6 +171,8 @@ export class ChannelClient implements Listenable<ChannelClientEvents>, Connectab
         // change the state of this client.
         onWake: (callback) => {
           this.#credentials.mayChange = this.#optionsMayChange || typeof url === 'function'
+          this.#wasClosed = false
+          this.#signal = signal
           this.#emitter.reopen()
           this.#socket.keepAlive(true)
           return network.onWake(() => {

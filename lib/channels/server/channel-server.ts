@@ -9,7 +9,8 @@ import { DONE } from '../../promises.ts'
 import type { Data } from '../../connection/message.ts'
 import { flag, resolveOptions } from '../../validation.ts'
 import type { RequestDetails } from '../../server/handshake/request.ts'
-import { Rooms, type RoomMember } from '../../rooms/room.ts'
+import { RoomRegistry } from '../../rooms/registry.ts'
+import type { RoomMember } from '../../rooms/room.ts'
 import {
   INSTALL,
   type ServerExtension,
@@ -188,7 +189,7 @@ class ChannelServerCore<Context extends {}>
   readonly protocols: readonly string[]
   readonly settings: ChannelServerSettings
   readonly errorSink: Emitter<ChannelServerEvents>
-  readonly rooms: Rooms<RoomMember>
+  readonly rooms: RoomRegistry<RoomMember>
   readonly serializer = phoenix
   readonly host: ExtensionHost
   readonly transport: TopicTransport = {
@@ -235,11 +236,10 @@ class ChannelServerCore<Context extends {}>
     )
     this.host = server[INSTALL](this)
     const { backplane, counts } = this.host
-    this.rooms = new Rooms<RoomMember>({
+    this.rooms = new RoomRegistry<RoomMember>({
       backplane,
       prepare: (data: Data) => decodeBroadcast(this.serializer, data),
       reportError: (error) => this.errorSink.reportError(error),
-      isMember: () => true,
       reportFailure: (error) => this.host.reportFailure(error),
       countDrop: () => recordDrop(counts, 'backplane'),
       onMembershipChange: (change, _, channel) => {
@@ -276,7 +276,7 @@ class ChannelServerCore<Context extends {}>
 
   newHistory(settings: HistorySettings): TopicHistory {
     const membersOf = (topic: string): ReadonlySet<RoomMember> =>
-      this.rooms.state(topicRoom(topic)).members
+      this.rooms.get(topicRoom(topic)).members
     const host: HistoryHost = {
       reads: this.#readQueue,
       hasMembers: (topic) => membersOf(topic).size > 0,

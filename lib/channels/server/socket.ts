@@ -5,7 +5,8 @@ import { recordDrop } from '../../server/diagnostics.ts'
 import type { PeerConnectErrorInit } from '../../errors.ts'
 import { listen } from '../../events/listen.ts'
 import type { Data, PreparedMessage } from '../../connection/message.ts'
-import type { RoomMember, Rooms } from '../../rooms/room.ts'
+import type { RoomRegistry } from '../../rooms/registry.ts'
+import type { RoomMember } from '../../rooms/room.ts'
 import type { ExtensionHost, PendingPeer } from '../../server/extension.ts'
 import { EMITTER, type ErrorSink } from '../../events/emitter.ts'
 import { Backlog } from '../messages/backlog.ts'
@@ -31,7 +32,7 @@ export interface ChannelServerContext<Context extends {}> {
   readonly settings: ChannelServerSettings
   readonly host: ExtensionHost
   readonly errorSink: ErrorSink
-  readonly rooms: Rooms<RoomMember>
+  readonly rooms: RoomRegistry<RoomMember>
   /** Returns the declared topic that a name matches. */
   topicOf(name: string): Topic<AnyEvents, AnyEvents, Context> | undefined
   /** Sends an event to all members of a topic but `from`, on every node. */
@@ -200,7 +201,7 @@ export class ServerSocket<Context extends {}>
   }
 
   addToRoom(channel: ServerChannel<Context>): void {
-    this.#context.rooms.state(topicRoom(channel.topic)).add(channel)
+    this.#context.rooms.get(topicRoom(channel.topic)).add(channel)
   }
 
   onJoinAnswered(channel: ServerChannel<Context>): void {
@@ -211,8 +212,7 @@ export class ServerSocket<Context extends {}>
     const { topic } = channel
     this.#joins.remove(channel)
     if (this.#channels.get(topic) === channel) this.#channels.delete(topic)
-    const state = this.#context.rooms.state(topicRoom(topic))
-    if (state.members.has(channel)) state.delete(channel)
+    this.#context.rooms.get(topicRoom(topic)).delete(channel)
     channel.history?.releaseIfUnused(topic)
   }
 
