@@ -28,6 +28,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   'transport/tcp': ['', 'connection', 'transport', 'transport/tcp/frames', 'transport/tcp/deflate'],
   backplane: ['', 'options'],
   rooms: ['', 'connection', 'events', 'backplane'],
+  'server/http': ['', 'server/handshake'],
   server: [
     '',
     'connection',
@@ -35,6 +36,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
     'options',
     'rooms',
     'server/handshake',
+    'server/http',
     'transport',
     'transport/tcp',
   ],
