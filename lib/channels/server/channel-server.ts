@@ -297,9 +297,9 @@ class ChannelServerCore<Context extends {}>
   }
 
   negotiate(request: RequestDetails, pathSuffix: string): PendingPeer<Context> {
-    const { queries, protocols } = request
+    const { query, protocols } = request
     const serializer = this.settings.serializers.find(
-      ({ path, matches }) => path === pathSuffix && matches(queries),
+      ({ path, matches }) => path === pathSuffix && matches(query),
     )
     if (!serializer) {
       throw new PeerConnectError('it asks for no dialect that is spoken here', NO_SERIALIZER)
