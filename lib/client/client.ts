@@ -17,6 +17,7 @@ import { escapeText, formatLogLine } from '../error-text.ts'
 import { ConnectError, type WebsocketError } from '../errors.ts'
 import { Keepalive } from '../connection/keepalive.ts'
 import { once } from '../events/listen.ts'
+import { INSPECT, inspectLine } from '../inspect.ts'
 import type { ClientOptions, ClientSettings } from '../options/client.ts'
 import { checkNames, checkSignal } from '../validation.ts'
 import { deferred, markHandled, type Deferred } from '../promises.ts'
@@ -193,6 +194,16 @@ export class WebsocketClient implements Listenable<ClientEvents>, Connectable {
   /** Closes the client with 1000 at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  /** @internal */
+  get [Symbol.toStringTag](): string {
+    return 'WebsocketClient'
+  }
+
+  /** @internal */
+  [INSPECT](): string {
+    return inspectLine(this, this.isOpen ? 'open' : 'closed')
   }
 
   /** @internal */

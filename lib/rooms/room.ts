@@ -10,6 +10,7 @@ import {
   type PreparedMessage,
   type SendData,
 } from '../connection/message.ts'
+import { formatCount, INSPECT, inspectLine } from '../inspect.ts'
 import { checkNames } from '../validation.ts'
 import { BackplaneLink, type Subscription } from '../backplane/link.ts'
 import {
@@ -185,6 +186,16 @@ export class ReadonlyRoom<Member extends RoomMember>
     const reason = sendableReason(code, description)
     this.#rooms.close(this.#topic, reason.code, reason.description)
   }
+
+  /** @internal */
+  get [Symbol.toStringTag](): string {
+    return 'ReadonlyRoom'
+  }
+
+  /** @internal */
+  [INSPECT](): string {
+    return inspectLine(this, `name: '${this.name}', ${formatCount(this.size, 'member')}`)
+  }
 }
 
 /**
@@ -215,6 +226,11 @@ export class Room<Member extends RoomMember> extends ReadonlyRoom<Member> {
   /** Removes a member. Returns whether it was in the room. */
   delete(member: Member): boolean {
     return this.#rooms.remove(this.#topic, member)
+  }
+
+  /** @internal */
+  override get [Symbol.toStringTag](): string {
+    return 'Room'
   }
 }
 

@@ -5,6 +5,7 @@ import { newCounts } from '../connection/counts.ts'
 import type { SendData } from '../connection/message.ts'
 import { ConnectError, invalidValue, PeerConnectError, WebsocketError } from '../errors.ts'
 import { EMITTER, type Emitter, type Listenable } from '../events/emitter.ts'
+import { formatCount, INSPECT, inspectLine } from '../inspect.ts'
 import { resolveClose, type CloseOptions } from '../options/close.ts'
 import { resolveServer, type ServerOptions } from '../options/server.ts'
 import { deferred, markHandled, type Deferred } from '../promises.ts'
@@ -57,22 +58,17 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
    */
   constructor(options?: ServerOptions<Context>) {
     const resolved = resolveServer(options)
-    // An extension, if one is installed, appends to both lists, once.
     const settings = { ...resolved, protocols: [...resolved.protocols], suffixes: [''] }
-    const counts = this.#counts
-    const emitter = this.#emitter
-    const refusals = this.#refusals
     const addressLimit = new AddressLimit(settings.maxConnectionsPerAddress)
-    const connections = new Connections(settings, emitter, counts, addressLimit)
-    this.#connections = connections
-    this.clients = connections.clients
+    this.#connections = new Connections(settings, this.#emitter, this.#counts, addressLimit)
+    this.clients = this.#connections.clients
     this.#admission = new Admission({
       settings,
-      counts,
-      emitter,
-      connections,
+      counts: this.#counts,
+      emitter: this.#emitter,
+      connections: this.#connections,
       addressLimit,
-      refusals,
+      refusals: this.#refusals,
       host: () => this.#httpServers.host,
       closingError: () => this.#closingError(),
       markOpen: () => this.#markOpen(),
@@ -81,12 +77,12 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
       settings,
       addressLimit,
       onUpgrade: (upgrade, details) => this.#admission.handleHttp(upgrade, details),
-      onRejected: (error) => refusals.add(error),
-      onFailure: (error) => emitter.reportFailure(error),
+      onRejected: (error) => this.#refusals.add(error),
+      onFailure: (error) => this.#emitter.reportFailure(error),
     })
     settings.backplane?.listen?.((state, refused = []) => {
       if (diagnostics.backplane.hasSubscribers) diagnostics.backplane.publish({ state, refused })
-      emitter.emit('backplane', { state, refused })
+      this.#emitter.emit('backplane', { state, refused })
     })
   }
 
@@ -138,9 +134,8 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
    * server is closing.
    */
   attach(server: AnyHttpServer): this {
-    if (typeof server?.listenerCount !== 'function') {
+    if (typeof server?.listenerCount !== 'function')
       throw invalidValue('what is attached to', 'an http.Server or an https.Server', server)
-    }
     if (this.#closing) throw new ConnectError('the server is closing')
     this.#httpServers.attach(server)
     this.#markOpen()
@@ -218,10 +213,21 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
   /** @internal */
   [INSTALL](extension: ServerExtension<Context>): ExtensionHost {
     if (this.#admission.hasExtension) throw new TypeError('this server has a ChannelServer already')
-    if (this.#isOpen) {
+    if (this.#isOpen)
       throw new TypeError('make the ChannelServer before its server serves or is attached')
-    }
     return this.#admission.install(extension)
+  }
+
+  /** @internal */
+  get [Symbol.toStringTag](): string {
+    return 'WebsocketServer'
+  }
+
+  /** @internal */
+  [INSPECT](): string {
+    const { port } = this.#httpServers.address
+    const state = this.#isOpen ? (port > 0 ? `open, port ${port}` : 'open') : 'closed'
+    return inspectLine(this, `${state}, ${formatCount(this.clients.size, 'client')}`)
   }
 
   #markOpen(): void {

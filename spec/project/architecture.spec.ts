@@ -20,7 +20,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   '': [],
   events: [''],
   connection: ['', 'events'],
-  'server/handshake': [''],
+  'server/handshake': ['', 'connection'],
   options: ['', 'connection', 'server/handshake'],
   transport: ['', 'connection'],
   'transport/tcp/frames': ['', 'connection'],

@@ -11,6 +11,7 @@ import {
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { invalidValue } from '../../errors.ts'
 import { listen } from '../../events/listen.ts'
+import { INSPECT, inspectLine } from '../../inspect.ts'
 import { checkNames } from '../../validation.ts'
 import { deferred, markHandled } from '../../promises.ts'
 import { EMITTER, Emitter, type EventSpec, type Listenable } from '../../events/emitter.ts'
@@ -156,6 +157,16 @@ export class ChannelClient implements Listenable<ChannelClientEvents>, Connectab
   channel(topic: string, payload?: unknown, contract?: Contract): Channel {
     if (typeof topic !== 'string') throw invalidValue('a topic', 'a string', topic)
     return new ClientChannel(this.#socket, topic, payload, contract)
+  }
+
+  /** @internal */
+  get [Symbol.toStringTag](): string {
+    return 'ChannelClient'
+  }
+
+  /** @internal */
+  [INSPECT](): string {
+    return inspectLine(this, this.isOpen ? 'open' : 'closed')
   }
 
   /** @hidden */

@@ -7,6 +7,7 @@ import {
 } from '../../errors.ts'
 import { DONE } from '../../promises.ts'
 import type { Data } from '../../connection/message.ts'
+import { formatCount, INSPECT, inspectLine } from '../../inspect.ts'
 import { flag, resolveOptions } from '../../validation.ts'
 import type { RequestDetails } from '../../server/handshake/request.ts'
 import { Rooms, type RoomMember } from '../../rooms/room.ts'
@@ -178,6 +179,20 @@ export class ChannelServer<Context extends {} = {}> implements Listenable<Channe
     if (typeof topic !== 'string') throw invalidValue('a topic', 'a string', topic)
     return this.#core.emit(topic, event, payload)
   }
+
+  /** @internal */
+  get [Symbol.toStringTag](): string {
+    return 'ChannelServer'
+  }
+
+  /** @internal */
+  [INSPECT](): string {
+    const { topicCount, socketCount } = this.#core
+    return inspectLine(
+      this,
+      `${formatCount(topicCount, 'topic')}, ${formatCount(socketCount, 'socket')}`,
+    )
+  }
 }
 
 /** The internals of a channel server, which its `WebsocketServer` and its sockets call. */
@@ -248,6 +263,14 @@ class ChannelServerCore<Context extends {}>
         diagnosticsChannel.publish({ topic: channel.topic, channel })
       },
     })
+  }
+
+  get topicCount(): number {
+    return this.#topics.length
+  }
+
+  get socketCount(): number {
+    return this.#sockets.size
   }
 
   assertNew(pattern: string): void {

@@ -78,7 +78,6 @@ export class RequestDetails {
   readonly url: string
   /** The peer's address; behind a trusted proxy, the one that the proxy saw. */
   readonly remoteAddress: string
-
   readonly #params: ReadonlyMap<string, string> | undefined
   #rawHeaders: readonly string[] | string
   #headers: Readonly<Record<string, string>> | undefined
@@ -118,15 +117,7 @@ export class RequestDetails {
    * @internal
    */
   header(name: string): string | undefined {
-    if (this.#headers) return this.#headers[name]
-    let joined: string | undefined
-    const rawHeaders = this.#rawList
-    for (let index = 0; index < rawHeaders.length; index += 2) {
-      if (rawHeaders[index]?.toLowerCase() !== name) continue
-      const value = rawHeaders[index + 1] ?? ''
-      joined = joined === undefined ? value : `${joined}, ${value}`
-    }
-    return joined
+    return (this.#headers ?? joinHeaders(this.#rawList, name))[name]
   }
 
   /**
@@ -177,11 +168,12 @@ export class RequestDetails {
    */
   basicAuth(options: BasicAuthOptions = {}): Credentials | undefined {
     const names = queryNames(options)
-    const [, encoded] = /^Basic +([\w+/=-]+)$/i.exec(this.headers.authorization ?? '') ?? []
+    const [, encoded = ''] = /^Basic +([\w+/=-]+)$/i.exec(this.headers.authorization ?? '') ?? []
     const [, user, secret] = /^([^:]*):(.*)$/s.exec(decodeBase64(encoded) ?? '') ?? []
     if (user !== undefined && secret !== undefined) return { username: user, password: secret }
-    const username = this.query.get(names?.username ?? DEFAULT_NAMES.username)
-    const password = this.query.get(names?.password ?? DEFAULT_NAMES.password)
+    const { username: userName, password: passwordName } = names ?? DEFAULT_NAMES
+    const username = this.query.get(userName)
+    const password = this.query.get(passwordName)
     if (username === null || password === null) return undefined
     if (names) return { username, password }
     this.#ignoredQuery = 'basicAuth'
@@ -251,10 +243,12 @@ function emptyRecord(): Record<string, string> {
   return Object.create(null) as Record<string, string>
 }
 
-function joinHeaders(rawHeaders: readonly string[]): Record<string, string> {
+/** Returns the headers by name, or only those of one name. */
+function joinHeaders(rawHeaders: readonly string[], only?: string): Record<string, string> {
   const headers = emptyRecord()
   for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
     const name = (rawHeaders[index] ?? '').toLowerCase()
+    if (only !== undefined && name !== only) continue
     const value = rawHeaders[index + 1] ?? ''
     const previous = headers[name]
     headers[name] =

@@ -1,4 +1,5 @@
-import { decodeBase64, encodeBase64 } from './base64.ts'
+import { encoder } from '../../connection/message.ts'
+import { decodeBase64 } from './base64.ts'
 
 // A page can't set headers, so it offers its token as a subprotocol with this prefix. Phoenix's
 // clients chose the prefix, and plain servers read it, too.
@@ -13,7 +14,8 @@ export function isTokenSubprotocol(name: string): boolean {
 export function encodeTokenSubprotocol(token: string): string {
   // Only the slash is replaced, because a subprotocol may not contain it: Phoenix decodes the
   // alphabet of plain base64, in spite of the prefix's name.
-  return TOKEN_PREFIX + encodeBase64(token).replaceAll('/', '_')
+  const base64 = btoa(String.fromCharCode(...encoder.encode(token)))
+  return TOKEN_PREFIX + base64.replaceAll('=', '').replaceAll('/', '_')
 }
 
 /** Returns the token that a subprotocol carries; undefined if it can't be decoded. */
