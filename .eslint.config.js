@@ -35,6 +35,8 @@ export default tseslint.config(
       '@typescript-eslint/no-misused-spread': 'off',
       // `{}` is the type of "anything but nothing", which a context is.
       '@typescript-eslint/no-empty-object-type': 'off',
+      // A getter of a literal lies on the prototype, a field takes memory in each object.
+      '@typescript-eslint/class-literal-property-style': 'off',
       // A message put into a template is text, or bytes that somebody wants to see.
       '@typescript-eslint/restrict-template-expressions': 'off',
       '@typescript-eslint/ban-ts-comment': ['error', { minimumDescriptionLength: 3 }],

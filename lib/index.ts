@@ -32,7 +32,7 @@ export {
   type RefusalReason,
   type ChannelErrorInit,
 } from './errors.ts'
-export type { AnyHttpServer } from './server/http.ts'
+export type { AnyHttpServer } from './server/http/http.ts'
 export {
   listen,
   once,
@@ -56,11 +56,7 @@ export {
 } from './server/handshake/request.ts'
 export type { Retry } from './client/reconnect.ts'
 export { ReadonlyRoom, Room, type RoomEvents, type RoomMember } from './rooms/room.ts'
-export {
-  WebsocketServer,
-  type Address,
-  type BackplaneState,
-  type ServerEvents,
-  type ServerStats,
-} from './server/server.ts'
+export { WebsocketServer } from './server/server.ts'
+export type { Address, BackplaneState, ServerEvents } from './server/server-emitter.ts'
+export type { ServerStats } from './server/stats.ts'
 export type { Callback, Listenable } from './events/emitter.ts'

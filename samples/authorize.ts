@@ -17,7 +17,7 @@ const userOf = (session = ''): Promise<User | undefined> => Promise.resolve(sess
 
 const server = new WebsocketServer({
   authorize: async (request) => {
-    const user = await userOf(request.cookies.get('session') ?? request.token())
+    const user = await userOf(request.cookies.session ?? request.token())
     if (user?.banned) throw new PeerConnectError('you are banned', { status: 403 })
     return user // nobody: 401
   },

@@ -6,7 +6,7 @@ import type { ReconnectOptions } from 'simplewebsockets'
 const server = new WebsocketServer({ path: '/feed', authorize: (request) => !!request.token() })
 let count = 0
 listen(server, 'client', (client) => {
-  client.send(`${++count}, after ${client.request.queries.get('since')}`)
+  client.send(`${++count}, after ${client.request.query.get('since')}`)
   client.close(count < 3 ? 1012 : 4001) // a restart, say; or the end of a session
 })
 const { port } = await server.serve(Number(process.env.PORT ?? 8080))

@@ -2,6 +2,7 @@ import type { CloseReason } from '../connection/close-codes.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
 import type { CallbackError, ChannelError } from '../errors.ts'
 import { EMITTER, type EventSpec, type Emitter, type Listenable } from '../events/emitter.ts'
+import { INSPECT, inspectLine } from '../inspect.ts'
 import type { PresenceReplica } from './presence/replica.ts'
 import type { PushOptions } from './messages/pending-pushes.ts'
 import type { Message } from './messages/message.ts'
@@ -122,4 +123,12 @@ export abstract class Channel<
    * dropped.
    */
   abstract leave(): Promise<void>
+
+  /** @internal */
+  abstract get [Symbol.toStringTag](): string
+
+  /** @internal */
+  [INSPECT](): string {
+    return inspectLine(this, `topic: '${this.topic}', ${this.state}`)
+  }
 }

@@ -4,6 +4,7 @@ import type { UrlSource } from './connect.ts'
 import { sendableReason, type CloseReason } from '../connection/close-codes.ts'
 import { WebsocketConnection } from '../connection/connection.ts'
 import { ConnectError, type WebsocketError } from '../errors.ts'
+import { INSPECT, inspectLine } from '../inspect.ts'
 import type { ClientOptions, ClientSettings } from '../options/client.ts'
 import { checkNames, checkSignal } from '../validation.ts'
 import { deferred, DONE, markHandled } from '../promises.ts'
@@ -126,6 +127,16 @@ export class WebsocketClient implements Listenable<ClientEvents> {
   /** Closes the client with 1000 at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  /** @internal */
+  get [Symbol.toStringTag](): string {
+    return 'WebsocketClient'
+  }
+
+  /** @internal */
+  [INSPECT](): string {
+    return inspectLine(this, this.isOpen ? 'open' : 'closed')
   }
 
   /** @hidden */

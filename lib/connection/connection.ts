@@ -2,6 +2,7 @@ import type { CloseReason } from './close-codes.ts'
 import { ConnectionCore, type ConnectionEvents, type ConnectionOwner } from './connection-core.ts'
 import { DELIVER, toData, type Data, type PreparedMessage, type SendData } from './message.ts'
 import { pingPayload } from './pings.ts'
+import { INSPECT, inspectLine } from '../inspect.ts'
 import type { RequestDetails } from '../server/handshake/request.ts'
 import { EMITTER, type Listenable } from '../events/emitter.ts'
 import type { Transport } from '../transport/transport.ts'
@@ -135,6 +136,19 @@ export class WebsocketConnection<Context extends {} = {}> implements Listenable<
   /** Closes the connection with 1000 at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  /** @internal */
+  get [Symbol.toStringTag](): string {
+    return 'WebsocketConnection'
+  }
+
+  /** @internal */
+  [INSPECT](): string {
+    return inspectLine(
+      this,
+      `${this.side} side, ${this.isOpen ? 'open' : 'closed'}, ${this.id}, path ${this.request.path}`,
+    )
   }
 
   /** @internal */

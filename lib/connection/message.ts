@@ -13,8 +13,10 @@ export type Data = string | Uint8Array
 export type SendData = string | number | ArrayBufferView | ArrayBufferLike
 
 const MAX_FRAME_HEADER = 14 // bytes, RFC 6455 §5.2
-const encoder = new TextEncoder()
-const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+/** The encoder of UTF-8. */
+export const encoder = new TextEncoder()
+/** The decoder of UTF-8, which throws for anything else. */
+export const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** A message prepared once for many receivers: encoded on first use, and then shared. */
 export class PreparedMessage {

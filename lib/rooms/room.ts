@@ -1,5 +1,6 @@
 import { sendableReason } from '../connection/close-codes.ts'
 import { DELIVER, toData, type PreparedMessage, type SendData } from '../connection/message.ts'
+import { formatCount, INSPECT, inspectLine } from '../inspect.ts'
 import { checkNames } from '../validation.ts'
 import {
   EMITTER,
@@ -186,6 +187,16 @@ export class ReadonlyRoom<Member extends RoomMember>
     const reason = sendableReason(code, description)
     this.#registry.close(this.#topic, reason)
   }
+
+  /** @internal */
+  get [Symbol.toStringTag](): string {
+    return 'ReadonlyRoom'
+  }
+
+  /** @internal */
+  [INSPECT](): string {
+    return inspectLine(this, `name: '${this.name}', ${formatCount(this.size, 'member')}`)
+  }
 }
 
 /**
@@ -206,5 +217,10 @@ export class Room<Member extends RoomMember> extends ReadonlyRoom<Member> {
   /** Removes a member. Returns whether it was in the room. */
   delete(member: Member): boolean {
     return this[EMITTER].delete(member)
+  }
+
+  /** @internal */
+  override get [Symbol.toStringTag](): string {
+    return 'Room'
   }
 }

@@ -41,4 +41,4 @@ export interface ExtensionHost extends ErrorSink {
 }
 
 /** The key of the method that installs an extension on a server. */
-export const INSTALL: unique symbol = Symbol('build')
+export const INSTALL: unique symbol = Symbol('install')

@@ -1,5 +1,4 @@
 import type { IncomingMessage } from 'node:http'
-import type { Duplex } from 'node:stream'
 import { checkHandshake } from './handshake/handshake.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
 import type { PeerConnectError } from '../errors.ts'
@@ -9,12 +8,14 @@ import {
   rejectUpgrade,
   watchDisconnect,
   type AnyHttpServer,
-} from './http.ts'
+} from './http/http.ts'
 import type { ServerSettings } from '../options/server.ts'
 import type { RouteMatch } from './handshake/path.ts'
 import { clientAddress } from './handshake/peer-address.ts'
 import type { RequestDetails, RequestSource } from './handshake/request.ts'
+import type { Upgrader } from '../transport/tcp/upgrade.ts'
 import type { Transport } from '../transport/transport.ts'
+import type { Upgrade } from './http/upgrade-router.ts'
 
 /** An upgrade request that the server has not accepted or rejected yet. */
 export interface PendingUpgrade {
@@ -43,22 +44,22 @@ export type HandleUpgrade<Context extends {}> =
   WebsocketConnection<Context> | Promise<WebsocketConnection<Context> | undefined> | undefined
 
 /** The key of the method that handles an upgrade, also one that doesn't come over HTTP. */
-export const HANDLE_UPGRADE: unique symbol = Symbol('welcome')
+export const HANDLE_UPGRADE: unique symbol = Symbol('handleUpgrade')
 
-/** The details that a server adds to an upgrade request. */
-interface UpgradeDetails {
+/** The details that an HTTP server adds to an upgrade request. */
+export interface UpgradeDetails {
   readonly http: AnyHttpServer
-  readonly trustProxy: boolean | number
+  /** The matched route; undefined where every path is claimed. */
   readonly match: RouteMatch | undefined
   readonly timeLeft: number | undefined
-  readonly open: () => Transport
 }
 
-/** Creates the pending upgrade of an HTTP request. `open` creates its transport. */
+/** Creates the pending upgrade of an HTTP request. `upgrader` creates its transport. */
 export function fromHttp(
-  request: IncomingMessage,
-  tcp: Duplex,
-  { http, trustProxy, match, timeLeft, open }: UpgradeDetails,
+  [request, tcp, head]: Upgrade,
+  { http, match, timeLeft }: UpgradeDetails,
+  trustProxy: boolean | number,
+  upgrader: Upgrader,
 ): PendingUpgrade {
   return {
     source: {
@@ -73,7 +74,7 @@ export function fromHttp(
     check: () => checkHandshake(request, http),
     onAbort: (onLeave) => watchDisconnect(tcp, onLeave),
     accept: () => {
-      const transport = open()
+      const transport = upgrader(request, tcp, head)
       tcp.off('error', destroyOnError) // the transport handles errors from here on
       return transport
     },

@@ -52,10 +52,10 @@ for (const [reason, status, shake, options = {}] of [
     await using server = new WebsocketServer({
       path: '/here',
       closeTimeout: 100,
-      authorize: ({ queries }) => {
-        if (queries.has('pay')) throw new PeerConnectError('pay first', { status: 402 })
-        if (queries.has('boom')) throw new Error('boom')
-        return queries.has('slow') ? new Promise<never>(() => {}) : !queries.has('no')
+      authorize: ({ query }) => {
+        if (query.has('pay')) throw new PeerConnectError('pay first', { status: 402 })
+        if (query.has('boom')) throw new Error('boom')
+        return query.has('slow') ? new Promise<never>(() => {}) : !query.has('no')
       },
       ...options,
     })

@@ -16,7 +16,13 @@ const OPTIONS: ServerOptions = {
   handshakeTimeout: 500,
   authorize: (request) => {
     request.basicAuth({ query: true })
-    return { read: [request.token({ query: true }), request.cookies.size, request.params.name] }
+    return {
+      read: [
+        request.token({ query: true }),
+        Object.keys(request.cookies).length,
+        request.params.name,
+      ],
+    }
   },
 }
 

@@ -20,7 +20,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   '': [],
   events: [''],
   connection: ['', 'events'],
-  'server/handshake': [''],
+  'server/handshake': ['', 'connection'],
   options: ['', 'connection', 'server/handshake'],
   transport: ['', 'connection'],
   'transport/tcp/frames': ['', 'connection'],
@@ -28,6 +28,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   'transport/tcp': ['', 'connection', 'transport', 'transport/tcp/frames', 'transport/tcp/deflate'],
   backplane: ['', 'options'],
   rooms: ['', 'connection', 'events', 'backplane'],
+  'server/http': ['', 'server/handshake'],
   server: [
     '',
     'connection',
@@ -35,12 +36,13 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
     'options',
     'rooms',
     'server/handshake',
+    'server/http',
     'transport',
     'transport/tcp',
   ],
   client: ['', 'connection', 'events', 'options', 'server/handshake', 'transport', 'transport/tcp'],
   channels: ['', 'events'],
-  'channels/protocol': ['', 'connection'],
+  'channels/protocol': ['', 'connection', 'server/handshake'],
   'channels/contract': [''],
   'channels/history': ['', 'options', 'backplane', 'channels/protocol'],
   'channels/messages': ['', 'events', 'channels'],
@@ -178,7 +180,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server\/(?!handshake\/(request|path)$).*|rooms\/.*|backplane\/.*|testing\/.*|connection\/rate-limiter|options\/(server|node|node-only|broker)|transport\/tcp\/.*|channels\/(server|protocol\/broadcast|presence\/(replicator|remote-state|encoded-state)|history\/(?!position$).*)(\/.*)?)$/.test(
+    /^(server\/(?!handshake\/(request|path|base64|token-subprotocol)$).*|rooms\/.*|backplane\/.*|testing\/.*|connection\/rate-limiter|options\/(server|node|node-only|broker)|transport\/tcp\/.*|channels\/(server|protocol\/broadcast|presence\/(replicator|remote-state|encoded-state)|history\/(?!position$).*)(\/.*)?)$/.test(
       to,
     ),
   )

@@ -114,8 +114,8 @@ test('a context is what authorize returns', async () => {
     name: string
   }
   const server = new WebsocketServer({
-    authorize: ({ queries }): User | undefined => {
-      const name = queries.get('name')
+    authorize: ({ query }): User | undefined => {
+      const name = query.get('name')
       return name === null ? undefined : { name }
     },
   })

@@ -765,7 +765,7 @@ test('what authorize returned is the context, with its type', async () => {
   await using server = new WebsocketServer({
     authorize: async (request: RequestDetails) => {
       await turn()
-      return { user: request.queries.get('user') ?? 'nobody' }
+      return { user: request.query.get('user') ?? 'nobody' }
     },
   })
   const { port } = await server.serve(0)
@@ -1078,7 +1078,7 @@ test('past maxConnectionsPerAddress an address gets 429, others come in, and it 
 test('who is refused does not count among the connections of its address', async () => {
   await using server = new WebsocketServer({
     maxConnectionsPerAddress: 1,
-    authorize: ({ queries }) => queries.has('in'),
+    authorize: ({ query }) => query.has('in'),
   })
   const { port } = await server.serve(0)
   for (let attempt = 0; attempt < 3; attempt++) assert.equal(await statusOf(open(port)), 401)

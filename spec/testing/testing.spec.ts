@@ -208,7 +208,7 @@ test('a link brings the headers of its client, and the context that authorize ma
   const server = new WebsocketServer({
     authorize: async (request) => {
       await turn()
-      return { user: request.basicAuth()?.username, cookie: request.cookies.get('id') }
+      return { user: request.basicAuth()?.username, cookie: request.cookies.id }
     },
   })
   const authorization = `Basic ${Buffer.from('ann:secret').toString('base64')}`

@@ -5,6 +5,7 @@ import { OPEN_WITH, WebsocketClient } from '../../client/client.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { invalidValue } from '../../errors.ts'
 import { listen } from '../../events/listen.ts'
+import { INSPECT, inspectLine } from '../../inspect.ts'
 import { checkNames } from '../../validation.ts'
 import { deferred, markHandled } from '../../promises.ts'
 import { EMITTER, Emitter, type EventSpec, type Listenable } from '../../events/emitter.ts'
@@ -155,6 +156,16 @@ export class ChannelClient implements Listenable<ChannelClientEvents> {
   channel(topic: string, payload?: unknown, contract?: Contract): Channel {
     if (typeof topic !== 'string') throw invalidValue('a topic', 'a string', topic)
     return new ClientChannel(this.#socket, topic, payload, contract)
+  }
+
+  /** @internal */
+  get [Symbol.toStringTag](): string {
+    return 'ChannelClient'
+  }
+
+  /** @internal */
+  [INSPECT](): string {
+    return inspectLine(this, this.isOpen ? 'open' : 'closed')
   }
 
   /** @hidden */

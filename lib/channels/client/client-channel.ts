@@ -148,6 +148,10 @@ export class ClientChannel
     return this.#socket.errorSink
   }
 
+  get [Symbol.toStringTag](): string {
+    return 'ClientChannel'
+  }
+
   get state(): ChannelState {
     return this.#state
   }

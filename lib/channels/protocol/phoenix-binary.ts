@@ -1,3 +1,4 @@
+import { decoder, encoder } from '../../connection/message.ts'
 import { FrameError } from '../../errors.ts'
 import { utf8Length, protocolError, MAX_NAME } from './json.ts'
 
@@ -9,9 +10,6 @@ export interface BinaryFrame {
   readonly names: readonly string[]
   readonly data: Uint8Array
 }
-
-const encoder = new TextEncoder()
-const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /**
  * Decodes a frame of any kind that has `count` names; the data is a view of the frame.

@@ -1,3 +1,4 @@
+import { encodeTokenSubprotocol } from '../../server/handshake/token-subprotocol.ts'
 import { readBinary, writeBinary } from './phoenix-binary.ts'
 import type {
   ClientFrame,
@@ -61,7 +62,6 @@ export const META_REF = 'phx_ref'
 export const META_REF_BEFORE = 'phx_ref_prev'
 const BROADCAST_HEAD = '[null,null,"'
 const HEARTBEAT_OK = '{"status":"ok","response":{}}'
-const AUTH_PREFIX = 'base64url.bearer.phx.'
 
 // The kinds of binary frames: the first byte.
 const PUSH_KIND = 0
@@ -149,7 +149,7 @@ function createSerializer(
     query: { vsn: version },
     matches: (query) => versions.test(versionIn(query)),
     protocol: 'phoenix',
-    protocolsFor: (token) => ['phoenix', AUTH_PREFIX + base64(token)],
+    protocolsFor: (token) => ['phoenix', encodeTokenSubprotocol(token)],
     replies: true,
     signs: { heartbeat: 30_000, pingInterval: false, serverTimeout: 60_000, clientTimeout: false },
   }
@@ -159,13 +159,6 @@ function createSerializer(
 function versionIn(query: URLSearchParams): string {
   if ([...query.keys()].some((name) => name.startsWith('vsn['))) return ''
   return query.getAll('vsn').at(-1) ?? '1.0.0'
-}
-
-// Uses the alphabet of plain base64 in spite of the prefix's name, as Phoenix decodes it. Only the
-// slash is replaced: a subprotocol may not contain it.
-function base64(token: string): string {
-  const bytes = Array.from(new TextEncoder().encode(token), (byte) => String.fromCharCode(byte))
-  return btoa(bytes.join('')).replaceAll('=', '').replaceAll('/', '_')
 }
 
 function decodeV2Text(text: string, outerLevels: number): RawMessage {

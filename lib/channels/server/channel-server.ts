@@ -7,6 +7,7 @@ import {
 } from '../../errors.ts'
 import { DONE } from '../../promises.ts'
 import type { Data } from '../../connection/message.ts'
+import { formatCount, INSPECT, inspectLine } from '../../inspect.ts'
 import { flag, resolveOptions } from '../../validation.ts'
 import type { RequestDetails } from '../../server/handshake/request.ts'
 import { RoomRegistry } from '../../rooms/registry.ts'
@@ -179,6 +180,20 @@ export class ChannelServer<Context extends {} = {}> implements Listenable<Channe
     if (typeof topic !== 'string') throw invalidValue('a topic', 'a string', topic)
     return this.#core.emit(topic, event, payload)
   }
+
+  /** @internal */
+  get [Symbol.toStringTag](): string {
+    return 'ChannelServer'
+  }
+
+  /** @internal */
+  [INSPECT](): string {
+    const { topicCount, socketCount } = this.#core
+    return inspectLine(
+      this,
+      `${formatCount(topicCount, 'topic')}, ${formatCount(socketCount, 'socket')}`,
+    )
+  }
 }
 
 /** The internals of a channel server, which its `WebsocketServer` and its sockets call. */
@@ -250,6 +265,14 @@ class ChannelServerCore<Context extends {}>
     })
   }
 
+  get topicCount(): number {
+    return this.#topics.length
+  }
+
+  get socketCount(): number {
+    return this.#sockets.size
+  }
+
   assertNew(pattern: string): void {
     if (!this.#topics.some((topic) => topic.pattern === pattern)) return
     throw new TypeError(`the topic \`${pattern}\` was declared already`)
@@ -297,9 +320,9 @@ class ChannelServerCore<Context extends {}>
   }
 
   negotiate(request: RequestDetails, pathSuffix: string): PendingPeer<Context> {
-    const { queries, protocols } = request
+    const { query, protocols } = request
     const serializer = this.settings.serializers.find(
-      ({ path, matches }) => path === pathSuffix && matches(queries),
+      ({ path, matches }) => path === pathSuffix && matches(query),
     )
     if (!serializer) {
       throw new PeerConnectError('it asks for no dialect that is spoken here', NO_SERIALIZER)

@@ -193,6 +193,10 @@ export class ServerChannel<Context extends {} = {}>
     return this.#owner.errorSink
   }
 
+  get [Symbol.toStringTag](): string {
+    return 'ServerChannel'
+  }
+
   get state(): ChannelState {
     return this.#state
   }

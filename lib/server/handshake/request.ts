@@ -1,6 +1,8 @@
 import { invalidValue } from '../../errors.ts'
 import { checkNames, isArray, isObject } from '../../validation.ts'
+import { decodeBase64 } from './base64.ts'
 import { pathOf, type RouteMatch } from './path.ts'
+import { decodeTokenSubprotocol, isTokenSubprotocol } from './token-subprotocol.ts'
 
 /** The raw parts that the details of a request are read from. */
 export interface RequestSource {
@@ -65,26 +67,22 @@ const SEPARATOR = '\0' // never in a header name or value, RFC 9110 §5.5
 
 const DEFAULT_NAMES: Credentials = { username: 'username', password: 'password' }
 
-// Phoenix's clients add this prefix to a token that they send as a subprotocol.
-const PHOENIX_BEARER = 'base64url.bearer.phx.'
-
 /**
  * The request that opened a connection: as received on a server, as sent on a client.
  *
- * Its parts are parsed on first access. Names that the peer chose are kept in `Map`s and in objects
- * without a prototype, so `__proto__` is an ordinary name.
+ * Its parts are parsed on first access. Names that the peer chose are kept in objects without a
+ * prototype, so `__proto__` is an ordinary name.
  */
 export class RequestDetails {
   /** The target as received: path and query; on a client, the whole URL. */
   readonly url: string
   /** The peer's address; behind a trusted proxy, the one that the proxy saw. */
   readonly remoteAddress: string
-
   readonly #params: ReadonlyMap<string, string> | undefined
   #rawHeaders: readonly string[] | string
   #headers: Readonly<Record<string, string>> | undefined
-  #queries: URLSearchParams | undefined
-  #cookies: ReadonlyMap<string, string> | undefined
+  #query: URLSearchParams | undefined
+  #cookies: Readonly<Record<string, string>> | undefined
   #ignoredQuery: 'token' | 'basicAuth' | undefined
 
   /** @internal */
@@ -119,15 +117,7 @@ export class RequestDetails {
    * @internal
    */
   header(name: string): string | undefined {
-    if (this.#headers) return this.#headers[name]
-    let joined: string | undefined
-    const rawHeaders = this.#rawList
-    for (let index = 0; index < rawHeaders.length; index += 2) {
-      if (rawHeaders[index]?.toLowerCase() !== name) continue
-      const value = rawHeaders[index + 1] ?? ''
-      joined = joined === undefined ? value : `${joined}, ${value}`
-    }
-    return joined
+    return (this.#headers ?? joinHeaders(this.#rawList, name))[name]
   }
 
   /**
@@ -151,13 +141,13 @@ export class RequestDetails {
   }
 
   /** The query parameters, in order, duplicates included. */
-  get queries(): URLSearchParams {
+  get query(): URLSearchParams {
     const [, query = ''] = this.url.split(/\?(.*)/s)
-    return (this.#queries ??= new URLSearchParams(query))
+    return (this.#query ??= new URLSearchParams(query))
   }
 
   /** The decoded cookies. The first of two cookies with the same name counts, RFC 6265 §5.4. */
-  get cookies(): ReadonlyMap<string, string> {
+  get cookies(): Readonly<Record<string, string>> {
     return (this.#cookies ??= parseCookies(this.headers.cookie ?? ''))
   }
 
@@ -178,12 +168,12 @@ export class RequestDetails {
    */
   basicAuth(options: BasicAuthOptions = {}): Credentials | undefined {
     const names = queryNames(options)
-    const [, encoded] = /^Basic +([\w+/=-]+)$/i.exec(this.headers.authorization ?? '') ?? []
+    const [, encoded = ''] = /^Basic +([\w+/=-]+)$/i.exec(this.headers.authorization ?? '') ?? []
     const [, user, secret] = /^([^:]*):(.*)$/s.exec(decodeBase64(encoded) ?? '') ?? []
     if (user !== undefined && secret !== undefined) return { username: user, password: secret }
-    const { queries } = this
-    const username = queries.get(names?.username ?? DEFAULT_NAMES.username)
-    const password = queries.get(names?.password ?? DEFAULT_NAMES.password)
+    const { username: userName, password: passwordName } = names ?? DEFAULT_NAMES
+    const username = this.query.get(userName)
+    const password = this.query.get(passwordName)
     if (username === null || password === null) return undefined
     if (names) return { username, password }
     this.#ignoredQuery = 'basicAuth'
@@ -191,9 +181,10 @@ export class RequestDetails {
   }
 
   /**
-   * Returns the token of `Authorization: Bearer`, or else of the subprotocol that Phoenix's clients
-   * send it in; with `query`, also the one of `?token=` in the URL. Returns undefined where the
-   * request has none. Two tokens in a query are both ignored, because another party added one.
+   * Returns the token of `Authorization: Bearer`, or else of an offered subprotocol
+   * (`base64url.bearer.phx.`, and the token in base64); with `query`, also the one of `?token=` in
+   * the URL. Returns undefined where the request has none. Two tokens in a query are both ignored,
+   * because another party added one.
    *
    * @throws TypeError for an option that is unknown or invalid.
    */
@@ -203,9 +194,9 @@ export class RequestDetails {
     if (typeof query !== 'boolean') throw invalidValue('`query`', 'true or false', query)
     const [, bearer] = /^Bearer +(\S+)$/i.exec(this.headers.authorization ?? '') ?? []
     if (bearer !== undefined) return bearer
-    const offered = this.protocols.find((name) => name.startsWith(PHOENIX_BEARER))
-    if (offered !== undefined) return decodeBase64(offered.slice(PHOENIX_BEARER.length))
-    const [token, another] = this.queries.getAll('token')
+    const offered = this.protocols.find(isTokenSubprotocol)
+    if (offered !== undefined) return decodeTokenSubprotocol(offered)
+    const [token, another] = this.query.getAll('token')
     if (token === undefined || another !== undefined) return undefined
     if (query) return token
     this.#ignoredQuery = 'token'
@@ -252,10 +243,12 @@ function emptyRecord(): Record<string, string> {
   return Object.create(null) as Record<string, string>
 }
 
-function joinHeaders(rawHeaders: readonly string[]): Record<string, string> {
+/** Returns the headers by name, or only those of one name. */
+function joinHeaders(rawHeaders: readonly string[], only?: string): Record<string, string> {
   const headers = emptyRecord()
   for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
     const name = (rawHeaders[index] ?? '').toLowerCase()
+    if (only !== undefined && name !== only) continue
     const value = rawHeaders[index + 1] ?? ''
     const previous = headers[name]
     headers[name] =
@@ -264,13 +257,13 @@ function joinHeaders(rawHeaders: readonly string[]): Record<string, string> {
   return headers
 }
 
-function parseCookies(header: string): Map<string, string> {
-  const cookies = new Map<string, string>()
+function parseCookies(header: string): Record<string, string> {
+  const cookies = emptyRecord()
   for (const pair of header.split(';')) {
     const equals = pair.indexOf('=')
     const name = pair.slice(0, equals).trim()
-    if (equals < 0 || name === '' || cookies.has(name)) continue
-    cookies.set(name, decodePercent(stripQuotes(pair.slice(equals + 1).trim())))
+    if (equals < 0 || name === '' || name in cookies) continue
+    cookies[name] = decodePercent(stripQuotes(pair.slice(equals + 1).trim()))
   }
   return cookies
 }
@@ -285,18 +278,5 @@ function decodePercent(text: string): string {
     return decodeURIComponent(text)
   } catch {
     return text
-  }
-}
-
-/** Decodes UTF-8 text from base64 in either alphabet, with or without padding. */
-function decodeBase64(encoded: string | undefined): string | undefined {
-  if (encoded === undefined) return undefined
-  try {
-    const binary = atob(encoded.replaceAll('-', '+').replaceAll('_', '/'))
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(
-      Uint8Array.from(binary, (char) => char.charCodeAt(0)),
-    )
-  } catch {
-    return undefined
   }
 }

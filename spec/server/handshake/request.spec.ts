@@ -132,10 +132,10 @@ const queries: [url: string, entries: [string, string][]][] = [
 ]
 
 for (const [url, entries] of queries) {
-  test(`the queries of ${url} are read in order, doubles included`, () => {
+  test(`the query of ${url} is read in order, doubles included`, () => {
     const request = asked(url)
-    assert.deepEqual([...request.queries], entries)
-    assert.equal(request.queries, request.queries)
+    assert.deepEqual([...request.query], entries)
+    assert.equal(request.query, request.query)
   })
 }
 
@@ -200,24 +200,22 @@ const cookies: [header: string, entries: [string, string][]][] = [
 for (const [header, entries] of cookies) {
   test(`the cookies of ${JSON.stringify(header)} are read`, () => {
     const request = asked('/', 'Cookie', header)
-    assert.deepEqual([...request.cookies], entries)
+    assert.deepEqual(Object.entries(request.cookies), entries)
+    assert.equal(Object.getPrototypeOf(request.cookies), null)
     assert.equal(request.cookies, request.cookies)
   })
 }
 
 test('a request without cookies has none', () => {
-  assert.equal(asked('/').cookies.size, 0)
+  assert.deepEqual(Object.keys(asked('/').cookies), [])
 })
 
 test('of two cookie headers the first one counts', () => {
   const request = asked('/', 'Cookie', 'a=1', 'Cookie', 'a=2; b=3')
-  assert.deepEqual(
-    [...request.cookies],
-    [
-      ['a', '1'],
-      ['b', '3'],
-    ],
-  )
+  assert.deepEqual(Object.entries(request.cookies), [
+    ['a', '1'],
+    ['b', '3'],
+  ])
 })
 
 const protocols: [header: string, names: string[]][] = [
@@ -454,7 +452,7 @@ test('packed headers are as they came', () => {
   packed.pack()
   assert.deepEqual(packed.headers, loose.headers)
   assert.equal(packed.header('x-empty'), '')
-  assert.equal(packed.cookies.get('b'), '2')
+  assert.equal(packed.cookies.b, '2')
   const none = asked('/')
   none.pack()
   assert.deepEqual({ ...none.headers }, {})

@@ -1,7 +1,7 @@
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { writeResponse, destroyOnError, watchDisconnect, type AnyHttpServer } from './http.ts'
-import { matchPath, pathOf, pathsOverlap } from './handshake/path.ts'
+import { matchPath, pathOf, pathsOverlap } from '../handshake/path.ts'
 
 /** The arguments that Node passes to a listener of `upgrade`. */
 export type Upgrade = readonly [request: IncomingMessage, tcp: Duplex, head: Buffer]

@@ -8,19 +8,13 @@ import {
 import { createServer as createTlsServer, type Server as HttpsServer } from 'node:https'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
-import { PeerConnectError, invalidValue } from '../errors.ts'
-import type { ServerSettings } from '../options/server.ts'
-import { findPath, pathOf, type RouteConfig } from './handshake/path.ts'
+import { PeerConnectError, invalidValue } from '../../errors.ts'
+import type { ServerSettings } from '../../options/server.ts'
+import { findPath, pathOf, type RouteConfig } from '../handshake/path.ts'
+import type { Address } from '../server-emitter.ts'
 
 /** An HTTP server, with or without TLS. */
 export type AnyHttpServer = HttpServer | HttpsServer
-
-/** The port and address that an HTTP server is bound to. */
-interface BoundAddress {
-  readonly port: number
-  readonly host: string
-  readonly address: string
-}
 
 const MAX_EARLY = 64 * 1024 // bytes that are read from a peer before it is accepted
 
@@ -41,7 +35,7 @@ export interface HttpEvents {
 /** Creates an HTTP server that only serves upgrades. */
 export function createHttpServer(
   settings: ServerSettings & RouteConfig,
-  { onRejected: refused, onFailure: failed }: HttpEvents,
+  { onRejected, onFailure }: HttpEvents,
 ): AnyHttpServer {
   const { tls } = settings
   const options = { headersTimeout: 0, requestTimeout: 0 } // `PendingSockets` is more precise
@@ -51,7 +45,7 @@ export function createHttpServer(
     ? createTlsServer({ ...tls, ...options }, onRequest)
     : createServer(options, onRequest)
   http.on('error', (error) => {
-    if (http.listening) failed(error)
+    if (http.listening) onFailure(error)
   })
   // By default, Node would answer and wait for another request.
   http.on('checkExpectation', (_, response) => {
@@ -63,7 +57,7 @@ export function createHttpServer(
       return
     }
     const status = cause.code === 'HPE_HEADER_OVERFLOW' ? 431 : 400
-    refused(tcp, new PeerConnectError(cause, { status, reason: 'request' }))
+    onRejected(tcp, new PeerConnectError(cause, { status, reason: 'request' }))
   })
 }
 
@@ -71,7 +65,7 @@ export function createHttpServer(
  * Starts listening. Resolves with the bound port and address. Rejects with a TypeError for an
  * invalid port or host.
  */
-export function listenOn(http: AnyHttpServer, port: number, host: string): Promise<BoundAddress> {
+export function listenOn(http: AnyHttpServer, port: number, host: string): Promise<Address> {
   return new Promise((resolve, reject) => {
     if (!Number.isInteger(port) || port < 0 || port > 65_535) {
       throw invalidValue('`port`', 'a whole number from 0 to 65535', port)
@@ -102,7 +96,7 @@ export function closeHttp(http: AnyHttpServer, within: number): Promise<void> {
 }
 
 /** Returns what an HTTP server is bound to; port 0 and an empty address where it isn't bound. */
-export function boundAddress(http: AnyHttpServer | undefined): BoundAddress {
+export function boundAddress(http: AnyHttpServer | undefined): Address {
   const bound = http?.address() ?? ''
   if (typeof bound === 'string') return { port: 0, host: bound, address: bound }
   return { port: bound.port, host: bound.address, address: bound.address }

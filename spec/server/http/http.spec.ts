@@ -10,9 +10,9 @@ import {
   createHttpServer,
   rejectUpgrade,
   closeHttp,
-} from '../../lib/server/http.ts'
-import { resolveServer } from '../../lib/options/server.ts'
-import { handshake, RawPeer, type Answer, type Shake } from '../support/rawpeer.ts'
+} from '../../../lib/server/http/http.ts'
+import { resolveServer } from '../../../lib/options/server.ts'
+import { handshake, RawPeer, type Answer, type Shake } from '../../support/rawpeer.ts'
 
 /** Says something to a server, and gives its answer, of which nothing may be left over. */
 async function told(

@@ -4,9 +4,9 @@ import { createServer } from 'node:http'
 import type { Socket } from 'node:net'
 import { test } from 'node:test'
 import { once, WebsocketServer } from 'simplewebsockets'
-import { AddressLimit } from '../../lib/server/handshake/address-limit.ts'
-import { PendingSockets } from '../../lib/server/pending-sockets.ts'
-import { certificate, handshake, RawPeer } from '../support/rawpeer.ts'
+import { AddressLimit } from '../../../lib/server/handshake/address-limit.ts'
+import { PendingSockets } from '../../../lib/server/http/pending-sockets.ts'
+import { certificate, handshake, RawPeer } from '../../support/rawpeer.ts'
 
 /** What is seen of a socket. */
 class Tcp extends EventEmitter {

@@ -1,6 +1,6 @@
 import type { Server, Socket } from 'node:net'
-import type { AddressLimit } from './handshake/address-limit.ts'
-import { socketAddress } from './handshake/peer-address.ts'
+import type { AddressLimit } from '../handshake/address-limit.ts'
+import { socketAddress } from '../handshake/peer-address.ts'
 
 const CHECKS = 10 // per `handshakeTimeout`: no handshake exceeds it by more than a tenth
 
@@ -34,20 +34,20 @@ export interface PendingEvents {
 export class PendingSockets {
   readonly #handshakeTimeout: number
   readonly #addresses: AddressLimit | undefined
-  readonly #onLate: (tcp: Socket) => void
+  readonly #onTimeout: (tcp: Socket) => void
   readonly #byEndpoint = new Map<string, PendingSocket>() // oldest first
   #timer: NodeJS.Timeout | undefined
 
   constructor(
     http: Server,
     { handshakeTimeout, addresses }: PendingLimits,
-    { onTooMany: tooMany, onTimeout: late }: PendingEvents,
+    { onTooMany, onTimeout }: PendingEvents,
   ) {
     this.#handshakeTimeout = handshakeTimeout
     this.#addresses = addresses
-    this.#onLate = late
+    this.#onTimeout = onTimeout
     http.on('connection', (tcp: Socket) => {
-      if (!this.#accept(tcp)) tooMany(tcp)
+      if (!this.#accept(tcp)) onTooMany(tcp)
     })
     http.on('secureConnection', (tcp: Socket) => {
       const pending = this.#byEndpoint.get(endpointOf(tcp))
@@ -104,7 +104,7 @@ export class PendingSockets {
     for (const pending of this.#byEndpoint.values()) {
       if (pending.acceptedAt > deadline) return
       this.#remove(pending)
-      this.#onLate(pending.tcp)
+      this.#onTimeout(pending.tcp)
     }
     clearInterval(this.#timer) // no pending socket is left
     this.#timer = undefined

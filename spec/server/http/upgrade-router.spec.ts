@@ -4,8 +4,8 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { test } from 'node:test'
-import { addUpgradeRoute, type UpgradeRoute } from '../../lib/server/upgrade-router.ts'
-import { RawPeer, type Shake } from '../support/rawpeer.ts'
+import { addUpgradeRoute, type UpgradeRoute } from '../../../lib/server/http/upgrade-router.ts'
+import { RawPeer, type Shake } from '../../support/rawpeer.ts'
 
 /** Listens with an http server that serves nothing by itself. */
 async function started(): Promise<{

@@ -1,0 +1,222 @@
+import { makeUpgrader } from '#transport'
+import type { Counts } from '../connection/counts.ts'
+import { PeerConnectError, type PeerConnectErrorInit } from '../errors.ts'
+import type { ServerSettings } from '../options/server.ts'
+import type { Upgrader } from '../transport/tcp/upgrade.ts'
+import type { WebsocketConnection } from '../connection/connection.ts'
+import type { Connections } from './connections.ts'
+import type { ExtensionHost, PendingPeer, ServerExtension } from './extension.ts'
+import type { AddressLimit } from './handshake/address-limit.ts'
+import { queryCure, runAuthorize } from './handshake/authorize.ts'
+import {
+  checkAdmission,
+  CurableRefusal,
+  parseRequest,
+  type HandshakeContext,
+} from './handshake/handshake.ts'
+import type { Upgrade } from './http/upgrade-router.ts'
+import {
+  fromHttp,
+  type HandleUpgrade,
+  type PendingUpgrade,
+  type UpgradeDetails,
+} from './pending-upgrade.ts'
+import type { Refusals } from './refusals.ts'
+import type { ServerEmitter } from './server-emitter.ts'
+
+const MAX_RETRY_AFTER = 5 // seconds that a peer is asked to wait while a loop is too slow
+
+const SLOW_LOOP =
+  'a peer was refused with 503, because a loop over `client` has as many connections waiting as it ' +
+  "may. Don't await the work of one client in the loop's body, or use a callback."
+
+/** A server's settings, with the lists that an extension appends to. */
+export interface AdmissionSettings extends ServerSettings {
+  readonly protocols: string[]
+  readonly suffixes: string[]
+}
+
+/** The parts of a server that decide about a peer, or that take it. */
+export interface AdmissionOwner<Context extends {}> {
+  readonly settings: AdmissionSettings
+  readonly counts: Counts
+  readonly emitter: ServerEmitter<Context>
+  readonly connections: Connections<Context>
+  readonly addressLimit: AddressLimit
+  readonly refusals: Refusals
+  /** The host that was passed to `serve`; an empty string where there was none. */
+  readonly host: () => string
+  /** Returns the error for a peer that comes while the server is closing; otherwise undefined. */
+  readonly closingError: () => PeerConnectError | undefined
+  /** Opens a server that doesn't listen, at its first client. */
+  readonly markOpen: () => void
+}
+
+/** The admission of peers: from an upgrade to a connection, or to a refusal. */
+export class Admission<Context extends {}> {
+  readonly #owner: AdmissionOwner<Context>
+  /** The handshakes that wait for `authorize`. Aborting one rejects it with the abort reason. */
+  readonly #pendingHandshakes = new Set<AbortController>()
+  #extension: ServerExtension<Context> | undefined
+  /** The settings of the transports. With channels they differ: channels tell text from bytes. */
+  #transportSettings: ServerSettings
+  #upgrader: Upgrader
+
+  constructor(owner: AdmissionOwner<Context>) {
+    this.#owner = owner
+    this.#transportSettings = owner.settings
+    this.#upgrader = makeUpgrader(owner.settings)
+  }
+
+  /** The number of handshakes that wait for `authorize`. */
+  get pendingCount(): number {
+    return this.#pendingHandshakes.size
+  }
+
+  /** Whether an extension is installed. */
+  get hasExtension(): boolean {
+    return this.#extension !== undefined
+  }
+
+  /** Installs an extension. Its path suffixes and its subprotocols are served from then on. */
+  install(extension: ServerExtension<Context>): ExtensionHost {
+    const { settings, counts, emitter } = this.#owner
+    this.#extension = extension
+    this.#transportSettings = { ...settings, binary: false }
+    this.#upgrader = makeUpgrader(this.#transportSettings)
+    const ownProtocols = [...settings.protocols]
+    settings.suffixes.push(...extension.pathSuffixes.filter((suffix) => suffix !== ''))
+    settings.protocols.push(...extension.protocols.filter((name) => !ownProtocols.includes(name)))
+    return {
+      counts,
+      closeTimeout: settings.closeTimeout,
+      maxWaitingBytes: settings.maxWaitingBytes,
+      protocols: ownProtocols,
+      backplane: settings.backplane,
+      ...emitter.errorSink,
+      reportFailure: (error) => emitter.reportFailure(error),
+    }
+  }
+
+  /** Handles an upgrade that an HTTP server received. */
+  handleHttp(upgrade: Upgrade, details: UpgradeDetails): void {
+    const { trustProxy } = this.#owner.settings
+    void this.handle(fromHttp(upgrade, details, trustProxy, this.#upgrader))
+  }
+
+  /** Accepts or rejects a peer. Without `authorize` that is done when the call returns. */
+  handle(upgrade: PendingUpgrade): HandleUpgrade<Context> {
+    try {
+      const { settings, refusals } = this.#owner
+      const closingError = this.#owner.closingError()
+      if (closingError) throw closingError
+      upgrade.check()
+      const { request, suffix } = parseRequest(upgrade.source, settings)
+      const pendingPeer = this.#extension?.negotiate(request, suffix)
+      const handshake = this.#handshakeOf(upgrade, request, pendingPeer)
+      checkAdmission(handshake)
+      this.#checkLoops()
+      this.#owner.markOpen()
+      if (!settings.authorize) return this.#accept(upgrade, handshake, pendingPeer, undefined)
+      const accepted = this.#authorize(settings.authorize, upgrade, handshake, pendingPeer)
+      return accepted.catch((cause: unknown) => {
+        this.#reject(upgrade, cause)
+        refusals.printCure('authorize', queryCure(request, cause))
+        return undefined
+      })
+    } catch (cause) {
+      this.#reject(upgrade, cause)
+      return undefined
+    }
+  }
+
+  /** Rejects the handshakes that wait for `authorize`, because the server is closing. */
+  rejectPending(): void {
+    for (const handshake of this.#pendingHandshakes) handshake.abort(this.#owner.closingError())
+  }
+
+  /** Ends the extension after the server has closed. */
+  onClosed(): void {
+    this.#extension?.onClosed()
+  }
+
+  #handshakeOf(
+    { incoming, timeLeft, boundAddress }: PendingUpgrade,
+    request: HandshakeContext['request'],
+    pendingPeer: PendingPeer<Context> | undefined,
+  ): HandshakeContext {
+    const { settings, connections, addressLimit, host } = this.#owner
+    return {
+      request,
+      incoming,
+      timeLeft,
+      settings,
+      binding: { address: boundAddress, name: host() },
+      connections: connections.clients.size + this.#pendingHandshakes.size,
+      connectionsOfAddress: addressLimit.count(request.remoteAddress),
+      denial: pendingPeer?.rejection ?? { status: 401 },
+    }
+  }
+
+  /**
+   * Accepts a peer if `authorize` does. While it decides, the peer may disconnect and the server
+   * may close.
+   */
+  async #authorize(
+    authorize: NonNullable<ServerSettings['authorize']>,
+    upgrade: PendingUpgrade,
+    handshake: HandshakeContext,
+    pendingPeer: PendingPeer<Context> | undefined,
+  ): Promise<WebsocketConnection<Context>> {
+    const { addressLimit } = this.#owner
+    const { remoteAddress } = handshake.request
+    const aborter = new AbortController()
+    const unwatch = upgrade.onAbort(() => {
+      aborter.abort(new PeerConnectError('the peer has left', { status: 0, reason: 'left' }))
+    })
+    this.#pendingHandshakes.add(aborter)
+    addressLimit.add(remoteAddress)
+    try {
+      // `authorize` returned the context. Its type says so, but the settings don't keep that type.
+      const context = (await runAuthorize(authorize, handshake, aborter)) as Context
+      aborter.signal.throwIfAborted() // the server may have closed in a microtask
+      unwatch()
+      return this.#accept(upgrade, handshake, pendingPeer, context)
+    } finally {
+      unwatch()
+      this.#pendingHandshakes.delete(aborter)
+      addressLimit.delete(remoteAddress)
+    }
+  }
+
+  #accept(
+    upgrade: PendingUpgrade,
+    { request }: HandshakeContext,
+    pendingPeer: PendingPeer<Context> | undefined,
+    context: Context | undefined,
+  ): WebsocketConnection<Context> {
+    this.#checkLoops() // again: other clients may have been accepted while `authorize` was pending
+    const transport = upgrade.accept(request, this.#transportSettings)
+    request.pack()
+    return this.#owner.connections.open({ transport, request, context, pendingPeer })
+  }
+
+  /** Throws a `PeerConnectError` while a loop over `client` has the maximum number waiting. */
+  #checkLoops(): void {
+    if (!this.#owner.emitter.isFull) return
+    const denial: PeerConnectErrorInit = {
+      status: 503,
+      reason: 'slowLoop',
+      body: 'the server is busy',
+      // Random, so that the peers don't all return at once.
+      retryAfter: 1 + Math.floor(Math.random() * MAX_RETRY_AFTER),
+    }
+    throw new CurableRefusal('a loop over `client` is too slow', denial, SLOW_LOOP)
+  }
+
+  #reject(upgrade: PendingUpgrade, cause: unknown): void {
+    const error = cause instanceof PeerConnectError ? cause : new PeerConnectError(cause)
+    this.#owner.refusals.add(error)
+    upgrade.reject(error)
+  }
+}

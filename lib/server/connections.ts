@@ -1,0 +1,116 @@
+import debug from 'debug'
+import type { CloseReason } from '../connection/close-codes.ts'
+import type { ConnectionOwner } from '../connection/connection-core.ts'
+import { WebsocketConnection } from '../connection/connection.ts'
+import type { Counts } from '../connection/counts.ts'
+import { Keepalive } from '../connection/keepalive.ts'
+import { PreparedMessage, toBytes } from '../connection/message.ts'
+import { RateLimiter } from '../connection/rate-limiter.ts'
+import { escapeText } from '../error-text.ts'
+import { WebsocketError } from '../errors.ts'
+import { EMITTER } from '../events/emitter.ts'
+import type { ServerSettings } from '../options/server.ts'
+import { RoomRegistry } from '../rooms/registry.ts'
+import type { ReadonlyRoom } from '../rooms/room.ts'
+import type { Transport } from '../transport/transport.ts'
+import { diagnostics, recordDrop } from './diagnostics.ts'
+import type { PendingPeer } from './extension.ts'
+import type { AddressLimit } from './handshake/address-limit.ts'
+import type { RequestDetails } from './handshake/request.ts'
+import type { ServerEmitter } from './server-emitter.ts'
+
+const log = debug('simplewebsockets:server')
+
+/** An accepted peer, before its connection exists. */
+interface AcceptedPeer<Context extends {}> {
+  readonly transport: Transport
+  readonly request: RequestDetails
+  readonly context: Context | undefined
+  /** The peer as the server's extension knows it. */
+  readonly pendingPeer: PendingPeer<Context> | undefined
+}
+
+/** The connections of a server, and the rooms that they are in. */
+export class Connections<Context extends {}> {
+  readonly rooms: RoomRegistry<WebsocketConnection<Context>>
+  /** The room of all connections. */
+  readonly clients: ReadonlyRoom<WebsocketConnection<Context>>
+  readonly #emitter: ServerEmitter<Context>
+  readonly #counts: Counts
+  readonly #addressLimit: AddressLimit
+  readonly #connectionOwner: ConnectionOwner<Context>
+
+  constructor(
+    settings: ServerSettings,
+    emitter: ServerEmitter<Context>,
+    counts: Counts,
+    addressLimit: AddressLimit,
+  ) {
+    const { keepaliveTimeout, backplane, binary, rateLimit } = settings
+    this.#emitter = emitter
+    this.#counts = counts
+    this.#addressLimit = addressLimit
+    this.rooms = new RoomRegistry({
+      backplane,
+      prepare: (data) => new PreparedMessage(binary ? toBytes(data) : data),
+      ...emitter.errorSink,
+      reportFailure: (error) => emitter.reportFailure(error),
+      countDrop: () => recordDrop(counts, 'backplane'),
+      onMembershipChange: (change, room, connection) => {
+        if (!diagnostics[change].hasSubscribers || room.name === undefined) return
+        diagnostics[change].publish({ room: room.name, connection })
+      },
+    })
+    this.clients = this.rooms.clients()
+    this.#connectionOwner = {
+      side: 'server',
+      settings,
+      keepalive: keepaliveTimeout === false ? undefined : new Keepalive(keepaliveTimeout),
+      counts,
+      diagnostics,
+      makeRateLimiter: rateLimit ? () => new RateLimiter(rateLimit) : undefined,
+      ...emitter.errorSink,
+      broadcast: (from, data) => this.clients.emit(data, { except: from }),
+      onClose: (connection, reason) => this.#onClosed(connection, reason),
+    }
+  }
+
+  /** Opens the connection of an accepted peer, and emits `client`. */
+  open(peer: AcceptedPeer<Context>): WebsocketConnection<Context> {
+    const { transport, request, context, pendingPeer } = peer
+    const connection = new WebsocketConnection(this.#connectionOwner, transport, request, context)
+    if (pendingPeer) connection[EMITTER].setSink(pendingPeer.accept(connection))
+    this.#addressLimit.add(request.remoteAddress)
+    if (log.enabled) log('%s connected from %s', connection.id, request.remoteAddress)
+    this.rooms.admit(connection)
+    if (diagnostics.open.hasSubscribers) diagnostics.open.publish({ connection })
+    this.#emitter.emit('client', connection)
+    return connection
+  }
+
+  /** Closes all connections. Resolves when they have closed. */
+  async closeAll(reason: CloseReason): Promise<void> {
+    await Promise.all([...this.clients].map((client) => this.close(client, reason)))
+  }
+
+  /** Closes a connection. If its transport fails, it is cut and the failure is reported. */
+  async close(
+    client: WebsocketConnection<Context>,
+    { code, description }: CloseReason,
+  ): Promise<void> {
+    try {
+      await client.close(code, description)
+    } catch (cause) {
+      client[EMITTER].cut()
+      this.#emitter.reportFailure(new WebsocketError(cause))
+    }
+  }
+
+  #onClosed(connection: WebsocketConnection<Context>, { code, description }: CloseReason): void {
+    if (log.enabled) log('%s closed: %d %s', connection.id, code, escapeText(description))
+    this.#counts.bytesReceived += connection[EMITTER].bytesReceived
+    this.#counts.bytesSent += connection[EMITTER].bytesSent
+    this.#addressLimit.delete(connection.request.remoteAddress)
+    this.rooms.removeFromAll(connection)
+  }
+}
