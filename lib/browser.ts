@@ -6,8 +6,7 @@ export {
   isSendableCloseCode,
   type CloseReason,
 } from './connection/close-codes.ts'
-export type { ConnectionEvents } from './connection/connection-core.ts'
-export { WebsocketConnection } from './connection/connection.ts'
+export { WebsocketConnection, type ConnectionEvents } from './connection/connection.ts'
 export {
   CallbackError,
   ClosedError,

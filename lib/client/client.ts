@@ -10,7 +10,7 @@ import {
   type UrlSource,
 } from './connect.ts'
 import { closeReason, sendableReason, type CloseReason } from '../connection/close-codes.ts'
-import type { ConnectionOwner } from '../connection/connection-core.ts'
+import type { ConnectionOwner } from '../connection/connection-owner.ts'
 import { WebsocketConnection } from '../connection/connection.ts'
 import { newCounts } from '../connection/counts.ts'
 import { escapeText, formatLogLine } from '../error-text.ts'

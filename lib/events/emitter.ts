@@ -81,11 +81,6 @@ export class Emitter<Events extends object> implements ErrorSink {
     return undefined
   }
 
-  /** The target itself, if it may close without an action of the program. */
-  get owner(): object | undefined {
-    return undefined
-  }
-
   /** Handles a change of the waiting values or of the listeners. */
   onChange(): void {}
 
@@ -94,7 +89,7 @@ export class Emitter<Events extends object> implements ErrorSink {
    * `value` is what the listener was called with.
    */
   subjects(value: unknown): readonly unknown[] {
-    return [this.owner, value]
+    return [value]
   }
 
   /**

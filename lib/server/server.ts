@@ -13,7 +13,7 @@ import { RateLimiter } from '../connection/rate-limiter.ts'
 import { runAuthorize, AuthorizeError, queryCure } from './handshake/authorize.ts'
 import type { RefusedChannel } from '../backplane/backplane.ts'
 import type { CloseReason } from '../connection/close-codes.ts'
-import type { ConnectionOwner } from '../connection/connection-core.ts'
+import type { ConnectionOwner } from '../connection/connection-owner.ts'
 import { WebsocketConnection } from '../connection/connection.ts'
 import { newCounts, type Counts, type DropReason } from '../connection/counts.ts'
 import { diagnostics, recordDrop } from './diagnostics.ts'
@@ -373,8 +373,8 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
     const { received, sent, drops } = this.#counts
     let { bytesReceived, bytesSent } = this.#counts // of closed connections
     for (const client of this.clients) {
-      bytesReceived += client[EMITTER].bytesReceived
-      bytesSent += client[EMITTER].bytesSent
+      bytesReceived += client[EMITTER].transport.bytesReceived
+      bytesSent += client[EMITTER].transport.bytesSent ?? 0
     }
     return {
       connections: this.clients.size,
@@ -580,8 +580,8 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
     { code, description }: CloseReason,
   ): void {
     if (log.enabled) log('%s closed: %d %s', connection.id, code, escapeText(description))
-    this.#counts.bytesReceived += connection[EMITTER].bytesReceived
-    this.#counts.bytesSent += connection[EMITTER].bytesSent
+    this.#counts.bytesReceived += connection[EMITTER].transport.bytesReceived
+    this.#counts.bytesSent += connection[EMITTER].transport.bytesSent ?? 0
     this.#addressLimit.delete(connection.request.remoteAddress)
     this.#rooms.removeFromAll(connection)
   }
@@ -702,7 +702,7 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
       try {
         await client.close(code, description)
       } catch (cause) {
-        client[EMITTER].cut()
+        client[EMITTER].transport.terminate()
         throw cause
       }
     })

@@ -304,8 +304,8 @@ test('a failure that nobody hears of is printed where there is no parent, too', 
 test('a listener that waited for what has closed did not fail, and nothing is printed', async () => {
   const wagon = {}
   class Cart extends Branch {
-    override get owner(): object {
-      return wagon
+    override subjects(value: unknown): readonly unknown[] {
+      return [wagon, value]
     }
   }
   const cart = new Cart(new Shop())
