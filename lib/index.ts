@@ -32,13 +32,8 @@ export {
   type ChannelErrorInit,
 } from './errors.ts'
 export type { AnyHttpServer } from './server/http.ts'
-export {
-  listen,
-  once,
-  type ListenOptions,
-  type OnceOptions,
-  type Unlisten,
-} from './events/listen.ts'
+export { listen, type Callback, type ListenOptions, type Unlisten } from './events/listen.ts'
+export { once, type OnceOptions } from './events/once.ts'
 export type { Data, SendData } from './connection/message.ts'
 export type { ValueOrProvider } from './options/value-or-provider.ts'
 export type { ClientOptions, ReconnectOptions } from './options/client.ts'
@@ -62,4 +57,4 @@ export {
   type ServerEvents,
   type ServerStats,
 } from './server/server.ts'
-export type { Callback, Listenable } from './events/emitter.ts'
+export type { Listenable } from './events/emitter.ts'
