@@ -6,8 +6,7 @@ export {
   isSendableCloseCode,
   type CloseReason,
 } from './connection/close-codes.ts'
-export type { ConnectionEvents } from './connection/connection-core.ts'
-export { WebsocketConnection } from './connection/connection.ts'
+export { WebsocketConnection, type ConnectionEvents } from './connection/connection.ts'
 export {
   CallbackError,
   ClosedError,
@@ -18,13 +17,8 @@ export {
   type ErrorDetails,
   type ConnectErrorInit,
 } from './errors.ts'
-export {
-  listen,
-  once,
-  type ListenOptions,
-  type OnceOptions,
-  type Unlisten,
-} from './events/listen.ts'
+export { listen, type Callback, type ListenOptions, type Unlisten } from './events/listen.ts'
+export { once, type OnceOptions } from './events/once.ts'
 export type { Data, SendData } from './connection/message.ts'
 export type { ValueOrProvider } from './options/value-or-provider.ts'
 export type { ClientOptions, ReconnectOptions } from './options/client.ts'
@@ -38,4 +32,4 @@ export {
   type TokenOptions,
 } from './server/handshake/request.ts'
 export type { Retry } from './client/reconnect.ts'
-export type { Callback, Listenable } from './events/emitter.ts'
+export type { Listenable } from './events/emitter.ts'

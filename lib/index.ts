@@ -13,8 +13,7 @@ export {
   isSendableCloseCode,
   type CloseReason,
 } from './connection/close-codes.ts'
-export type { ConnectionEvents } from './connection/connection-core.ts'
-export { WebsocketConnection } from './connection/connection.ts'
+export { WebsocketConnection, type ConnectionEvents } from './connection/connection.ts'
 export type { DropReason } from './connection/counts.ts'
 export {
   CallbackError,
@@ -33,13 +32,8 @@ export {
   type ChannelErrorInit,
 } from './errors.ts'
 export type { AnyHttpServer } from './server/http/http.ts'
-export {
-  listen,
-  once,
-  type ListenOptions,
-  type OnceOptions,
-  type Unlisten,
-} from './events/listen.ts'
+export { listen, type Callback, type ListenOptions, type Unlisten } from './events/listen.ts'
+export { once, type OnceOptions } from './events/once.ts'
 export type { Data, SendData } from './connection/message.ts'
 export type { ValueOrProvider } from './options/value-or-provider.ts'
 export type { ClientOptions, ReconnectOptions } from './options/client.ts'
@@ -59,4 +53,4 @@ export { ReadonlyRoom, Room, type RoomEvents, type RoomMember } from './rooms/ro
 export { WebsocketServer } from './server/server.ts'
 export type { Address, BackplaneState, ServerEvents } from './server/server-emitter.ts'
 export type { ServerStats } from './server/stats.ts'
-export type { Callback, Listenable } from './events/emitter.ts'
+export type { Listenable } from './events/emitter.ts'

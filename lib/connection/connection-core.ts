@@ -1,86 +1,29 @@
 import debug from '#debug'
-import type { RateLimiter } from './rate-limiter.ts'
-import { closeCodeTexts, messageTooBig, sendableReason, type CloseReason } from './close-codes.ts'
-import type { WebsocketConnection } from './connection.ts'
-import type { Counts, DropReason } from './counts.ts'
+import {
+  exceedsBuffer,
+  highWaterMark,
+  isOverfull,
+  mustPause,
+  NO_LISTENER,
+  slowListener,
+  slowPeer,
+} from './backpressure.ts'
+import { closeReason, messageTooBig, sendableReason, type CloseReason } from './close-codes.ts'
+import { ClosingHandshake, UnreadMessages } from './closing.ts'
+import type { ConnectionEvents, WebsocketConnection } from './connection.ts'
+import type { ConnectionOwner } from './connection-owner.ts'
+import type { DropReason } from './counts.ts'
 import { escapeText } from '../error-text.ts'
-import { ClosedError, FrameError, WebsocketError, type CallbackError } from '../errors.ts'
-import type { Keepalive, KeepaliveTarget } from './keepalive.ts'
-import { maxByteLength, toBytes, toText, type Data, type PreparedMessage } from './message.ts'
-import type { ConnectionSettings } from '../options/connection.ts'
+import { ClosedError, FrameError, WebsocketError } from '../errors.ts'
+import { toBytes, toText, withoutChunk, type Data, type PreparedMessage } from './message.ts'
+import { MESSAGE_OVERHEAD, type MessageSink } from './message-sink.ts'
 import { PingTracker } from './pings.ts'
-import { deferred, markHandled, type Deferred } from '../promises.ts'
+import { deferred, markHandled, rejected, type Deferred } from '../promises.ts'
+import type { RateLimiter } from './rate-limiter.ts'
 import { Emitter, type ErrorSink, type EventSpec } from '../events/emitter.ts'
 import type { TransportReceiver, Transport } from '../transport/transport.ts'
-import type { DiagnosticsSink } from '../server/diagnostics.ts'
 
 const log = debug('simplewebsockets:connection')
-
-/** The events of a connection. */
-export interface ConnectionEvents {
-  /** A received message: a string for text, bytes for binary. It waits for a listener. */
-  message: Data
-  /** A ping from the peer, answered already. */
-  ping: Data
-  /** A pong from the peer, unless it answers a ping of the keepalive. */
-  pong: Data
-  /** The end of backpressure: the bytes that wait for the peer are back at the high-water mark. */
-  drain: void
-  /** A failure: the peer sent something invalid or too much, or one of your listeners failed. */
-  error: FrameError | CallbackError
-  /** The end of the connection. It comes after the last message. */
-  close: CloseReason
-}
-
-/** The server or client that made a connection: shared settings, counters and callbacks. */
-export interface ConnectionOwner<Context extends {} = {}> extends ErrorSink {
-  readonly side: 'server' | 'client'
-  readonly settings: ConnectionSettings
-  readonly keepalive: Keepalive | undefined
-  readonly counts: Counts
-  /** Creates the rate limiter of one connection. Missing where the peer's rate is not limited. */
-  readonly makeRateLimiter?: (() => RateLimiter) | undefined
-  /** The diagnostics channels. Missing in a browser. */
-  readonly diagnostics?: DiagnosticsSink | undefined
-  /** Sends a message to every other connection. */
-  broadcast(from: WebsocketConnection<Context>, data: Data): void
-  /** Removes a closed connection from the owner. Called before its `close` event. */
-  onClose(connection: WebsocketConnection<Context>, reason: CloseReason): void
-}
-
-/** The consumer of a connection's messages that replaces the `message` listeners (channels). */
-export interface MessageSink {
-  /**
-   * Returns whether so much waits that reading has to pause. `isAwaited` says whether a `once` of
-   * the connection waits for something to arrive.
-   */
-  isFull(isAwaited: boolean): boolean
-  /** Makes room at once. Called when the sink is full and reading can't pause. */
-  overflow(): void
-  /**
-   * Takes a message.
-   *
-   * @throws FrameError when the connection has to close because of this message.
-   */
-  onMessage(data: Data, size: number): void
-  /** Handles a ping from the peer. */
-  onPing(): void
-  /** Handles the end of the connection. */
-  onClose(reason: CloseReason): void
-}
-
-/** The state of a close. */
-interface Closing {
-  /** The reason given by the side that closed first. */
-  readonly reason: CloseReason
-  /** Whether this side closed the connection. */
-  isLocal: boolean
-  /** The number of messages that waited when `timer` was set. */
-  waiting?: number
-  timer?: NodeJS.Timeout
-  /** Resolves when the transport has closed. */
-  completion?: Deferred<CloseReason>
-}
 
 const SPEC: EventSpec<ConnectionEvents> = {
   kind: 'connection',
@@ -91,19 +34,7 @@ const SPEC: EventSpec<ConnectionEvents> = {
 }
 
 const MAX_PINGS = 1_000 // pings that may wait for their pong
-// Reading pauses when more than this many messages wait for a slow listener, or more than one part
-// in PAUSE_SHARE of the bytes that may wait. It resumes at RESUME_AT messages and half those bytes.
-const PAUSE_ABOVE = 16
-const PAUSE_SHARE = 64
-const RESUME_AT = 8
-/** Bytes that a waiting message is counted with beside its payload. */
-export const MESSAGE_OVERHEAD = 256
 const KEEPALIVE_PAYLOAD = toBytes('keepalive')
-
-const OPEN = 0 // both sides may send
-const CLOSING = 1 // a close frame was sent or received
-const CLOSED = 2 // the transport has ended; messages may still wait for their listeners
-const ENDED = 3 // the `close` event was emitted
 
 /**
  * The private half of a connection: its state, its queue of messages, and the methods that its
@@ -112,22 +43,24 @@ const ENDED = 3 // the `close` event was emitted
  */
 export class ConnectionCore<Context extends {} = {}>
   extends Emitter<ConnectionEvents>
-  implements TransportReceiver, KeepaliveTarget
+  implements TransportReceiver
 {
+  readonly owner: ConnectionOwner<Context>
+  readonly transport: Transport
+  /** The transport's `bytesReceived` at the last check of the keepalive, which writes it. */
   lastBytesReceived = -1
+  /** Whether the last check of the keepalive has pinged the peer. */
   lastPinged = false
   readonly #connection: WebsocketConnection<Context>
-  readonly #owner: ConnectionOwner<Context>
-  readonly #transport: Transport
-  #state = OPEN
-  #closing: Closing | undefined
+  #isOpen = true // neither side has sent a close frame
+  #closing: ClosingHandshake | undefined
+  #unread: UnreadMessages | undefined // set when the transport has ended
   #pings: PingTracker | undefined
   #rateLimiter: RateLimiter | undefined
   #sink: MessageSink | undefined
-  #paused = false
+  #isPaused = false
   #needsDrain = false
   #hasFailed = false
-  #isOverLimit = false // the connection closes because the peer exceeded its rate
 
   constructor(
     connection: WebsocketConnection<Context>,
@@ -136,55 +69,27 @@ export class ConnectionCore<Context extends {} = {}>
   ) {
     super(SPEC)
     this.#connection = connection
-    this.#owner = owner
-    this.#transport = transport
+    this.owner = owner
+    this.transport = transport
     owner.keepalive?.add(this)
     transport.start(this)
   }
 
   override get parent(): ErrorSink {
-    return this.#owner
-  }
-
-  override get owner(): WebsocketConnection<Context> {
-    return this.#connection
-  }
-
-  get side(): 'server' | 'client' {
-    return this.#owner.side
-  }
-
-  get protocol(): string {
-    return this.#transport.protocol
+    return this.owner
   }
 
   get isOpen(): boolean {
-    return this.#state === OPEN
-  }
-
-  get bufferedAmount(): number {
-    return this.#transport.bufferedAmount
+    return this.#isOpen
   }
 
   get latency(): number | undefined {
     return this.#pings?.latency
   }
 
-  get bytesReceived(): number {
-    return this.#transport.bytesReceived
-  }
-
-  get bytesSent(): number {
-    return this.#transport.bytesSent ?? 0
-  }
-
   /** Whether reading is paused. */
-  get paused(): boolean {
-    return this.#paused
-  }
-
-  get isBusy(): boolean {
-    return this.#transport.isBusy === true
+  get isPaused(): boolean {
+    return this.#isPaused
   }
 
   override assertEvent(event: PropertyKey): void {
@@ -193,12 +98,16 @@ export class ConnectionCore<Context extends {} = {}>
     throw new TypeError('the messages of this connection are for its channels: listen to those')
   }
 
+  override subjects(value: unknown): readonly unknown[] {
+    return [this.#connection, value]
+  }
+
   override onListenerFailed(_: unknown, isHeard: boolean): void {
     if (!isHeard) this.fail()
   }
 
   override closedError(): ClosedError {
-    const { code, description } = this.#closing?.reason ?? withDefaultText(1006)
+    const { code, description } = this.#closing?.reason ?? closeReason(1006)
     const text = `the connection has closed: ${code} ${description}`
     return new ClosedError(escapeText(text), { code, target: this.#connection })
   }
@@ -210,117 +119,40 @@ export class ConnectionCore<Context extends {} = {}>
 
   /** Sends the caller's message, as bytes when the option `binary` is set. */
   send(data: Data): boolean {
-    return this.deliver(this.#owner.settings.binary ? toBytes(data) : data)
-  }
-
-  /** Sends a message to every other connection of the server. */
-  broadcast(data: Data): void {
-    this.#owner.broadcast(this.#connection, data)
+    return this.deliver(this.owner.settings.binary ? toBytes(data) : data)
   }
 
   /** Sends a message as it is, without the conversion that `binary` asks for. */
   deliver(message: Data | PreparedMessage): boolean {
-    if (this.#state !== OPEN) return false
-    const { maxBufferedAmount } = this.#owner.settings
-    const transport = this.#transport
-    const buffered = transport.bufferedAmount
-    if (buffered > 0 && buffered + maxByteLength(message) > maxBufferedAmount) {
-      if (buffered + toBytes(message).length > maxBufferedAmount) return this.#dropOverflow()
-    }
+    if (!this.#isOpen) return false
+    const { settings, counts } = this.owner
+    const { transport } = this
+    if (exceedsBuffer(transport.bufferedAmount, message, settings)) return this.#dropOverflow()
     transport.send(message)
-    this.#owner.counts.sent++
-    if (transport.bufferedAmount <= this.#highWaterMark) return true
+    counts.sent++
+    if (transport.bufferedAmount <= highWaterMark(settings)) return true
     this.#awaitDrain()
     return false
-  }
-
-  /** Pings the peer with at most 125 bytes. Resolves with the round trip in milliseconds. */
-  measureRoundTrip(payload: Uint8Array): Promise<number> {
-    const roundTrip = deferred<number>()
-    markHandled(roundTrip.promise)
-    if (this.#state !== OPEN) roundTrip.reject(this.closedError())
-    else if ((this.#pings?.size ?? 0) < MAX_PINGS) this.#sendPing(payload, roundTrip)
-    else roundTrip.reject(new WebsocketError(`${MAX_PINGS} pings wait for their pong already`))
-    return roundTrip.promise
-  }
-
-  /*
-   * The closing handshake, RFC 6455 §7.1.2:
-   *
-   *    this side                          peer
-   *    close() ── close frame ─────────▶  CLOSING        this side sends no message after it
-   *    CLOSING ◀───────── close frame ──  the answer     messages before it still arrive
-   *    CLOSED  ◀─────── TCP ends ──────▶  CLOSED         the server ends TCP first
-   *    `close` event                      `close` event  after the messages before it
-   *
-   * When the peer doesn't answer within `closeTimeout`, this side ends the transport. Both sides
-   * report the reason of the side that closed first.
-   */
-
-  /**
-   * Starts the closing handshake. Resolves with the reason when the transport has closed.
-   *
-   * @throws TypeError when the description is not a string, RangeError when the code may not be
-   * sent.
-   */
-  close(code: number, description: string): Promise<CloseReason> {
-    const reason = sendableReason(code, description)
-    this.#startClose(reason)
-    const closing = this.#recordReason(reason)
-    if (this.#state >= CLOSED) return Promise.resolve(closing.reason)
-    return (closing.completion ??= deferred()).promise
-  }
-
-  /** Ends the connection at once, without a closing handshake. */
-  terminate(): void {
-    if (this.#state >= CLOSED) return
-    this.#state = CLOSING
-    this.#recordReason(withDefaultText(1006)).isLocal = true
-    this.onChange()
-    this.#transport.terminate()
-  }
-
-  /** Closes with 1011 because a listener failed. Delivers no more messages. */
-  fail(): void {
-    this.#hasFailed = true
-    for (let count = this.dropQueued(); count > 0; count--) this.#drop('closing')
-    this.#startClose(withDefaultText(1011))
-    queueMicrotask(() => this.onChange()) // so that `close` comes just after the failed listener
-  }
-
-  /** Ends the transport as a failing network would. */
-  cut(): void {
-    this.#transport.terminate()
-  }
-
-  get #highWaterMark(): number {
-    const { highWaterMark, maxBufferedAmount } = this.#owner.settings
-    return Math.min(highWaterMark, maxBufferedAmount)
   }
 
   /** Drops a message because the peer doesn't read and `maxBufferedAmount` is reached. */
   #dropOverflow(): boolean {
-    const { slowConsumer, maxBufferedAmount } = this.#owner.settings
+    const { settings } = this.owner
     this.#drop('slowConsumer')
     this.#awaitDrain()
-    if (slowConsumer === 'close') {
-      this.#startClose({
-        code: 1013,
-        description: `more than ${maxBufferedAmount} bytes wait to be read`,
-      })
-    }
+    if (settings.slowConsumer === 'close') this.#startClose(slowPeer(settings))
     return false
   }
 
   #awaitDrain(): void {
-    if (!this.#needsDrain) this.#transport.notify()
+    if (!this.#needsDrain) this.transport.notify()
     this.#needsDrain = true
   }
 
   onFlushed(): void {
-    if (this.#state !== OPEN) return
-    if (this.bufferedAmount > this.#highWaterMark) {
-      this.#transport.notify() // more was sent in the meantime
+    if (!this.#isOpen) return
+    if (this.transport.bufferedAmount > highWaterMark(this.owner.settings)) {
+      this.transport.notify() // more was sent in the meantime
     } else {
       this.#needsDrain = false
       this.emit('drain', undefined)
@@ -328,53 +160,43 @@ export class ConnectionCore<Context extends {} = {}>
   }
 
   onFrame(bytes: number): boolean {
-    return this.#checkRateLimit(bytes)
+    this.#rateLimiter ??= this.owner.makeRateLimiter?.()
+    const refusal = this.#rateLimiter?.tryConsume(bytes)
+    if (refusal === undefined) return true
+    this.#drop('rateLimit')
+    if (!this.#rateLimiter?.drops) this.onInvalid({ code: 1008, description: refusal })
+    return false
   }
 
   onMessage(data: Data, size: number): void {
-    const maxSize = this.#owner.settings.maxReceivedMessageSize
+    const { settings } = this.owner
     if (this.#hasFailed) {
       this.#drop('closing')
-    } else if (size > maxSize) {
-      this.onInvalid(messageTooBig(maxSize))
-    } else if (this.#isOverfull && this.#state !== OPEN) {
+    } else if (size > settings.maxReceivedMessageSize) {
+      this.onInvalid(messageTooBig(settings.maxReceivedMessageSize))
+    } else if (!this.#isOpen && isOverfull(this, settings)) {
       this.#drop('closing') // the connection closes already
     } else {
       this.#receive(data, size)
     }
   }
 
-  /** Whether more bytes wait than allowed. A single message within the size limit always fits. */
-  get #isOverfull(): boolean {
-    const { queuedCount: waiting, waitingBytes } = this
-    return waiting > 1 && waitingBytes > this.#owner.settings.maxWaitingBytes
-  }
-
   #receive(data: Data, size: number): void {
-    const { counts, diagnostics: watch, settings } = this.#owner
+    const { counts, diagnostics: watch, settings } = this.owner
     counts.received++
     if (watch?.message.hasSubscribers) watch.message.publish({ connection: this.#connection, size })
     if (this.#sink) {
       this.#passToSink(this.#sink, data, size)
-    } else {
-      const wasPaused = this.#paused
-      const willWait = this.queuedCount > 0 || !this.hasListeners('message')
-      const value = willWait ? withoutChunk(data) : data
-      const wasTaken = this.enqueue(
-        settings.binary ? toBytes(value) : value,
-        size + MESSAGE_OVERHEAD,
-      )
-      // The message that makes reading pause always fits, whatever its length.
-      if (!wasTaken && this.#isOverfull && wasPaused === this.#paused) {
-        this.onInvalid({ code: 1008, description: this.#unreadHint() })
-      }
+      return
     }
-  }
-
-  #drop(reason: DropReason): void {
-    const { counts, diagnostics: watch } = this.#owner
-    counts.drops[reason]++
-    if (watch?.drop.hasSubscribers) watch.drop.publish({ reason, connection: this.#connection })
+    const wasPaused = this.#isPaused
+    const willWait = this.queuedCount > 0 || !this.hasListeners('message')
+    const value = willWait ? withoutChunk(data) : data
+    const wasTaken = this.enqueue(settings.binary ? toBytes(value) : value, size + MESSAGE_OVERHEAD)
+    // The message that makes reading pause always fits, whatever its length.
+    if (!wasTaken && isOverfull(this, settings) && wasPaused === this.#isPaused) {
+      this.onInvalid(this.hasListeners('message') ? slowListener(settings) : NO_LISTENER)
+    }
   }
 
   #passToSink(sink: MessageSink, data: Data, size: number): void {
@@ -384,32 +206,17 @@ export class ConnectionCore<Context extends {} = {}>
       if (!(error instanceof FrameError)) throw error
       this.onInvalid({ code: error.code, description: error.message }, error.cause)
     }
-    if (this.#paused && this.#transport.canPause === false) sink.overflow()
+    if (this.#isPaused && this.transport.canPause === false) sink.overflow()
   }
 
-  /**
-   * Returns whether the peer may send a frame of `size` bytes now. If not, counts a drop, and
-   * closes the connection unless the policy is 'drop'.
-   */
-  #checkRateLimit(size: number): boolean {
-    this.#rateLimiter ??= this.#owner.makeRateLimiter?.()
-    const refusal = this.#isOverLimit ? '' : this.#rateLimiter?.tryConsume(size)
-    if (refusal === undefined) return true
-    this.#drop('rateLimit')
-    if (this.#isOverLimit || this.#rateLimiter?.drops) return false
-    this.#isOverLimit = true
-    this.onInvalid({ code: 1008, description: refusal })
-    return false
+  #drop(reason: DropReason): void {
+    const { counts, diagnostics: watch } = this.owner
+    counts.drops[reason]++
+    if (watch?.drop.hasSubscribers) watch.drop.publish({ reason, connection: this.#connection })
   }
 
-  #unreadHint(): string {
-    return this.hasListeners('message')
-      ? this.#slowListenerHint()
-      : 'listen to `message`, even with an empty callback'
-  }
-
-  #slowListenerHint(): string {
-    return `more than ${this.#owner.settings.maxWaitingBytes} bytes wait for a slow listener`
+  #dropQueued(reason: DropReason): void {
+    for (let count = this.dropQueued(); count > 0; count--) this.#drop(reason)
   }
 
   /**
@@ -417,31 +224,34 @@ export class ConnectionCore<Context extends {} = {}>
    * arrive. Resumes it afterwards.
    */
   override onChange(): void {
-    if (this.#state === CLOSED) this.#emitCloseWhenRead()
-    const paused = this.#state === OPEN && this.#mustPause()
-    if (paused === this.#paused) return
-    this.#paused = paused
-    if (paused) this.#transport.pause()
-    else this.#transport.resume()
+    this.#unread?.update()
+    const isPaused = this.#isOpen && this.#mustPause()
+    if (isPaused === this.#isPaused) return
+    this.#isPaused = isPaused
+    if (isPaused) this.transport.pause()
+    else this.transport.resume()
   }
 
   #mustPause(): boolean {
     const isAwaited = this.awaitsArrival || this.#pings?.hasWaiter === true
     if (this.#sink) return this.#sink.isFull(isAwaited)
-    return !isAwaited && this.#hasBacklog()
+    if (isAwaited || !this.hasListeners('message')) return false
+    return mustPause(this, this.owner.settings, this.#isPaused)
   }
 
-  /** Returns whether too much waits. While reading is paused, the lower bounds count. */
-  #hasBacklog(): boolean {
-    const { queuedCount: waiting, waitingBytes } = this
-    if (waiting === 0 || !this.hasListeners('message')) return false
-    const maxBytes = this.#owner.settings.maxWaitingBytes / PAUSE_SHARE
-    if (this.#paused) return waiting > RESUME_AT || waitingBytes > maxBytes / 2
-    return waiting > PAUSE_ABOVE || waitingBytes > maxBytes
+  /** Pings the peer with at most 125 bytes. Resolves with the round trip in milliseconds. */
+  measureRoundTrip(payload: Uint8Array): Promise<number> {
+    if (!this.#isOpen) return rejected(this.closedError())
+    if ((this.#pings?.size ?? 0) >= MAX_PINGS) {
+      return rejected(new WebsocketError(`${MAX_PINGS} pings wait for their pong already`))
+    }
+    const roundTrip = deferred<number>()
+    this.#sendPing(payload, roundTrip)
+    return markHandled(roundTrip.promise)
   }
 
   #sendPing(payload: Uint8Array, roundTrip: Deferred<number> | undefined): void {
-    this.#transport.ping(payload) // first, as it may throw
+    this.transport.ping(payload) // first, as it may throw
     this.#pings ??= new PingTracker()
     this.#pings.add(payload, roundTrip)
     this.onChange()
@@ -460,124 +270,118 @@ export class ConnectionCore<Context extends {} = {}>
     this.emit('pong', this.#toData(payload))
   }
 
+  #toData(payload: Uint8Array): Data {
+    return this.owner.settings.binary ? payload : toText(payload)
+  }
+
   /** Checks whether the peer is still there: pings it, and reads one chunk if reading is paused. */
   probe(): void {
     this.#sendPing(KEEPALIVE_PAYLOAD, undefined)
-    if (this.#paused) this.#readChunk()
+    if (!this.#isPaused) return
+    const { settings } = this.owner
+    const bytes = this.waitingBytes + (this.transport.heldBytes ?? 0)
+    if (bytes <= settings.maxWaitingBytes) this.transport.readChunk?.()
+    else if (!this.#sink) this.onInvalid(slowListener(settings))
   }
 
-  #readChunk(): void {
-    const heldBytes = this.#transport.heldBytes ?? 0
-    const isFull = this.waitingBytes + heldBytes > this.#owner.settings.maxWaitingBytes
-    if (!isFull) this.#transport.readChunk?.()
-    else if (!this.#sink) this.onInvalid({ code: 1008, description: this.#slowListenerHint() })
-  }
-
-  giveUp(): void {
-    const peerSide = this.side === 'client' ? 'server' : 'client'
+  /** Ends the connection, because the peer doesn't answer the pings of the keepalive. */
+  onTimeout(): void {
+    const peerSide = this.owner.side === 'client' ? 'server' : 'client'
     this.#recordReason({ code: 1006, description: `could not ping the ${peerSide}.` })
-    this.#transport.terminate()
+    this.transport.terminate()
+  }
+
+  /**
+   * Starts the closing handshake. Resolves with the reason when the transport has ended.
+   *
+   * @throws TypeError when the description is not a string, RangeError when the code may not be
+   * sent.
+   */
+  close(code: number, description: string): Promise<CloseReason> {
+    const reason = sendableReason(code, description)
+    this.#startClose(reason)
+    return this.#recordReason(reason).completion
+  }
+
+  /** Ends the connection at once, without a closing handshake. */
+  terminate(): void {
+    if (this.#unread) return
+    this.#isOpen = false
+    this.#recordReason(closeReason(1006)).isLocal = true
+    this.onChange()
+    this.transport.terminate()
+  }
+
+  /** Closes with 1011 because a listener failed. Delivers no more messages. */
+  fail(): void {
+    this.#hasFailed = true
+    this.#dropQueued('closing')
+    this.#startClose(closeReason(1011))
+    queueMicrotask(() => this.onChange()) // so that `close` comes just after the failed listener
   }
 
   /** Sends the close frame, unless the connection closes already. */
   #startClose(reason: CloseReason): void {
-    if (this.#state !== OPEN) return
-    this.#state = CLOSING
+    if (!this.#isOpen) return
+    this.#isOpen = false
     const closing = this.#recordReason(reason)
     closing.isLocal = true
     this.onChange()
-    this.#transport.close(reason)
+    this.transport.close(reason)
     this.#startCloseTimer(closing)
   }
 
-  onPeerClose(reason: CloseReason): void {
-    if (this.#state !== OPEN) return
-    this.#state = CLOSING
-    const closing = this.#recordReason(withDefaultText(reason.code, reason.description))
+  onPeerClose({ code, description }: CloseReason): void {
+    if (!this.#isOpen) return
+    this.#isOpen = false
+    const closing = this.#recordReason(closeReason(code, description))
     this.onChange()
     this.#startCloseTimer(closing)
   }
 
   onInvalid(reason: CloseReason, cause?: unknown): void {
-    if (this.#state !== OPEN) return
+    if (!this.#isOpen) return
     const error = new FrameError(reason.description, { code: reason.code, cause })
     this.#startClose(reason)
     if (!this.reportError(error))
       log('%s has to close: %d %s', this.#connection.id, error.code, error.message)
   }
 
-  /**
-   * Returns the state of the close. Records `reason` unless one is recorded: the first one wins.
-   */
-  #recordReason(reason: CloseReason): Closing {
-    return (this.#closing ??= { reason, isLocal: false })
+  /** Returns the state of the close. Records `reason` unless one is recorded: the first one wins. */
+  #recordReason(reason: CloseReason): ClosingHandshake {
+    return (this.#closing ??= new ClosingHandshake(reason))
   }
 
-  #startCloseTimer(closing: Closing): void {
-    closing.timer = setTimeout(() => this.#transport.terminate(), this.#owner.settings.closeTimeout)
+  #startCloseTimer(closing: ClosingHandshake): void {
+    closing.startTimer(this.owner.settings.closeTimeout, () => this.transport.terminate())
   }
 
   /** Handles the end of the transport. `close` comes after the messages that still wait. */
   onClosed({ code, description }: CloseReason): void {
-    const closing = this.#recordReason(withDefaultText(code, description))
-    clearTimeout(closing.timer)
-    this.#state = CLOSING
-    this.#owner.keepalive?.delete(this)
-    this.#owner.onClose(this.#connection, closing.reason)
-    const { diagnostics: watch } = this.#owner
+    const closing = this.#recordReason(closeReason(code, description))
+    const { reason } = closing
+    const { keepalive, diagnostics: watch, settings } = this.owner
+    closing.stopTimer()
+    this.#isOpen = false
+    keepalive?.delete(this)
+    this.owner.onClose(this.#connection, reason)
     if (watch?.close.hasSubscribers)
-      watch.close.publish({ connection: this.#connection, ...closing.reason })
-    this.#sink?.onClose(closing.reason)
-    this.#state = CLOSED
+      watch.close.publish({ connection: this.#connection, ...reason })
+    this.#sink?.onClose(reason)
+    this.#unread = new UnreadMessages(this, {
+      isLocal: closing.isLocal,
+      timeout: settings.closeTimeout,
+      onDone: () => this.#emitClose(reason),
+    })
     this.#pings?.reject(this.closedError())
-    this.#emitCloseWhenRead()
-    if (!this.#hasEnded)
+    this.#unread.update()
+    if (!this.hasEnded)
       log('%s has closed: messages wait for a listener of `message`', this.#connection.id)
-    closing.completion?.resolve(closing.reason)
+    closing.complete()
   }
 
-  /** Emits `close` when every message is taken, or when the listeners take no more of them. */
-  #emitCloseWhenRead(): void {
-    const { queuedCount: waiting } = this
-    const closing = this.#recordReason(withDefaultText(1006))
-    if (waiting === 0 || this.#hasNoReader(closing)) {
-      this.#emitClose()
-    } else if (waiting !== closing.waiting) {
-      clearTimeout(closing.timer)
-      closing.waiting = waiting
-      closing.timer = setTimeout(() => this.#emitClose(), this.#owner.settings.closeTimeout)
-    }
+  #emitClose(reason: CloseReason): void {
+    this.#dropQueued('unread')
+    this.end(reason)
   }
-
-  /** Returns whether the program has shown that it won't read the messages that wait. */
-  #hasNoReader({ isLocal }: Closing): boolean {
-    if (this.hasListeners('message') || this.awaitsArrival) return false
-    return isLocal || (this.awaitsEnd && !this.hadListeners)
-  }
-
-  get #hasEnded(): boolean {
-    return this.#state === ENDED
-  }
-
-  #emitClose(): void {
-    if (this.#hasEnded) return
-    this.#state = ENDED
-    clearTimeout(this.#closing?.timer)
-    for (let count = this.dropQueued(); count > 0; count--) this.#drop('unread')
-    this.end(this.#closing?.reason)
-  }
-
-  #toData(payload: Uint8Array): Data {
-    return this.#owner.settings.binary ? payload : toText(payload)
-  }
-}
-
-function withDefaultText(code: number, description = ''): CloseReason {
-  return { code, description: description === '' ? (closeCodeTexts.get(code) ?? '') : description }
-}
-
-/** Copies bytes that are only a part of a chunk, so that they don't keep the chunk in memory. */
-function withoutChunk(data: Data): Data {
-  const isPart = data instanceof Uint8Array && data.length < data.buffer.byteLength
-  return isPart ? Uint8Array.from(data) : data
 }

@@ -1,11 +1,29 @@
 import type { CloseReason } from './close-codes.ts'
-import { ConnectionCore, type ConnectionEvents, type ConnectionOwner } from './connection-core.ts'
+import { ConnectionCore } from './connection-core.ts'
+import type { ConnectionOwner } from './connection-owner.ts'
+import type { CallbackError, FrameError } from '../errors.ts'
 import { DELIVER, toData, type Data, type PreparedMessage, type SendData } from './message.ts'
 import { pingPayload } from './pings.ts'
 import { INSPECT, inspectLine } from '../inspect.ts'
 import type { RequestDetails } from '../server/handshake/request.ts'
 import { EMITTER, type Listenable } from '../events/emitter.ts'
 import type { Transport } from '../transport/transport.ts'
+
+/** The events of a connection. */
+export interface ConnectionEvents {
+  /** A received message: a string for text, bytes for binary. It waits for a listener. */
+  message: Data
+  /** A ping from the peer, answered already. */
+  ping: Data
+  /** A pong from the peer, unless it answers a ping of the keepalive. */
+  pong: Data
+  /** The end of backpressure: the bytes that wait for the peer are back at the high-water mark. */
+  drain: void
+  /** A failure: the peer sent something invalid or too much, or one of your listeners failed. */
+  error: FrameError | CallbackError
+  /** The end of the connection. It comes after the last message. */
+  close: CloseReason
+}
 
 /**
  * One side of a connection, the same class on a server and on a client. Send with its methods, and
@@ -40,7 +58,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Listenable<
 
   /** The side of the connection that this object is. */
   get side(): 'server' | 'client' {
-    return this.#core.side
+    return this.#core.owner.side
   }
 
   /** The object that `authorize` returned; without `authorize`, an empty object. */
@@ -55,7 +73,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Listenable<
 
   /** The negotiated subprotocol, or an empty string. */
   get protocol(): string {
-    return this.#core.protocol
+    return this.#core.transport.protocol
   }
 
   /** Whether messages can be sent: no close frame was sent or received yet. */
@@ -65,7 +83,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Listenable<
 
   /** Bytes that `send` has accepted and that are not yet handed to the kernel. */
   get bufferedAmount(): number {
-    return this.#core.bufferedAmount
+    return this.#core.transport.bufferedAmount
   }
 
   /** Milliseconds of the last round trip that a ping measured, also a ping of the keepalive. */
@@ -94,7 +112,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Listenable<
    * @throws TypeError for anything but a string, bytes or a finite number.
    */
   broadcast(data: SendData): void {
-    this.#core.broadcast(toData(data))
+    this.#core.owner.broadcast(this, toData(data))
   }
 
   /**

@@ -1,23 +1,4 @@
-/**
- * A connection as the keepalive sees it. Only the keepalive writes `lastBytesReceived` and
- * `lastPinged`; they are stored here to avoid a Map.
- */
-export interface KeepaliveTarget {
-  /** The value of `bytesReceived` at the last check. */
-  lastBytesReceived: number
-  /** Whether the last check has pinged the peer. */
-  lastPinged: boolean
-  /** Bytes received so far. Any growth shows that the peer is alive. */
-  readonly bytesReceived: number
-  /** Whether reading is paused on this side: then no byte arrives without a probe. */
-  readonly paused: boolean
-  /** Whether received data is being processed, and nothing is read until that is done. */
-  readonly isBusy: boolean
-  /** Pings the peer, and reads a little if reading is paused. */
-  probe(): void
-  /** Ends the connection, because the peer doesn't answer. */
-  giveUp(): void
-}
+import type { ConnectionCore } from './connection-core.ts'
 
 const TICKS = 4 // ticks of the timer in one period
 
@@ -30,7 +11,7 @@ const TICKS = 4 // ticks of the timer in one period
  */
 export class Keepalive {
   readonly #period: number
-  readonly #targets = new Set<KeepaliveTarget>()
+  readonly #connections = new Set<ConnectionCore>()
   #timer: NodeJS.Timeout | undefined
   #ticks = 0
 
@@ -40,9 +21,9 @@ export class Keepalive {
   }
 
   /** Adds a connection. The first one starts the timer. */
-  add(target: KeepaliveTarget): void {
-    this.#targets.add(target)
-    target.lastBytesReceived = -1 // so that the first check finds the peer alive
+  add(connection: ConnectionCore): void {
+    this.#connections.add(connection)
+    connection.lastBytesReceived = -1 // so that the first check finds the peer alive
     if (this.#timer) return
     this.#ticks = 0
     this.#timer = setInterval(() => this.#tick(), this.#period / TICKS)
@@ -50,8 +31,8 @@ export class Keepalive {
   }
 
   /** Removes a connection. The last one stops the timer. */
-  delete(target: KeepaliveTarget): void {
-    if (!this.#targets.delete(target) || this.#targets.size > 0) return
+  delete(connection: ConnectionCore): void {
+    if (!this.#connections.delete(connection) || this.#connections.size > 0) return
     clearInterval(this.#timer)
     this.#timer = undefined
   }
@@ -62,14 +43,14 @@ export class Keepalive {
   }
 
   #check(): void {
-    for (const target of this.#targets) {
-      const { bytesReceived } = target
-      const isAlive = bytesReceived !== target.lastBytesReceived
-      const wasPinged = target.lastPinged
-      target.lastBytesReceived = bytesReceived
-      target.lastPinged = !isAlive || target.paused
-      if (wasPinged && !isAlive && !target.isBusy) target.giveUp()
-      else if (target.lastPinged) target.probe()
+    for (const connection of this.#connections) {
+      const { bytesReceived, isBusy } = connection.transport
+      const isAlive = bytesReceived !== connection.lastBytesReceived
+      const wasPinged = connection.lastPinged
+      connection.lastBytesReceived = bytesReceived
+      connection.lastPinged = !isAlive || connection.isPaused
+      if (wasPinged && !isAlive && isBusy !== true) connection.onTimeout()
+      else if (connection.lastPinged) connection.probe()
     }
   }
 }

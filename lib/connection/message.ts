@@ -99,6 +99,12 @@ export function toBytes(message: Data | PreparedMessage): Uint8Array {
   return message instanceof PreparedMessage ? message.bytes : message
 }
 
+/** Copies bytes that are only a part of a chunk, so that they don't keep the chunk in memory. */
+export function withoutChunk(data: Data): Data {
+  const isPart = data instanceof Uint8Array && data.length < data.buffer.byteLength
+  return isPart ? Uint8Array.from(data) : data
+}
+
 /** Returns an upper bound of the bytes that a message takes on the wire, without encoding it. */
 export function maxByteLength(message: Data | PreparedMessage): number {
   const data = message instanceof PreparedMessage ? message.data : message

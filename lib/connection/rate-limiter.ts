@@ -37,6 +37,7 @@ export class RateLimiter {
   readonly drops: boolean
   readonly #messages: TokenBucket
   readonly #bytes: TokenBucket
+  #refusal: string | undefined
 
   /** Creates a limiter with full buckets. */
   constructor({ messages, bytes, per = PERIOD, policy }: RateLimit) {
@@ -46,9 +47,15 @@ export class RateLimiter {
   }
 
   /**
-   * Consumes a frame of `size` bytes. If that exceeds a limit, returns why and consumes nothing.
+   * Consumes a frame of `size` bytes. If that exceeds a limit, returns why and consumes nothing:
+   * with the policy 'close' for this frame and all later ones, otherwise for this frame.
    */
   tryConsume(size: number): string | undefined {
+    if (this.drops || this.#refusal === undefined) this.#refusal = this.#consume(size)
+    return this.#refusal
+  }
+
+  #consume(size: number): string | undefined {
     const now = performance.now()
     for (const bucket of [this.#messages, this.#bytes]) bucket.fill(now)
     if (!this.#messages.has(1)) return this.#messages.refusal

@@ -1,32 +1,6 @@
 import { afterTurn } from './after-turn.ts'
-
-/**
- * A consumer of a queue's values. `cursor` and `isBusy` belong to the queue, which stores them here
- * to avoid a Map.
- */
-export interface Consumer<Value> {
-  /** Whether it takes a value only after a call of `resume`. */
-  readonly onDemand?: boolean
-  /** Whether it stays registered when its target ends and begins again. */
-  readonly isPersistent?: boolean
-  /**
-   * Whether it takes one value and is then removed. Values that arrive in the same turn are kept
-   * for the next single consumer, which continues behind the value taken.
-   */
-  readonly isSingle?: boolean
-  /** A predicate that picks the value to take, out of order. Never throws; needs `isSingle`. */
-  readonly where?: ((value: Value) => boolean) | undefined
-  /** The number of the first value that it may take next. */
-  cursor: number
-  /** Whether it can't take a value at the moment. */
-  isBusy: boolean
-  /**
-   * Takes the next value. Never throws. A returned promise, which never rejects, delays the next.
-   */
-  deliver(value: Value): PromiseLike<unknown> | undefined
-  /** Handles the end of the queue. Called after the last value was taken. */
-  onEnd(): void
-}
+import type { Consumer } from './consumer.ts'
+import { EntryLog, type Entry } from './entry-log.ts'
 
 /** The target that a queue belongs to. */
 interface QueueOwner {
@@ -34,84 +8,21 @@ interface QueueOwner {
   onChange(): void
 }
 
-/** A queued value. */
-interface Entry<Value> {
-  readonly number: number
-  readonly value: Value
-  readonly size: number
-  /** Whether a consumer has taken the value. */
-  isTaken: boolean
-  /** The only consumers that still get the value, once one with a `where` has picked it. */
-  recipients?: readonly Consumer<Value>[]
-}
-
-/** The queued entries, by ascending number. */
-class Backlog<Value> {
-  readonly #entries: (Entry<Value> | undefined)[] = []
-  #head = 0
-
-  get length(): number {
-    return this.#entries.length - this.#head
-  }
-
-  at(index: number): Entry<Value> | undefined {
-    return this.#entries[this.#head + index]
-  }
-
-  /** Returns the index of the first entry whose number is `number` or higher. */
-  indexOf(number: number): number {
-    let low = 0
-    let high = this.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if ((this.at(middle)?.number ?? 0) < number) low = middle + 1
-      else high = middle
-    }
-    return low
-  }
-
-  push(entry: Entry<Value>): void {
-    this.#entries.push(entry)
-  }
-
-  shift(): void {
-    this.#entries[this.#head++] = undefined
-    // Compacts once more is removed than remains: an entry is moved at most once on average.
-    if (this.length === 0 || (this.#head > 1_000 && this.#head > this.length)) {
-      this.#entries.splice(0, this.#head)
-      this.#head = 0
-    }
-  }
-
-  delete(index: number): void {
-    this.#entries.splice(this.#head + index, 1)
-  }
-
-  /** Removes all entries and returns them. */
-  clear(): Entry<Value>[] {
-    const entries = this.#entries.splice(0).slice(this.#head)
-    this.#head = 0
-    return entries as Entry<Value>[] // only the slots before the head are empty
-  }
-}
-
 /**
- * A queue of the values of one event, shared by all its listeners: a backlog of values, and a
+ * A queue of the values of one event, shared by all its listeners: a log of values, and a
  * cursor into it for each consumer.
  *
  * A value waits until a consumer has taken it, and for each consumer that is still busy. A new
  * consumer begins with the first value that no consumer has taken. A single consumer that is added
  * in the turn in which another one took its value continues behind that value, however fast other
- * consumers are: until the turn ends, the backlog keeps the values that arrived since.
+ * consumers are: until the turn ends, the log keeps the values that arrived since.
  */
 export class DeliveryQueue<Value> {
-  /** The total size of the queued values; an empty value counts as one byte. */
-  bytes = 0
   /** Whether it has, or ever had, a consumer. */
   hadConsumers = false
 
   readonly #owner: QueueOwner
-  #backlog: Backlog<Value> | undefined // created for the first value that has to wait
+  #log: EntryLog<Value> | undefined // created for the first value that has to wait
   #nextNumber = 0 // the number of the next value that is enqueued
   #firstUntaken = 0 // every entry with a lower number was taken at least once
   #consumers: readonly Consumer<Value>[] = [] // replaced, never changed: a loop may iterate over it
@@ -128,7 +39,12 @@ export class DeliveryQueue<Value> {
 
   /** The number of queued values. */
   get waiting(): number {
-    return this.#backlog?.length ?? 0
+    return this.#log?.length ?? 0
+  }
+
+  /** The total size of the queued values; an empty value counts as one byte. */
+  get bytes(): number {
+    return this.#log?.bytes ?? 0
   }
 
   /**
@@ -162,14 +78,13 @@ export class DeliveryQueue<Value> {
     const isPicked = this.#pickers.length > 0 && this.#pick(value, number)
     if (isPicked && recipients.length === 0) return true
     if (!isPicked && this.#deliverToAll(value)) return true
-    const backlog = (this.#backlog ??= new Backlog())
+    const log = (this.#log ??= new EntryLog())
     const charge = Math.max(1, size)
-    backlog.push(
+    log.push(
       isPicked
         ? { number, value, size: charge, isTaken: true, recipients }
         : { number, value, size: charge, isTaken: false },
     )
-    this.bytes += charge
     this.#owner.onChange()
     this.#deliverQueuedToAll()
     return false
@@ -217,11 +132,10 @@ export class DeliveryQueue<Value> {
 
   /** Removes all queued values. Returns those that no consumer has taken. */
   takeAll(): Value[] {
-    const entries = this.#backlog?.clear() ?? []
-    this.#backlog = undefined
-    this.bytes = 0
+    const log = this.#log
+    this.#log = undefined
     this.#firstUntaken = this.#nextNumber
-    return entries.filter(({ isTaken }) => !isTaken).map(({ value }) => value)
+    return log?.clear() ?? []
   }
 
   /** Lets a consumer have its next value. */
@@ -243,15 +157,7 @@ export class DeliveryQueue<Value> {
 
   /** Returns the number of the first value that a new consumer may take. */
   #startCursor(consumer: Consumer<Value>): number {
-    const backlog = this.#backlog
-    let number = this.#nextNumber
-    for (let index = backlog?.indexOf(this.#firstUntaken) ?? 0; ; index++) {
-      const entry = backlog?.at(index)
-      if (!entry) break
-      if (entry.isTaken) continue
-      number = entry.number
-      break
-    }
+    const number = this.#log?.findUntaken(this.#firstUntaken)?.number ?? this.#nextNumber
     this.#firstUntaken = number
     return consumer.isSingle ? Math.min(number, this.#resumption ?? number) : number
   }
@@ -274,16 +180,16 @@ export class DeliveryQueue<Value> {
    * Searches the queued values for the one that a new consumer picks. Returns whether it took one.
    */
   #findQueued(consumer: Consumer<Value>, where: (value: Value) => boolean): boolean {
-    const backlog = this.#backlog
-    if (!backlog) return false
-    for (let index = backlog.indexOf(consumer.cursor); ; index++) {
-      const entry = backlog.at(index)
+    const log = this.#log
+    if (!log) return false
+    for (let index = log.indexOf(consumer.cursor); ; index++) {
+      const entry = log.at(index)
       if (!entry) return false
       if (entry.recipients || !where(entry.value)) continue
       entry.isTaken = true
       entry.recipients = this.#consumers.filter(({ cursor }) => cursor <= entry.number)
       this.#allowResumption(entry.number)
-      if (entry.recipients.length === 0) this.#delete(index, entry)
+      if (entry.recipients.length === 0) log.delete(index)
       this.#discardTaken()
       void consumer.deliver(entry.value)
       this.#owner.onChange()
@@ -366,30 +272,16 @@ export class DeliveryQueue<Value> {
 
   /** Returns the entry that a consumer gets next. */
   #nextEntryFor(consumer: Consumer<Value>): Entry<Value> | undefined {
-    const backlog = this.#backlog
-    if (!backlog || consumer.cursor >= this.#nextNumber) return undefined
-    for (let index = backlog.indexOf(consumer.cursor); ; index++) {
-      const entry = backlog.at(index)
-      if (!entry?.recipients || entry.recipients.includes(consumer)) return entry
-    }
+    if (consumer.cursor >= this.#nextNumber) return undefined
+    return this.#log?.findNextFor(consumer)
   }
 
   /** Removes the values that every consumer has taken and no new one may still get in this turn. */
   #discardTaken(): void {
-    const backlog = this.#backlog
-    if (!backlog || backlog.length === 0) return
-    let minCursor = this.#resumption ?? Infinity
-    for (const { cursor } of this.#consumers) minCursor = Math.min(minCursor, cursor)
-    for (;;) {
-      const entry = backlog.at(0)
-      if (!entry?.isTaken || entry.number >= minCursor) return
-      this.bytes -= entry.size
-      backlog.shift()
-    }
-  }
-
-  #delete(index: number, { size }: Entry<Value>): void {
-    this.bytes -= size
-    this.#backlog?.delete(index)
+    const log = this.#log
+    if (!log || log.length === 0) return
+    let end = this.#resumption ?? Infinity
+    for (const { cursor } of this.#consumers) end = Math.min(end, cursor)
+    log.discardTaken(end)
   }
 }

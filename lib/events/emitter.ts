@@ -7,7 +7,8 @@ import {
   unknownNameError,
   type WebsocketError,
 } from '../errors.ts'
-import { DeliveryQueue, type Consumer } from './delivery-queue.ts'
+import type { Consumer } from './consumer.ts'
+import { DeliveryQueue } from './delivery-queue.ts'
 
 /**
  * The key of a target's private emitter. The package doesn't export it, so that programs can't
@@ -20,9 +21,6 @@ export interface Listenable<Events extends object> {
   /** @hidden */
   readonly [EMITTER]: Emitter<Events>
 }
-
-/** A function that receives the value of an event; a promise that it returns is awaited. */
-export type Callback<Value> = (value: Value) => unknown
 
 /** The description of the events that all targets of one kind have in common. */
 export interface EventSpec<Events> {
@@ -55,8 +53,7 @@ export interface ErrorSink {
 
 type Handlers = Record<string, unknown>
 
-// mitt's declaration says `export default` of a module that is CommonJS by its types under
-// nodenext.
+// mitt's types declare an `export default` in a module that is CommonJS under nodenext.
 const makeMitt = mitt as unknown as () => Mitt<Handlers>
 
 /** The private half of a target: its listeners, the values that wait for them, and its end. */
@@ -81,26 +78,15 @@ export class Emitter<Events extends object> implements ErrorSink {
     return undefined
   }
 
-  /** The target itself, if it may close without an action of the program. */
-  get owner(): object | undefined {
-    return undefined
-  }
-
   /** Handles a change of the waiting values or of the listeners. */
   onChange(): void {}
 
-  /**
-   * Returns what may end while a listener waits, the connection that it was called for first.
-   * `value` is what the listener was called with.
-   */
+  /** Returns what may end while a listener called with `value` waits, its connection first. */
   subjects(value: unknown): readonly unknown[] {
-    return [this.owner, value]
+    return [value]
   }
 
-  /**
-   * Handles the failure of a listener that was called with `value`. `isHeard` says whether an
-   * `error` listener received the error.
-   */
+  /** Handles the failure of a listener; `isHeard` says whether an `error` listener got it. */
   onListenerFailed(_value: unknown, _isHeard: boolean): void {}
 
   /**
@@ -162,18 +148,14 @@ export class Emitter<Events extends object> implements ErrorSink {
     return (this.#mitt?.all.get(event)?.length ?? 0) > 0
   }
 
-  /**
-   * Emits an event to its listeners, which don't wait for each other. Returns whether any exist.
-   */
+  /** Emits an event to its listeners, all at once. Returns whether any exist. */
   emit<Name extends keyof Events & string>(event: Name, value: Events[Name]): boolean {
     if (!this.hasListeners(event)) return false
     this.#mitt?.emit(event, value)
     return true
   }
 
-  /**
-   * Enqueues a value. Returns true when every listener took it at once, false when it was queued.
-   */
+  /** Enqueues a value. Returns whether every listener took it at once. */
   enqueue(value: Events[keyof Events], size: number): boolean {
     return this.#ensureQueue<Events[keyof Events]>().enqueue(value, size)
   }
@@ -272,9 +254,7 @@ export class Emitter<Events extends object> implements ErrorSink {
     return this.#queue?.takeAll().length ?? 0
   }
 
-  /**
-   * Wraps what a listener threw in a `CallbackError`, and reports it to `error` or else prints it.
-   */
+  /** Reports what a listener threw as a `CallbackError`, or else prints it. */
   handleListenerFailure(event: PropertyKey, cause: unknown, value: unknown): void {
     const subjects: unknown[] = this.subjects(value).filter((subject) => subject !== undefined)
     // A peer that leaves while a listener waits for it is an ordinary disconnect, not a failure.

@@ -1,6 +1,6 @@
 import debug from 'debug'
 import type { CloseReason } from '../connection/close-codes.ts'
-import type { ConnectionOwner } from '../connection/connection-core.ts'
+import type { ConnectionOwner } from '../connection/connection-owner.ts'
 import { WebsocketConnection } from '../connection/connection.ts'
 import type { Counts } from '../connection/counts.ts'
 import { Keepalive } from '../connection/keepalive.ts'
@@ -101,15 +101,15 @@ export class Connections<Context extends {}> {
     try {
       await client.close(code, description)
     } catch (cause) {
-      client[EMITTER].cut()
+      client[EMITTER].transport.terminate()
       this.#emitter.reportFailure(new WebsocketError(cause))
     }
   }
 
   #onClosed(connection: WebsocketConnection<Context>, { code, description }: CloseReason): void {
     if (log.enabled) log('%s closed: %d %s', connection.id, code, escapeText(description))
-    this.#counts.bytesReceived += connection[EMITTER].bytesReceived
-    this.#counts.bytesSent += connection[EMITTER].bytesSent
+    this.#counts.bytesReceived += connection[EMITTER].transport.bytesReceived
+    this.#counts.bytesSent += connection[EMITTER].transport.bytesSent ?? 0
     this.#addressLimit.delete(connection.request.remoteAddress)
     this.rooms.removeFromAll(connection)
   }

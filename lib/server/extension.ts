@@ -1,5 +1,5 @@
 import type { Backplane } from '../backplane/backplane.ts'
-import type { MessageSink } from '../connection/connection-core.ts'
+import type { MessageSink } from '../connection/message-sink.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
 import type { Counts } from '../connection/counts.ts'
 import type { PeerConnectErrorInit, WebsocketError } from '../errors.ts'

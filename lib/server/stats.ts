@@ -50,8 +50,8 @@ export function readStats({ clients, handshakes, counts, refusals }: StatsSource
   let connections = 0
   for (const client of clients) {
     connections++
-    bytesReceived += client[EMITTER].bytesReceived
-    bytesSent += client[EMITTER].bytesSent
+    bytesReceived += client[EMITTER].transport.bytesReceived
+    bytesSent += client[EMITTER].transport.bytesSent ?? 0
   }
   return {
     connections,

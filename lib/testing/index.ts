@@ -8,7 +8,7 @@ export { backplaneContract, type BackplanePair, type ContractTest } from './back
 
 import type { UrlSource } from '../client/connect.ts'
 import { OPEN_WITH } from '../client/client.ts'
-import type { ConnectionOwner } from '../connection/connection-core.ts'
+import type { ConnectionOwner } from '../connection/connection-owner.ts'
 import { WebsocketConnection } from '../connection/connection.ts'
 import { newCounts } from '../connection/counts.ts'
 import { ConnectError } from '../errors.ts'
@@ -77,7 +77,7 @@ export function pair(
  * 1006 on both ends.
  */
 export function cut(connection: WebsocketConnection): void {
-  connection[EMITTER].cut()
+  connection[EMITTER].transport.terminate()
 }
 
 /** A client that can connect over a given network: a `WebsocketClient` or a `ChannelClient`. */

@@ -1,4 +1,4 @@
-import { closeCodeTexts, type CloseReason } from '../connection/close-codes.ts'
+import { closeReason, type CloseReason } from '../connection/close-codes.ts'
 import { ConnectError, WebsocketError } from '../errors.ts'
 import { isShared, PreparedMessage, toBytes, type Data } from '../connection/message.ts'
 import type { Dial, OnWake, TransportReceiver, Transport } from './transport.ts'
@@ -117,7 +117,7 @@ export class WebSocketTransport implements Transport {
   terminate(): void {
     if (this.#socket.terminate) this.#socket.terminate()
     else this.#socket.close()
-    queueMicrotask(() => this.#end({ code: 1006, description: closeCodeTexts.get(1006) ?? '' }))
+    queueMicrotask(() => this.#end(closeReason(1006)))
   }
 
   get canPause(): boolean {

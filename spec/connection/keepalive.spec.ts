@@ -1,31 +1,42 @@
 import assert from 'node:assert/strict'
 import { mock, test, type TestContext } from 'node:test'
-import { Keepalive, type KeepaliveTarget } from '../../lib/connection/keepalive.ts'
+import type { ConnectionCore } from '../../lib/connection/connection-core.ts'
+import { Keepalive } from '../../lib/connection/keepalive.ts'
 
 const PERIOD = 1_000
 
-class Peer implements KeepaliveTarget {
+/** A connection as the keepalive sees it. */
+type Watched = Pick<
+  ConnectionCore,
+  'lastBytesReceived' | 'lastPinged' | 'isPaused' | 'probe' | 'onTimeout'
+>
+
+class Peer implements Watched {
   lastBytesReceived = 0
   lastPinged = false
-  bytesReceived = 200
-  paused = false
-  isBusy = false
+  isPaused = false
+  readonly transport = { bytesReceived: 200, isBusy: false }
   probes = 0
-  givenUp = 0
+  timeouts = 0
 
   probe(): void {
     this.probes++
   }
 
-  giveUp(): void {
-    this.givenUp++
+  onTimeout(): void {
+    this.timeouts++
+  }
+
+  /** Returns the peer as the class whose part it plays. */
+  get core(): ConnectionCore {
+    return this as Watched as ConnectionCore
   }
 }
 
 function watch(t: TestContext, ...peers: Peer[]): Keepalive {
   t.mock.timers.enable({ apis: ['setInterval'] })
   const keepalive = new Keepalive(PERIOD)
-  for (const peer of peers) keepalive.add(peer)
+  for (const { core } of peers) keepalive.add(core)
   return keepalive
 }
 
@@ -36,16 +47,16 @@ test('whoever is silent for a period is pinged', (t) => {
   assert.equal(peer.probes, 0) // what it had sent by then is a sign of life
   t.mock.timers.tick(PERIOD)
   assert.equal(peer.probes, 1)
-  assert.equal(peer.givenUp, 0)
+  assert.equal(peer.timeouts, 0)
 })
 
 test('whoever is silent for another period is given up', (t) => {
   const peer = new Peer()
   watch(t, peer)
   t.mock.timers.tick(3 * PERIOD - 1)
-  assert.equal(peer.givenUp, 0)
+  assert.equal(peer.timeouts, 0)
   t.mock.timers.tick(1)
-  assert.equal(peer.givenUp, 1)
+  assert.equal(peer.timeouts, 1)
   assert.equal(peer.probes, 1)
 })
 
@@ -55,16 +66,16 @@ test('any byte after a ping is a sign of life', (t) => {
   for (let answered = 1; answered < 10; answered++) {
     t.mock.timers.tick(2 * PERIOD)
     assert.equal(peer.probes, answered)
-    peer.bytesReceived++
+    peer.transport.bytesReceived++
   }
-  assert.equal(peer.givenUp, 0)
+  assert.equal(peer.timeouts, 0)
 })
 
 test('a busy peer is never pinged', (t) => {
   const peer = new Peer()
   watch(t, peer)
   for (let beat = 0; beat < 10; beat++) {
-    peer.bytesReceived++
+    peer.transport.bytesReceived++
     t.mock.timers.tick(PERIOD)
   }
   assert.equal(peer.probes, 0)
@@ -73,35 +84,35 @@ test('a busy peer is never pinged', (t) => {
 test('a peer that is not read from is probed every period, and lives while bytes come', (t) => {
   const peer = new Peer()
   watch(t, peer)
-  peer.paused = true
+  peer.isPaused = true
   peer.probe = () => {
     peer.probes++
-    peer.bytesReceived++
+    peer.transport.bytesReceived++
   }
   t.mock.timers.tick(10 * PERIOD)
-  assert.deepEqual([peer.probes, peer.givenUp], [10, 0])
+  assert.deepEqual([peer.probes, peer.timeouts], [10, 0])
 })
 
 test('a peer that is not read from is given up when a probe brings nothing for a period', (t) => {
   const peer = new Peer()
   watch(t, peer)
-  peer.paused = true
+  peer.isPaused = true
   t.mock.timers.tick(2 * PERIOD - 1)
-  assert.deepEqual([peer.probes, peer.givenUp], [1, 0])
+  assert.deepEqual([peer.probes, peer.timeouts], [1, 0])
   t.mock.timers.tick(1)
-  assert.deepEqual([peer.probes, peer.givenUp], [1, 1])
+  assert.deepEqual([peer.probes, peer.timeouts], [1, 1])
 })
 
 test('whoever comes just before a beat has whole periods all the same', (t) => {
   const [early, late] = [new Peer(), new Peer()]
-  late.bytesReceived = 0
+  late.transport.bytesReceived = 0
   const keepalive = watch(t, early)
   t.mock.timers.tick(PERIOD - 1)
-  keepalive.add(late)
+  keepalive.add(late.core)
   t.mock.timers.tick(1)
   assert.equal(late.probes, 0)
   t.mock.timers.tick(PERIOD)
-  assert.deepEqual([late.probes, late.givenUp], [1, 0])
+  assert.deepEqual([late.probes, late.timeouts], [1, 0])
 })
 
 test('one timer serves all, and each is judged alone', (t) => {
@@ -109,51 +120,51 @@ test('one timer serves all, and each is judged alone', (t) => {
   const timers = mock.method(globalThis, 'setInterval')
   t.after(() => timers.mock.restore())
   const keepalive = new Keepalive(2 ** 31 - 1)
-  keepalive.add(silent)
-  keepalive.add(busy)
+  keepalive.add(silent.core)
+  keepalive.add(busy.core)
   assert.equal(timers.mock.callCount(), 1)
-  keepalive.delete(silent)
-  keepalive.delete(busy)
+  keepalive.delete(silent.core)
+  keepalive.delete(busy.core)
 })
 
 test('a silent peer is given up while a busy one is left alone', (t) => {
   const [silent, busy] = [new Peer(), new Peer()]
   watch(t, silent, busy)
   for (let beat = 0; beat < 3; beat++) {
-    busy.bytesReceived++
+    busy.transport.bytesReceived++
     t.mock.timers.tick(PERIOD)
   }
-  assert.deepEqual([silent.givenUp, busy.givenUp], [1, 0])
+  assert.deepEqual([silent.timeouts, busy.timeouts], [1, 0])
 })
 
 test('whoever is no longer watched is left alone, and the others are not', (t) => {
   const [gone, there] = [new Peer(), new Peer()]
   const keepalive = watch(t, gone, there)
-  keepalive.delete(gone)
+  keepalive.delete(gone.core)
   t.mock.timers.tick(3 * PERIOD)
-  assert.deepEqual([gone.probes, gone.givenUp], [0, 0])
-  assert.deepEqual([there.probes, there.givenUp], [1, 1])
+  assert.deepEqual([gone.probes, gone.timeouts], [0, 0])
+  assert.deepEqual([there.probes, there.timeouts], [1, 1])
 })
 
 test('whoever is given up may cease to be watched at once', (t) => {
   const [first, second] = [new Peer(), new Peer()]
   const keepalive = watch(t, first, second)
-  first.giveUp = () => {
-    first.givenUp++
-    keepalive.delete(first)
+  first.onTimeout = () => {
+    first.timeouts++
+    keepalive.delete(first.core)
   }
   t.mock.timers.tick(4 * PERIOD)
-  assert.equal(first.givenUp, 1)
-  assert.ok(second.givenUp > 0)
+  assert.equal(first.timeouts, 1)
+  assert.ok(second.timeouts > 0)
 })
 
 test('the timer stops with the last one watched, and starts anew with the next', (t) => {
   const [first, second] = [new Peer(), new Peer()]
   const keepalive = watch(t, first)
   t.mock.timers.tick(PERIOD)
-  keepalive.delete(first)
+  keepalive.delete(first.core)
   t.mock.timers.tick(PERIOD / 2)
-  keepalive.add(second)
+  keepalive.add(second.core)
   t.mock.timers.tick(2 * PERIOD - 1)
   assert.equal(second.probes, 0)
   t.mock.timers.tick(1)
@@ -169,24 +180,24 @@ test('a stall counts as a quarter of a period, however long it was', (t) => {
   })
   t.after(() => timers.mock.restore())
   const peer = new Peer()
-  new Keepalive(PERIOD).add(peer)
+  new Keepalive(PERIOD).add(peer.core)
   // An interval that is late by many periods calls back once.
   const pass = (count: number): void => {
     for (let passed = 0; passed < count; passed++) ticks[0]?.()
   }
   pass(8)
-  assert.deepEqual([peer.probes, peer.givenUp], [1, 0])
+  assert.deepEqual([peer.probes, peer.timeouts], [1, 0])
   pass(3)
-  assert.equal(peer.givenUp, 0)
-  peer.bytesReceived++ // the answer, read since
+  assert.equal(peer.timeouts, 0)
+  peer.transport.bytesReceived++ // the answer, read since
   pass(1)
-  assert.equal(peer.givenUp, 0)
+  assert.equal(peer.timeouts, 0)
 })
 
 test('ceasing to watch a stranger changes nothing', (t) => {
   const peer = new Peer()
   const keepalive = watch(t, peer)
-  keepalive.delete(new Peer())
+  keepalive.delete(new Peer().core)
   t.mock.timers.tick(2 * PERIOD)
   assert.equal(peer.probes, 1)
 })
@@ -195,18 +206,18 @@ test('the timer keeps no process alive', (t) => {
   const timers = mock.method(globalThis, 'setInterval')
   t.after(() => timers.mock.restore())
   const [keepalive, peer] = [new Keepalive(PERIOD), new Peer()]
-  keepalive.add(peer)
+  keepalive.add(peer.core)
   assert.equal(timers.mock.calls[0]?.result?.hasRef(), false)
-  keepalive.delete(peer)
+  keepalive.delete(peer.core)
 })
 
 test('a peer is not given up while what it sent is still worked on', (t) => {
   const peer = new Peer()
   watch(t, peer)
-  peer.isBusy = true
+  peer.transport.isBusy = true
   t.mock.timers.tick(10 * PERIOD)
-  assert.equal(peer.givenUp, 0)
-  peer.isBusy = false
+  assert.equal(peer.timeouts, 0)
+  peer.transport.isBusy = false
   t.mock.timers.tick(PERIOD)
-  assert.equal(peer.givenUp, 1)
+  assert.equal(peer.timeouts, 1)
 })

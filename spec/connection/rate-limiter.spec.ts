@@ -29,7 +29,7 @@ const passed = (allowance: RateLimiter, count: number, size = 1): number =>
 
 test('as many messages may come as a period has, and then those for which time has passed', (t) => {
   const pass = clocked(t)
-  const allowance = new RateLimiter({ messages: 10, per: 100 })
+  const allowance = new RateLimiter({ messages: 10, per: 100, policy: 'drop' })
   assert.equal(passed(allowance, 20), 10)
   pass(10)
   assert.equal(passed(allowance, 20), 1)
@@ -41,14 +41,14 @@ test('as many messages may come as a period has, and then those for which time h
 
 test('what was not used is not saved beyond a period', (t) => {
   const pass = clocked(t)
-  const allowance = new RateLimiter({ messages: 3 })
+  const allowance = new RateLimiter({ messages: 3, policy: 'drop' })
   pass(3_600_000)
   assert.equal(passed(allowance, 10), 3)
 })
 
 test('bytes are counted beside messages, and what is refused costs nothing', (t) => {
   const pass = clocked(t)
-  const allowance = new RateLimiter({ messages: 3, bytes: 100 })
+  const allowance = new RateLimiter({ messages: 3, bytes: 100, policy: 'drop' })
   assert.equal(allowance.tryConsume(60), undefined)
   assert.equal(allowance.tryConsume(60), 'more than 100 bytes in 1000 ms')
   assert.equal(allowance.tryConsume(40), undefined)
@@ -56,6 +56,14 @@ test('bytes are counted beside messages, and what is refused costs nothing', (t)
   assert.equal(allowance.tryConsume(0), 'more than 3 messages in 1000 ms')
   pass(500)
   assert.equal(allowance.tryConsume(50), undefined)
+})
+
+test('with policy close nothing may come after what was too much', (t) => {
+  const pass = clocked(t)
+  const allowance = new RateLimiter({ messages: 2, bytes: 100 })
+  assert.equal(allowance.tryConsume(101), 'more than 100 bytes in 1000 ms')
+  pass(3_600_000)
+  assert.equal(allowance.tryConsume(1), 'more than 100 bytes in 1000 ms')
 })
 
 test('an empty message is a message', (t) => {

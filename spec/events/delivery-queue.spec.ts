@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { DeliveryQueue, type Consumer } from '../../lib/events/delivery-queue.ts'
+import type { Consumer } from '../../lib/events/consumer.ts'
+import { DeliveryQueue } from '../../lib/events/delivery-queue.ts'
 import { deferred } from '../../lib/promises.ts'
 
 const ENDED = '(ended)'

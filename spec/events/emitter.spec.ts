@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { errorLog } from '../../lib/error-log.ts'
 import { CallbackError, ClosedError, WebsocketError } from '../../lib/errors.ts'
-import { listen, once } from '../../lib/events/listen.ts'
+import { listen } from '../../lib/events/listen.ts'
+import { once } from '../../lib/events/once.ts'
 import { EMITTER, Emitter, type EventSpec, type Listenable } from '../../lib/events/emitter.ts'
 import { printedBy } from '../support/printed.ts'
 
@@ -304,8 +305,8 @@ test('a failure that nobody hears of is printed where there is no parent, too', 
 test('a listener that waited for what has closed did not fail, and nothing is printed', async () => {
   const wagon = {}
   class Cart extends Branch {
-    override get owner(): object {
-      return wagon
+    override subjects(value: unknown): readonly unknown[] {
+      return [wagon, value]
     }
   }
   const cart = new Cart(new Shop())

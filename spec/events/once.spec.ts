@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { getEventListeners } from 'node:events'
 import { test } from 'node:test'
 import {
   ClosedError,
@@ -9,10 +10,143 @@ import {
   type Data,
   type WebsocketConnection,
 } from 'simplewebsockets'
-import { link, pair } from 'simplewebsockets/testing'
+import { cut, link, pair } from 'simplewebsockets/testing'
 import { exactly } from '../support/exactly.ts'
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+/** The end that is heard, and what makes it hear a `ping` of this text. */
+function pinged(): { end: WebsocketConnection; ping: (text: string) => Promise<unknown> } {
+  const [end, peer] = pair()
+  return { end, ping: (text) => peer.ping(text) }
+}
+
+/** Two ends of which one is heard, and the last of both has been said. */
+async function ended(): Promise<WebsocketConnection> {
+  const [end, peer] = pair()
+  await peer.close(4000, 'enough')
+  await once(end, 'close')
+  return end
+}
+
+/** How many listen for the abortion of a signal. */
+const waitingFor = (signal: AbortSignal): number => getEventListeners(signal, 'abort').length
+
+test('once resolves with the next value, and the one after it is for the next once', async () => {
+  const [end, peer] = pair()
+  const pings = [once(end, 'ping'), once(end, 'ping')] // both wait for the same one
+  peer.send('one')
+  await peer.ping('ping')
+  peer.send('two')
+  assert.deepEqual(await Promise.all(pings), ['ping', 'ping'])
+  assert.equal(await once(end, 'message'), 'one')
+  assert.equal(await once(end, 'message'), 'two')
+})
+
+test('once on an event without a value resolves with none', async () => {
+  const [end, peer] = pair({ server: { highWaterMark: 1 } })
+  const drained = once(end, 'drain')
+  assert.equal(end.send('more than one byte'), false)
+  assert.equal(await once(peer, 'message'), 'more than one byte')
+  assert.deepEqual(await Promise.all([drained]), [undefined])
+})
+
+test('once rejects with the reason of a signal that is aborted already', async () => {
+  const [end, peer] = pair()
+  peer.send('kept')
+  const reason = new Error('why')
+  const signal = AbortSignal.abort(reason)
+  await assert.rejects(once(end, 'message', { signal }), reason)
+  assert.equal(await once(end, 'message'), 'kept')
+})
+
+test('once rejects with the reason of a signal that is aborted while it waits', async () => {
+  const [end, peer] = pair()
+  const stopper = new AbortController()
+  const { signal } = stopper
+  const waits = [once(end, 'message', { signal }), once(end, 'ping', { signal })]
+  const reason = new Error('why')
+  stopper.abort(reason)
+  peer.send('kept')
+  await peer.ping()
+  for (const wait of waits) await assert.rejects(wait, reason)
+  assert.equal(waitingFor(signal), 0)
+  assert.equal(await once(end, 'message'), 'kept')
+})
+
+test('once that is given up in the middle of a dispatch takes nothing of it', async () => {
+  const { end, ping } = pinged()
+  const stopper = new AbortController()
+  const reason = new Error('why')
+  listen(end, 'ping', () => stopper.abort(reason))
+  const wait = once(end, 'ping', { signal: stopper.signal })
+  await ping('one')
+  await assert.rejects(wait, reason)
+})
+
+test('once that has resolved leaves nothing at its signal', async () => {
+  const { end, ping } = pinged()
+  const stopper = new AbortController()
+  const wait = once(end, 'ping', { signal: stopper.signal })
+  await ping('one')
+  stopper.abort()
+  assert.equal(await wait, 'one')
+  assert.equal(waitingFor(stopper.signal), 0)
+})
+
+test('once rejects with a ClosedError when its target ends first', async () => {
+  const [end, peer] = pair()
+  const waits = [once(end, 'message'), once(end, 'ping')]
+  await peer.close(4000, 'enough')
+  for (const wait of waits) {
+    await assert.rejects(wait, (error) => {
+      assert.ok(error instanceof ClosedError)
+      assert.equal(error.code, 4000)
+      assert.equal(error.message, 'the connection has closed: 4000 enough')
+      return true
+    })
+  }
+})
+
+test('once on an ended connection resolves with its end, and rejects for all else', async () => {
+  const end = await ended()
+  assert.deepEqual(await once(end, 'close'), { code: 4000, description: 'enough' })
+  assert.deepEqual(await once(end, 'close'), { code: 4000, description: 'enough' })
+  for (const event of ['message', 'ping', 'error', 'drain'] as const) {
+    await assert.rejects(once(end, event), ClosedError)
+  }
+})
+
+test('once on an ended connection may be given up in the same turn', async () => {
+  const end = await ended()
+  const stopper = new AbortController()
+  const wait = once(end, 'close', { signal: stopper.signal })
+  const reason = new Error('why')
+  stopper.abort(reason)
+  await assert.rejects(wait, reason)
+})
+
+test('once on a maker rejects when that closes, and afterwards it is for the next life', async () => {
+  const [server, client] = [new WebsocketServer(), new WebsocketClient()]
+  await link(server, client)
+  const waits = [once(server, 'client'), once(server, 'listening'), once(client, 'connect')]
+  await server.close()
+  for (const wait of waits) await assert.rejects(wait, ClosedError)
+  assert.equal((await once(client, 'closed')).code, 1001)
+  assert.equal((await once(server, 'closed')).port, 0)
+  const next = [once(server, 'client'), once(client, 'connect')]
+  assert.deepEqual(await link(server, client), await Promise.all(next))
+  const waiting = once(server, 'client')
+  await server.close()
+  await assert.rejects(waiting, { message: 'the server has closed' })
+})
+
+test('once and listen read a connection that was cut off the same way', async () => {
+  const [end] = pair()
+  const wait = once(end, 'message')
+  cut(end)
+  await assert.rejects(wait, (error) => error instanceof ClosedError && error.code === 1006)
+})
 
 /** The listening end of a connection, and the sending one. */
 type Ends = readonly [here: WebsocketConnection, there: WebsocketConnection]

@@ -1,5 +1,5 @@
 import type { CloseReason } from '../../connection/close-codes.ts'
-import { MESSAGE_OVERHEAD, type MessageSink } from '../../connection/connection-core.ts'
+import { MESSAGE_OVERHEAD, type MessageSink } from '../../connection/message-sink.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { escapeText } from '../../error-text.ts'
 import { ChannelError, FrameError, invalidValue, WebsocketError } from '../../errors.ts'
@@ -162,7 +162,7 @@ export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarg
 
   onHeartbeatTimeout(reason: string): void {
     this.log('transport', reason, undefined)
-    this.#connection?.[EMITTER].cut()
+    this.#connection?.[EMITTER].transport.terminate()
   }
 
   removeChannel(channel: ClientChannel): void {

@@ -1,5 +1,5 @@
 import { ClosedError } from '../../errors.ts'
-import type { Consumer } from '../../events/delivery-queue.ts'
+import type { Consumer } from '../../events/consumer.ts'
 import { EMITTER, Emitter, type ErrorSink, type Listenable } from '../../events/emitter.ts'
 import { CHANNEL, type ChannelEvents } from '../channel.ts'
 import { ANY_EVENT, type EventFilter } from './message-queue.ts'

@@ -1,4 +1,5 @@
-import { DeliveryQueue, type Consumer } from '../../events/delivery-queue.ts'
+import type { Consumer } from '../../events/consumer.ts'
+import { DeliveryQueue } from '../../events/delivery-queue.ts'
 import { afterTurn } from '../../events/after-turn.ts'
 
 /** The filter of a listener that receives the messages of every event. */

@@ -1,5 +1,5 @@
 import type { CloseReason } from '../../connection/close-codes.ts'
-import { MESSAGE_OVERHEAD, type MessageSink } from '../../connection/connection-core.ts'
+import { MESSAGE_OVERHEAD, type MessageSink } from '../../connection/message-sink.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { recordDrop } from '../../server/diagnostics.ts'
 import type { PeerConnectErrorInit } from '../../errors.ts'

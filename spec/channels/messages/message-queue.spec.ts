@@ -6,7 +6,7 @@ import {
   type QueuedMessage,
   type EventFilter,
 } from '../../../lib/channels/messages/message-queue.ts'
-import type { Consumer } from '../../../lib/events/delivery-queue.ts'
+import type { Consumer } from '../../../lib/events/consumer.ts'
 import { Random } from '../../support/channels/random.ts'
 
 /** A mail, and what waits in it as its owner was told. */

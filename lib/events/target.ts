@@ -1,0 +1,33 @@
+import { invalidValue } from '../errors.ts'
+import { checkNames, checkSignal } from '../validation.ts'
+import { EMITTER, type Emitter, type Listenable } from './emitter.ts'
+
+/**
+ * Returns the private half of a target.
+ *
+ * @throws TypeError for what is no target, and for an event that the target doesn't have.
+ */
+export function emitterOf<Events extends object>(
+  target: Listenable<Events>,
+  event: keyof Events,
+): Emitter<Events> {
+  if (typeof target !== 'object' || target === null || !(EMITTER in target)) {
+    throw invalidValue(
+      'the target of `listen`',
+      'a server, a client, a connection, a room, a channel, a topic or a presence',
+      target,
+    )
+  }
+  const emitter = target[EMITTER]
+  emitter.assertEvent(event)
+  return emitter
+}
+
+/** Checks the options of `listen` or `once`. */
+export function checkOptions(
+  options: { signal?: AbortSignal | undefined },
+  known: readonly string[],
+): void {
+  checkNames(options, known)
+  checkSignal(options.signal)
+}
