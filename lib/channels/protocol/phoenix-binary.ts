@@ -10,6 +10,11 @@ export interface BinaryFrame {
   readonly data: Uint8Array
 }
 
+// The kinds of binary frames.
+export const PUSH_KIND = 0
+export const REPLY_KIND = 1
+export const BROADCAST_KIND = 2
+
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 

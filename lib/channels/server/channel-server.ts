@@ -225,7 +225,7 @@ class ChannelServerCore<Context extends {}>
     this.errorSink = errorSink
     this.pathSuffixes = [...new Set(['', ...serializers.map(({ path }) => path)])]
     this.protocols = [...new Set(serializers.flatMap(({ protocol }) => protocol ?? []))]
-    const timings = serializers.flatMap(({ signs: { pingInterval, serverTimeout } }) => [
+    const timings = serializers.flatMap(({ keepaliveTimings: { pingInterval, serverTimeout } }) => [
       pingInterval,
       serverTimeout,
     ])

@@ -151,7 +151,7 @@ export class ServerSocket<Context extends {}>
    * every `period` milliseconds.
    */
   checkHeartbeat(period: number): void {
-    const { pingInterval, serverTimeout } = this.serializer.signs
+    const { pingInterval, serverTimeout } = this.serializer.keepaliveTimings
     this.#sincePing += period
     if (pingInterval !== false && this.#sincePing >= pingInterval) {
       this.#sincePing = 0
