@@ -7,8 +7,6 @@ import type { PresenceReplica } from './presence/replica.ts'
 import type { PushOptions } from './messages/pending-pushes.ts'
 import type { Message } from './messages/message.ts'
 
-/** The key of the topic handler that a server's channel belongs to. */
-export const TOPIC: unique symbol = Symbol('topic')
 /** The key of the presence replica of a client's channel: the presence as its server reports it. */
 export const REPLICA: unique symbol = Symbol('replica')
 
@@ -51,11 +49,6 @@ export abstract class Channel<
 > implements Listenable<ChannelEvents> {
   /** @hidden */
   abstract get [EMITTER](): Emitter<ChannelEvents>
-
-  /** @internal */
-  get [TOPIC](): object | undefined {
-    return undefined
-  }
 
   /** @internal */
   get [REPLICA](): PresenceReplica | undefined {

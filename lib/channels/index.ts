@@ -60,13 +60,6 @@ export {
   type ChannelServerEvents,
   type TopicOptions,
 } from './server/channel-server.ts'
-export {
-  Topic,
-  type AcceptOptions,
-  type Join,
-  type JoinRequest,
-  type Leave,
-  type LeaveReason,
-  type TopicEvents,
-} from './server/topic.ts'
+export type { AcceptOptions, JoinRequest } from './server/join-request.ts'
+export { Topic, type Join, type Leave, type LeaveReason, type TopicEvents } from './server/topic.ts'
 export type { ChannelClientEvents } from './client/socket.ts'

@@ -490,7 +490,7 @@ suite('amber.js', { timeout: 20_000 }, () => {
     { ping = 30_000, ...own }: { ping?: number; pings?: number } = {},
   ): Promise<{ server: WebsocketServer; channels: ChannelServer; enter: () => AmberSocket }> {
     const server = new WebsocketServer({ path: '/chat' })
-    const often = { ...amber, signs: { ...amber.signs, pingInterval: ping } }
+    const often = { ...amber, keepaliveTimings: { ...amber.keepaliveTimings, pingInterval: ping } }
     const channels = new ChannelServer(server, { serializers: [phoenix, phoenixV1, often] })
     const { port } = await server.serve(0)
     t.after(() => server.close())

@@ -154,7 +154,7 @@ function isRejoinOptions(value: unknown): boolean {
 }
 
 const isSerializer = (value: unknown): boolean =>
-  isObject(value) && 'client' in value && 'signs' in value
+  isObject(value) && 'client' in value && 'keepaliveTimings' in value
 
 const rules = {
   serializer: {

@@ -91,11 +91,11 @@ export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarg
   onConnected(connection: WebsocketConnection): void {
     connection[EMITTER].setSink(this)
     this.#connection = connection
-    const { signs } = this.#settings.serializer
-    const { heartbeat = signs.heartbeat } = this.#settings
+    const { keepaliveTimings: timings } = this.#settings.serializer
+    const { heartbeat = timings.heartbeat } = this.#settings
     this.#heartbeat = new Heartbeat(this, {
-      interval: signs.heartbeat === false ? false : heartbeat,
-      silenceTimeout: signs.clientTimeout,
+      interval: timings.heartbeat === false ? false : heartbeat,
+      silenceTimeout: timings.clientTimeout,
     })
     this.log('transport', `connected to ${connection.request.path}`, undefined)
     for (const channel of this.#allChannels()) channel.onConnected()

@@ -1,8 +1,10 @@
 import { deferred, markHandled, isPromise } from '../../promises.ts'
 import { validate, type StandardSchema, type ValidationResult } from './contract.ts'
 
-/** The callbacks for the result of one validation. */
+/** The callbacks for the result of one validation, and the size of the payload. */
 export interface ValidationHandlers {
+  /** The bytes of the payload. */
+  readonly size?: number
   /** Receives the result: valid or not. */
   onResult(result: ValidationResult): void
   /** Receives what the schema, or `onResult`, has thrown. */
@@ -20,10 +22,16 @@ const UNKNOWN: ValidationResult = { refusal: { reason: 'unknown event', issues: 
 export class OrderedValidator {
   /** Resolves once the last waiting payload is done; every later payload waits for it. */
   #pending: Promise<void> | undefined
+  #waitingBytes = 0
 
   /** Whether a validation is still pending. */
   get isValidating(): boolean {
     return this.#pending !== undefined
+  }
+
+  /** The bytes of the payloads that wait, for their own results or for those of earlier ones. */
+  get waitingBytes(): number {
+    return this.#waitingBytes
   }
 
   /**
@@ -48,6 +56,8 @@ export class OrderedValidator {
   }
 
   #wait(result: Promise<ValidationResult>, handlers: ValidationHandlers): void {
+    const { size = 0 } = handlers
+    this.#waitingBytes += size
     handlers.onWaiting?.(1)
     markHandled(result)
     const pending: Promise<void> = (this.#pending ?? Promise.resolve())
@@ -56,6 +66,7 @@ export class OrderedValidator {
       .catch((cause: unknown) => handlers.onError(cause))
       .then(() => {
         if (this.#pending === pending) this.#pending = undefined
+        this.#waitingBytes -= size
         handlers.onWaiting?.(-1)
       })
     this.#pending = pending

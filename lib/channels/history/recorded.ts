@@ -41,3 +41,12 @@ export function decodeEntry(
     `${head}${comma}"${OFFSET}":${offset}${epochField}${FRAME_END}`,
   )
 }
+
+/** The prefix of this node's sender ids, so that no two nodes have the same. */
+const NODE_ID = Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString('base64url')
+let senderCount = 0
+
+/** Returns a new id for a sender of recorded messages. */
+export function createSenderId(): string {
+  return `${NODE_ID}.${++senderCount}`
+}

@@ -2,7 +2,7 @@ import { invalidValue } from '../../errors.ts'
 import { listen } from '../../events/listen.ts'
 import { isObject, milliseconds, resolveOptions } from '../../validation.ts'
 import { EMITTER, type Emitter, type Listenable } from '../../events/emitter.ts'
-import { Channel, REPLICA, TOPIC, type AnyEvents } from '../channel.ts'
+import { Channel, REPLICA, type AnyEvents } from '../channel.ts'
 import { META_REF, META_REF_BEFORE, PRESENCE_DIFF, PRESENCE_STATE } from '../protocol/phoenix.ts'
 import { PresenceEmitter, type PresenceEvents } from './presence-emitter.ts'
 import type { PresenceReplicator } from './replicator.ts'
@@ -146,7 +146,7 @@ export class Presence<Known extends object = AnyEvents>
     const topic = this.#topic
     if (!topic) throw new TypeError('a server tracks: make a presence of its topic there')
     checkKey(key)
-    if (channel?.[TOPIC] !== topic) {
+    if (!topic.hasChannel(channel)) {
       throw invalidValue('the channel', `a member of the topic \`${topic.pattern}\``, channel)
     }
     const snapshot = snapshotOf(meta)

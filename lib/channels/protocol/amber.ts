@@ -24,7 +24,12 @@ export const amber: Serializer = {
   protocol: undefined,
   protocolsFor: undefined,
   replies: false,
-  signs: { heartbeat: false, pingInterval: 30_000, serverTimeout: false, clientTimeout: 100_000 },
+  keepaliveTimings: {
+    heartbeat: false,
+    pingInterval: 30_000,
+    serverTimeout: false,
+    clientTimeout: 100_000,
+  },
 }
 
 function decodeClientFrame(data: string | Uint8Array): ClientFrame {

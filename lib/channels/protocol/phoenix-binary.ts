@@ -11,6 +11,11 @@ export interface BinaryFrame {
   readonly data: Uint8Array
 }
 
+// The kinds of binary frames.
+export const PUSH_KIND = 0
+export const REPLY_KIND = 1
+export const BROADCAST_KIND = 2
+
 /**
  * Decodes a frame of any kind that has `count` names; the data is a view of the frame.
  *

@@ -1,5 +1,16 @@
 import { encodeTokenSubprotocol } from '../../server/handshake/token-subprotocol.ts'
-import { readBinary, writeBinary } from './phoenix-binary.ts'
+import { BROADCAST_KIND, PUSH_KIND, REPLY_KIND, readBinary, writeBinary } from './phoenix-binary.ts'
+import {
+  broadcastEventOf,
+  decodeV1Text,
+  decodeV2Text,
+  encodeV1Client,
+  encodeV1Server,
+  encodeV2,
+  quote,
+  type EncodedMessage,
+  type RawMessage,
+} from './phoenix-text.ts'
 import type {
   ClientFrame,
   Frame,
@@ -14,31 +25,10 @@ import {
   AROUND_REPLY,
   assertName,
   assertRef,
-  endOfString,
   protocolError,
-  readJson,
   withJsonText,
   writeJson,
 } from './json.ts'
-
-/** The fields of a received frame before they are checked. */
-interface RawMessage {
-  readonly joinRef: unknown
-  readonly ref: unknown
-  readonly topic: unknown
-  readonly event: unknown
-  readonly payload: unknown
-}
-
-/** The fields of a text frame to be sent. */
-interface EncodedMessage {
-  readonly joinRef: Ref
-  readonly ref: Ref
-  readonly topic: string
-  readonly event: string
-  /** JSON text. */
-  readonly payload: string
-}
 
 const JOIN = 'phx_join'
 const LEAVE = 'phx_leave'
@@ -60,13 +50,7 @@ const presenceEvents: ReadonlySet<unknown> = new Set([PRESENCE_STATE, PRESENCE_D
 export const META_REF = 'phx_ref'
 /** The field of a presence meta with the ref of the meta that it replaces. */
 export const META_REF_BEFORE = 'phx_ref_prev'
-const BROADCAST_HEAD = '[null,null,"'
 const HEARTBEAT_OK = '{"status":"ok","response":{}}'
-
-// The kinds of binary frames: the first byte.
-const PUSH_KIND = 0
-const REPLY_KIND = 1
-const BROADCAST_KIND = 2
 
 /**
  * The serializer of Phoenix Channels, version 2 (`vsn=2.0.0`): JSON arrays of join_ref, ref, topic,
@@ -119,18 +103,8 @@ export const phoenixV1: Serializer = /* @__PURE__ */ createSerializer('1.0.0', /
  * the whole text would have to be parsed to know.
  */
 export function startsAsBroadcast(text: string): boolean {
-  if (!text.startsWith(BROADCAST_HEAD) || !text.endsWith(']')) return false
-  const topicEnd = endOfString(text, BROADCAST_HEAD.length - 1)
-  const eventStart = topicEnd + 2
-  if (!text.startsWith(',"', topicEnd + 1)) return false
-  const eventEnd = endOfString(text, eventStart)
-  if (text.charAt(eventEnd + 1) !== ',') return false
-  try {
-    JSON.parse(text.slice(BROADCAST_HEAD.length - 1, topicEnd + 1))
-    return !protocolEvents.has(JSON.parse(text.slice(eventStart, eventEnd + 1)) as string)
-  } catch {
-    return false
-  }
+  const event = broadcastEventOf(text)
+  return event !== undefined && !protocolEvents.has(event)
 }
 
 // Has no side effects, as the `PURE` comments above tell bundlers: a page loads only the version
@@ -151,7 +125,12 @@ function createSerializer(
     protocol: 'phoenix',
     protocolsFor: (token) => ['phoenix', encodeTokenSubprotocol(token)],
     replies: true,
-    signs: { heartbeat: 30_000, pingInterval: false, serverTimeout: 60_000, clientTimeout: false },
+    keepaliveTimings: {
+      heartbeat: 30_000,
+      pingInterval: false,
+      serverTimeout: 60_000,
+      clientTimeout: false,
+    },
   }
 }
 
@@ -159,25 +138,6 @@ function createSerializer(
 function versionIn(query: URLSearchParams): string {
   if ([...query.keys()].some((name) => name.startsWith('vsn['))) return ''
   return query.getAll('vsn').at(-1) ?? '1.0.0'
-}
-
-function decodeV2Text(text: string, outerLevels: number): RawMessage {
-  const parts = readJson(text, outerLevels)
-  if (!Array.isArray(parts) || parts.length < 5) {
-    throw protocolError('expected an array of join_ref, ref, topic, event and payload')
-  }
-  const [joinRef, ref, topic, event, payload] = parts as readonly unknown[] // not `any`
-  return { joinRef, ref, topic, event, payload }
-}
-
-function decodeV1Text(data: string | Uint8Array, outerLevels: number): RawMessage {
-  if (typeof data !== 'string') throw protocolError('version 1.0.0 has no binary frames')
-  const object = readJson(data, outerLevels)
-  if (typeof object !== 'object' || object === null) throw protocolError('expected an object')
-  // `JSON.parse` returned it, so a field that it doesn't have is undefined.
-  const { join_ref: joinRef = null, ref, topic, event, payload } = object as Record<string, unknown>
-  if (payload === undefined) throw protocolError('expected a `payload`')
-  return { joinRef, ref, topic, event, payload }
 }
 
 function decodeClientBinary(bytes: Uint8Array): RawMessage {
@@ -269,13 +229,8 @@ function encodeClientBytes(frame: ClientFrame, data: Uint8Array): Uint8Array | u
 function toServerMessage(frame: ServerFrame): EncodedMessage | undefined {
   if (frame.kind === 'ping') return undefined
   if (frame.kind === 'heartbeatReply') {
-    return {
-      joinRef: null,
-      ref: frame.ref,
-      topic: PHOENIX_TOPIC,
-      event: REPLY,
-      payload: HEARTBEAT_OK,
-    }
+    const { ref } = frame
+    return { joinRef: null, ref, topic: PHOENIX_TOPIC, event: REPLY, payload: HEARTBEAT_OK }
   }
   const { topic, joinRef } = frame
   if (frame.kind === 'close') return { joinRef, ref: joinRef, topic, event: CLOSE, payload: '{}' }
@@ -331,30 +286,4 @@ export function assertBroadcastEvent(event: unknown): void {
 
 function reservedEventError(event: string): TypeError {
   return new TypeError(`expected an event of your own, got \`${event}\`, which is one of Phoenix's`)
-}
-
-function encodeV2(message: EncodedMessage | undefined): string | undefined {
-  if (!message) return undefined
-  const { joinRef, ref, topic, event, payload } = message
-  return `[${quote(joinRef)},${quote(ref)},${quote(topic)},${quote(event)},${payload}]`
-}
-
-function encodeV1Server(message: EncodedMessage | undefined): string | undefined {
-  return message && `{${v1Fields(message)}}`
-}
-
-// A server of version 1 puts the join_ref into the ref of `phx_close` and `phx_error`, so it has to
-// receive the join_ref.
-function encodeV1Client(message: EncodedMessage): string {
-  const { joinRef } = message
-  const joinRefField = joinRef === null ? '' : `,"join_ref":${quote(joinRef)}`
-  return `{${v1Fields(message)}${joinRefField}}`
-}
-
-function v1Fields({ topic, event, payload, ref }: EncodedMessage): string {
-  return `"topic":${quote(topic)},"event":${quote(event)},"payload":${payload},"ref":${quote(ref)}`
-}
-
-function quote(text: Ref): string {
-  return JSON.stringify(text)
 }

@@ -187,5 +187,5 @@ export interface Serializer {
    */
   readonly replies: boolean
   /** The timings by which each end notices that the other is unreachable. */
-  readonly signs: KeepaliveTimings
+  readonly keepaliveTimings: KeepaliveTimings
 }

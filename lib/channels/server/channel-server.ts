@@ -1,24 +1,5 @@
-import { diagnostics, recordDrop } from '../../server/diagnostics.ts'
-import {
-  PeerConnectError,
-  invalidValue,
-  type PeerConnectErrorInit,
-  type WebsocketError,
-} from '../../errors.ts'
-import { DONE } from '../../promises.ts'
-import type { Data } from '../../connection/message.ts'
+import { invalidValue, type WebsocketError } from '../../errors.ts'
 import { formatCount, INSPECT, inspectLine } from '../../inspect.ts'
-import { flag, resolveOptions } from '../../validation.ts'
-import type { RequestDetails } from '../../server/handshake/request.ts'
-import { RoomRegistry } from '../../rooms/registry.ts'
-import type { RoomMember } from '../../rooms/room.ts'
-import {
-  INSTALL,
-  type ServerExtension,
-  type ExtensionHost,
-  type PendingPeer,
-} from '../../server/extension.ts'
-import type { WebsocketServer } from '../../server/server.ts'
 import {
   EMITTER,
   Emitter,
@@ -26,7 +7,9 @@ import {
   type EventSpec,
   type Listenable,
 } from '../../events/emitter.ts'
-import { decodeBroadcast, createBroadcast, type Broadcast } from '../protocol/broadcast.ts'
+import { INSTALL } from '../../server/extension.ts'
+import type { WebsocketServer } from '../../server/server.ts'
+import { flag, resolveOptions } from '../../validation.ts'
 import type { AnyEvents } from '../channel.ts'
 import {
   checkContract,
@@ -35,21 +18,10 @@ import {
   type InferJoin,
   type InferOutputs,
 } from '../contract/contract.ts'
-import { memoryHistory } from '../history/memory-history.ts'
-import { resolveHistory, type HistoryOptions, type HistorySettings } from '../history/options.ts'
-import type { HistoryHost } from '../history/history-host.ts'
-import { ReadQueue } from '../history/read-queue.ts'
-import { toRecordable, TopicHistory } from '../history/topic-history.ts'
-import { ServerChannel } from './server-channel.ts'
-import { PresenceReplicator } from '../presence/replicator.ts'
-import {
-  resolveChannelOptions,
-  type ChannelServerOptions,
-  type ChannelServerSettings,
-} from './options.ts'
-import { ServerSocket, topicRoom, type ChannelServerContext } from './socket.ts'
-import { assertBroadcastEvent, phoenix } from '../protocol/phoenix.ts'
-import { checkPattern, Topic, type TopicTransport } from './topic.ts'
+import { resolveHistory, type HistoryOptions } from '../history/options.ts'
+import { ChannelServerCore } from './channel-server-core.ts'
+import { resolveChannelOptions, type ChannelServerOptions } from './options.ts'
+import { checkPattern, Topic } from './topic.ts'
 
 /** The options of a topic, beside its contract. */
 export interface TopicOptions {
@@ -77,9 +49,6 @@ export interface ChannelServerEvents {
 }
 
 const EVENT_SPEC: EventSpec<ChannelServerEvents> = { kind: 'channel server', events: ['error'] }
-const HEARTBEAT_CHECK_INTERVAL = 5_000 // milliseconds; shorter where a serializer's timings are
-const FORBIDDEN: PeerConnectErrorInit = { status: 403, body: '' }
-const NO_SERIALIZER: PeerConnectErrorInit = { ...FORBIDDEN, reason: 'channels' }
 
 class ChannelServerEmitter extends Emitter<ChannelServerEvents> {
   readonly #getParent: () => ErrorSink
@@ -151,17 +120,11 @@ export class ChannelServer<Context extends {} = {}> implements Listenable<Channe
     if (contract !== undefined) checkContract(contract)
     const { open: isOpen } = resolveOptions(topicRules, { open: contract?.open })
     this.#core.assertNew(pattern)
-    const { host, transport } = this.#core
     const { history: options } = contract ?? {}
-    const settings = options && resolveHistory(options, host.backplane !== undefined)
+    const settings = options && resolveHistory(options, this.#core.host.backplane !== undefined)
     const history = settings && this.#core.newHistory(settings)
     const config = { contract, history, isOpen }
-    const topic = new Topic<AnyEvents, AnyEvents, Context>(
-      pattern,
-      config,
-      this.#emitter,
-      transport,
-    )
+    const topic = new Topic<AnyEvents, AnyEvents, Context>(pattern, config, this.#core)
     this.#core.declare(topic)
     return topic
   }
@@ -193,172 +156,5 @@ export class ChannelServer<Context extends {} = {}> implements Listenable<Channe
       this,
       `${formatCount(topicCount, 'topic')}, ${formatCount(socketCount, 'socket')}`,
     )
-  }
-}
-
-/** The internals of a channel server, which its `WebsocketServer` and its sockets call. */
-class ChannelServerCore<Context extends {}>
-  implements ServerExtension<Context>, ChannelServerContext<Context>
-{
-  readonly pathSuffixes: readonly string[]
-  readonly protocols: readonly string[]
-  readonly settings: ChannelServerSettings
-  readonly errorSink: Emitter<ChannelServerEvents>
-  readonly rooms: RoomRegistry<RoomMember>
-  readonly serializer = phoenix
-  readonly host: ExtensionHost
-  readonly transport: TopicTransport = {
-    broadcastLocal: (topic, event, payload) => {
-      const broadcast = createBroadcast(this.serializer, { topic, event, payload })
-      this.rooms.deliver(topicRoom(topic), broadcast)
-      return broadcast
-    },
-    deliver: (topic, broadcast) => this.rooms.deliver(topicRoom(topic), broadcast),
-    connectPresence: (pattern, source) => {
-      const { link: relay } = this.rooms
-      const read = (data: string): Broadcast => decodeBroadcast(this.serializer, data)
-      return relay.isClustered
-        ? new PresenceReplicator(relay, pattern, { ...source, read })
-        : undefined
-    },
-    countDrop: () => recordDrop(this.host.counts, 'backplane'),
-  }
-  readonly #topics: Topic<AnyEvents, AnyEvents, Context>[] = []
-  /** The history store of topics without a store of their own. */
-  readonly #memoryStore = memoryHistory()
-  readonly #readQueue = new ReadQueue()
-  readonly #sockets = new Set<ServerSocket<Context>>()
-  readonly #checkInterval: number
-  #timer: NodeJS.Timeout | undefined
-
-  constructor(
-    server: WebsocketServer<Context>,
-    settings: ChannelServerSettings,
-    errorSink: Emitter<ChannelServerEvents>,
-  ) {
-    const { serializers } = settings
-    this.settings = settings
-    this.errorSink = errorSink
-    this.pathSuffixes = [...new Set(['', ...serializers.map(({ path }) => path)])]
-    this.protocols = [...new Set(serializers.flatMap(({ protocol }) => protocol ?? []))]
-    const timings = serializers.flatMap(({ signs: { pingInterval, serverTimeout } }) => [
-      pingInterval,
-      serverTimeout,
-    ])
-    this.#checkInterval = Math.min(
-      HEARTBEAT_CHECK_INTERVAL,
-      ...timings.filter((timing) => timing !== false),
-    )
-    this.host = server[INSTALL](this)
-    const { backplane, counts } = this.host
-    this.rooms = new RoomRegistry<RoomMember>({
-      backplane,
-      prepare: (data: Data) => decodeBroadcast(this.serializer, data),
-      reportError: (error) => this.errorSink.reportError(error),
-      reportFailure: (error) => this.host.reportFailure(error),
-      countDrop: () => recordDrop(counts, 'backplane'),
-      onMembershipChange: (change, _, channel) => {
-        const diagnosticsChannel = diagnostics[change]
-        if (!diagnosticsChannel.hasSubscribers || !(channel instanceof ServerChannel)) return
-        diagnosticsChannel.publish({ topic: channel.topic, channel })
-      },
-    })
-  }
-
-  get topicCount(): number {
-    return this.#topics.length
-  }
-
-  get socketCount(): number {
-    return this.#sockets.size
-  }
-
-  assertNew(pattern: string): void {
-    if (!this.#topics.some((topic) => topic.pattern === pattern)) return
-    throw new TypeError(`the topic \`${pattern}\` was declared already`)
-  }
-
-  declare(topic: Topic<AnyEvents, AnyEvents, Context>): void {
-    this.#topics.push(topic)
-  }
-
-  emit(
-    topic: string,
-    event: string,
-    payload: unknown,
-    from?: ServerChannel<Context>,
-  ): Promise<void> {
-    assertBroadcastEvent(event)
-    const history = this.topicOf(topic)?.history
-    const sentPayload = history ? toRecordable(payload) : payload
-    const message = createBroadcast(this.serializer, { topic, event, payload: sentPayload })
-    if (history) return history.append(topic, from?.sender ?? '', String(message.data))
-    this.rooms.emit(topicRoom(topic), message, from)
-    return DONE
-  }
-
-  newHistory(settings: HistorySettings): TopicHistory {
-    const membersOf = (topic: string): ReadonlySet<RoomMember> =>
-      this.rooms.get(topicRoom(topic)).members
-    const host: HistoryHost = {
-      reads: this.#readQueue,
-      hasMembers: (topic) => membersOf(topic).size > 0,
-      deliver: (topic, message) => this.rooms.deliver(topicRoom(topic), message),
-      endMemberships: (topic) => {
-        for (const member of [...membersOf(topic)]) {
-          if (member instanceof ServerChannel) member.loseHistory()
-        }
-      },
-      countDrop: () => recordDrop(this.host.counts, 'history'),
-      reportFailure: (error) => this.host.reportFailure(error),
-    }
-    return new TopicHistory(settings, settings.store ?? this.#memoryStore, host)
-  }
-
-  topicOf(name: string): Topic<AnyEvents, AnyEvents, Context> | undefined {
-    return this.#topics.find((topic) => topic.matches(name))
-  }
-
-  negotiate(request: RequestDetails, pathSuffix: string): PendingPeer<Context> {
-    const { query, protocols } = request
-    const serializer = this.settings.serializers.find(
-      ({ path, matches }) => path === pathSuffix && matches(query),
-    )
-    if (!serializer) {
-      throw new PeerConnectError('it asks for no dialect that is spoken here', NO_SERIALIZER)
-    }
-    const hostProtocols = this.host.protocols
-    const supported = [...hostProtocols, ...this.protocols]
-    if (
-      hostProtocols.length > 0 &&
-      protocols.length > 0 &&
-      !protocols.some((name) => supported.includes(name))
-    ) {
-      throw new PeerConnectError('none of its subprotocols is spoken here', NO_SERIALIZER)
-    }
-    return new ServerSocket(this, serializer)
-  }
-
-  addSocket(socket: ServerSocket<Context>): void {
-    this.#sockets.add(socket)
-    if (this.#timer) return
-    this.#timer = setInterval(() => this.#checkHeartbeats(), this.#checkInterval)
-    this.#timer.unref?.()
-  }
-
-  removeSocket(socket: ServerSocket<Context>): void {
-    if (!this.#sockets.delete(socket) || this.#sockets.size > 0) return
-    clearInterval(this.#timer)
-    this.#timer = undefined
-  }
-
-  onClosed(): void {
-    for (const topic of this.#topics) topic.onServerClosed()
-    void this.#memoryStore.close?.()
-    this.errorSink.endWaits()
-  }
-
-  #checkHeartbeats(): void {
-    for (const socket of this.#sockets) socket.checkHeartbeat(this.#checkInterval)
   }
 }

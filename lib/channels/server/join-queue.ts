@@ -1,20 +1,9 @@
 import type { ChannelServerSettings } from './options.ts'
-
-/** A join that the queue starts. */
-interface Join {
-  readonly topic: string
-  /** Passes the join to the listeners of its topic. */
-  handleJoin(payload: unknown): void
-}
-
-/** The socket whose joins the queue holds. */
-interface JoinQueueOwner {
-  /** Adds to the waiting messages of the connection, and to their bytes. */
-  addBacklog(messages: number, bytes: number): void
-}
+import type { ServerChannel } from './server-channel.ts'
+import type { ServerSocket } from './socket.ts'
 
 interface JoinEntry {
-  readonly join: Join
+  readonly channel: ServerChannel<any>
   readonly payload: unknown
   readonly size: number
 }
@@ -27,7 +16,7 @@ const MAX_SMALL = 4 * 1024 // bytes of a join that leaves the backlog as soon as
  * listeners have answered, even if the client has abandoned it.
  */
 export class JoinQueue {
-  readonly #owner: JoinQueueOwner
+  readonly #socket: ServerSocket<any>
   readonly #bucket: TokenBucket
   readonly #maxRunning: number
   /** The waiting joins by topic, one for each. */
@@ -37,25 +26,25 @@ export class JoinQueue {
   #isPaused = false
   #timer: ReturnType<typeof setTimeout> | undefined
 
-  constructor(owner: JoinQueueOwner, { joinRate, maxChannels }: ChannelServerSettings) {
-    this.#owner = owner
+  constructor(socket: ServerSocket<any>, { joinRate, maxChannels }: ChannelServerSettings) {
+    this.#socket = socket
     this.#bucket = new TokenBucket(joinRate)
     // More could run only when the client leaves topics whose listeners are still busy.
     this.#maxRunning = maxChannels === false ? Infinity : maxChannels
   }
 
   /** Adds a join at the end, or instead of the waiting join of the same topic. */
-  enqueue(join: Join, payload: unknown, size: number): void {
-    this.#removeFromBacklog(this.#waiting.get(join.topic))
-    this.#waiting.set(join.topic, { join, payload, size })
-    this.#owner.addBacklog(1, size)
+  enqueue(channel: ServerChannel<any>, payload: unknown, size: number): void {
+    this.#removeFromBacklog(this.#waiting.get(channel.topic))
+    this.#waiting.set(channel.topic, { channel, payload, size })
+    this.#socket.addBacklog(1, size)
   }
 
   /** Removes a join that was abandoned before it started. */
-  remove(join: Join): void {
-    const { topic } = join
+  remove(channel: ServerChannel<any>): void {
+    const { topic } = channel
     const waiting = this.#waiting.get(topic)
-    if (waiting?.join !== join) return
+    if (waiting?.channel !== channel) return
     this.#waiting.delete(topic)
     this.#removeFromBacklog(waiting)
   }
@@ -72,15 +61,15 @@ export class JoinQueue {
       this.#waiting.delete(topic)
       this.#running.set(topic, waiting)
       if (waiting.size <= MAX_SMALL) this.#removeFromBacklog(waiting)
-      waiting.join.handleJoin(waiting.payload)
+      waiting.channel.handleJoin(waiting.payload)
     }
   }
 
   /** Ends a running join: its listeners have answered, or the join has timed out. */
-  finish(join: Join): void {
-    const running = this.#running.get(join.topic)
-    if (running?.join !== join) return
-    this.#running.delete(join.topic)
+  finish(channel: ServerChannel<any>): void {
+    const running = this.#running.get(channel.topic)
+    if (running?.channel !== channel) return
+    this.#running.delete(channel.topic)
     if (running.size > MAX_SMALL) this.#removeFromBacklog(running)
     if (this.#waiting.size > 0) queueMicrotask(() => this.startNext())
   }
@@ -103,7 +92,7 @@ export class JoinQueue {
   }
 
   #removeFromBacklog(entry: JoinEntry | undefined): void {
-    if (entry) this.#owner.addBacklog(-1, -entry.size)
+    if (entry) this.#socket.addBacklog(-1, -entry.size)
   }
 
   #startTimer(): void {

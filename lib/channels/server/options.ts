@@ -61,7 +61,7 @@ export interface ChannelServerOptions {
 }
 
 const isSerializer = (value: unknown): boolean =>
-  typeof value === 'object' && value !== null && 'matches' in value && 'signs' in value
+  typeof value === 'object' && value !== null && 'matches' in value && 'keepaliveTimings' in value
 
 function isJoinRate(value: unknown): boolean {
   if (value === false) return true

@@ -5,11 +5,10 @@ import { recordDrop } from '../../server/diagnostics.ts'
 import type { PeerConnectErrorInit } from '../../errors.ts'
 import { listen } from '../../events/listen.ts'
 import type { Data, PreparedMessage } from '../../connection/message.ts'
-import type { RoomRegistry } from '../../rooms/registry.ts'
-import type { RoomMember } from '../../rooms/room.ts'
-import type { ExtensionHost, PendingPeer } from '../../server/extension.ts'
+import type { PendingPeer } from '../../server/extension.ts'
 import { EMITTER, type ErrorSink } from '../../events/emitter.ts'
 import { Backlog } from '../messages/backlog.ts'
+import type { BacklogListener } from '../messages/message-queue.ts'
 import type { Broadcast } from '../protocol/broadcast.ts'
 import type {
   ClientFrame,
@@ -20,28 +19,10 @@ import type {
   Serializer,
   ServerFrame,
 } from '../protocol/serializer.ts'
-import type { AnyEvents } from '../channel.ts'
 import { JoinQueue } from './join-queue.ts'
-import { ServerChannel, type ServerChannelOwner } from './server-channel.ts'
-import type { ChannelServerSettings } from './options.ts'
+import { ServerChannel } from './server-channel.ts'
+import type { ChannelServerCore } from './channel-server-core.ts'
 import { parsedBytes } from '../protocol/json.ts'
-import type { Topic } from './topic.ts'
-
-/** The parts of a channel server that its sockets share. */
-export interface ChannelServerContext<Context extends {}> {
-  readonly settings: ChannelServerSettings
-  readonly host: ExtensionHost
-  readonly errorSink: ErrorSink
-  readonly rooms: RoomRegistry<RoomMember>
-  /** Returns the declared topic that a name matches. */
-  topicOf(name: string): Topic<AnyEvents, AnyEvents, Context> | undefined
-  /** Sends an event to all members of a topic but `from`, on every node. */
-  emit(topic: string, event: string, payload: unknown, from: ServerChannel<Context>): Promise<void>
-  /** Adds a socket, whose heartbeats are checked from now on. */
-  addSocket(socket: ServerSocket<Context>): void
-  /** Removes a socket. */
-  removeSocket(socket: ServerSocket<Context>): void
-}
 
 const UNMATCHED = { reason: 'unmatched topic' }
 const TOO_MANY = { reason: 'too many channels joined' }
@@ -53,11 +34,11 @@ export function topicRoom(topic: string): string {
 
 /** One connection of a channel server, with its serializer and its channels. */
 export class ServerSocket<Context extends {}>
-  implements MessageSink, PendingPeer<Context>, ServerChannelOwner<Context>
+  implements MessageSink, PendingPeer<Context>, BacklogListener
 {
   readonly countsUnlistened = true
   readonly serializer: Serializer
-  readonly #context: ChannelServerContext<Context>
+  readonly #core: ChannelServerCore<Context>
   readonly #channels = new Map<string, ServerChannel<Context>>()
   readonly #backlog: Backlog
   readonly #joins: JoinQueue
@@ -71,14 +52,14 @@ export class ServerSocket<Context extends {}>
   #silentFor = 0 // milliseconds
   #sincePing = 0 // milliseconds
 
-  constructor(context: ChannelServerContext<Context>, serializer: Serializer) {
-    this.#context = context
+  constructor(core: ChannelServerCore<Context>, serializer: Serializer) {
+    this.#core = core
     this.serializer = serializer
     this.#backlog = new Backlog(
       { onChange: () => this.#updateFlowControl(), endSlowest: () => this.#endSlowest() },
-      context.host.maxWaitingBytes,
+      core.host.maxWaitingBytes,
     )
-    this.#joins = new JoinQueue(this, context.settings)
+    this.#joins = new JoinQueue(this, core.settings)
   }
 
   get rejection(): PeerConnectErrorInit {
@@ -91,21 +72,22 @@ export class ServerSocket<Context extends {}>
     return this.#connection
   }
 
+  /** The target that receives errors when a channel has no `error` listener. */
   get errorSink(): ErrorSink {
-    return this.#context.errorSink
+    return this.#core.errorSink
   }
 
   get joinTimeout(): number {
-    return this.#context.settings.joinTimeout
+    return this.#core.settings.joinTimeout
   }
 
   get closeTimeout(): number {
-    return this.#context.host.closeTimeout
+    return this.#core.host.closeTimeout
   }
 
   accept(connection: WebsocketConnection<Context>): MessageSink {
     this.#connection = connection
-    this.#context.addSocket(this)
+    this.#core.addSocket(this)
     return this
   }
 
@@ -123,7 +105,7 @@ export class ServerSocket<Context extends {}>
       throw error
     }
     const memorySize = size + MESSAGE_OVERHEAD + parsedBytes(data)
-    if (frame.kind === 'heartbeat') this.#sendFrame({ kind: 'heartbeatReply', ref: frame.ref })
+    if (frame.kind === 'heartbeat') this.sendFrame({ kind: 'heartbeatReply', ref: frame.ref })
     else if (frame.kind === 'join') this.#join(frame, memorySize)
     else this.#dispatch(frame, memorySize)
   }
@@ -143,7 +125,7 @@ export class ServerSocket<Context extends {}>
   onClose(reason: CloseReason): void {
     this.#backlog.stop()
     this.#joins.stop()
-    this.#context.removeSocket(this)
+    this.#core.removeSocket(this)
     for (const channel of [...this.#channels.values()]) channel.handleDisconnect(reason)
   }
 
@@ -152,11 +134,11 @@ export class ServerSocket<Context extends {}>
    * every `period` milliseconds.
    */
   checkHeartbeat(period: number): void {
-    const { pingInterval, serverTimeout } = this.serializer.signs
+    const { pingInterval, serverTimeout } = this.serializer.keepaliveTimings
     this.#sincePing += period
     if (pingInterval !== false && this.#sincePing >= pingInterval) {
       this.#sincePing = 0
-      this.#sendFrame({ kind: 'ping' })
+      this.sendFrame({ kind: 'ping' })
     }
     // While reading is paused, the peer's frames can't arrive.
     this.#silentFor = this.isFull(false) ? 0 : this.#silentFor + period
@@ -164,6 +146,7 @@ export class ServerSocket<Context extends {}>
     void this.connection.close(1002, `nothing came for ${serverTimeout / 1_000} seconds`)
   }
 
+  /** Encodes a frame. Returns undefined, and counts a drop, when the protocol has no such frame. */
   encode(frame: ServerFrame): Data | undefined {
     const data = this.serializer.server.encode(frame)
     if (data === undefined && (frame.kind === 'push' || frame.kind === 'reply')) this.countDropped()
@@ -181,52 +164,73 @@ export class ServerSocket<Context extends {}>
     })
   }
 
+  /** Encodes and sends a frame. */
+  sendFrame(frame: ServerFrame): void {
+    const data = this.encode(frame)
+    if (data !== undefined) this.send(data)
+  }
+
+  /** Refuses a frame of the peer for a topic of which the peer has no channel. */
+  replyUnmatched(topic: string, ref: Ref): void {
+    this.#replyError(topic, null, ref, UNMATCHED)
+  }
+
+  /**
+   * Encodes a broadcast for the protocol of the connection. Returns undefined, and counts a drop,
+   * when the protocol can't express it.
+   */
   encodeBroadcast(broadcast: Broadcast): PreparedMessage | undefined {
     const message = broadcast.encodedFor(this.serializer)
     if (!message) this.countDropped()
     return message
   }
 
+  /** Counts dropped messages: one, or `count`. */
   countDropped(count = 1): void {
-    for (; count > 0; count--) recordDrop(this.#context.host.counts, 'channels', this.connection)
+    for (; count > 0; count--) recordDrop(this.#core.host.counts, 'channels', this.connection)
   }
 
   addBacklog(messages: number, bytes: number): void {
     this.#backlog.add(messages, bytes)
   }
 
-  wait(step: 1 | -1): void {
+  /** Adds `step` to the number of pending `once`, which keep reading going. */
+  pinReading(step: 1 | -1): void {
     this.#pendingWaits += step
     this.#updateFlowControl()
   }
 
+  /** Adds a channel to the members of its topic. */
   addToRoom(channel: ServerChannel<Context>): void {
-    this.#context.rooms.get(topicRoom(channel.topic)).add(channel)
+    this.#core.rooms.get(topicRoom(channel.topic)).add(channel)
   }
 
+  /** Ends a join in the queue: its listeners have answered, or it has timed out. */
   onJoinAnswered(channel: ServerChannel<Context>): void {
     this.#joins.finish(channel)
   }
 
+  /** Removes a channel. */
   removeChannel(channel: ServerChannel<Context>): void {
     const { topic } = channel
     this.#joins.remove(channel)
     if (this.#channels.get(topic) === channel) this.#channels.delete(topic)
-    this.#context.rooms.get(topicRoom(topic)).delete(channel)
-    channel.history?.releaseIfUnused(topic)
+    this.#core.rooms.get(topicRoom(topic)).delete(channel)
+    channel.topicHandler.history?.releaseIfUnused(topic)
   }
 
+  /** Sends an event to all other members of a topic, on every node. */
   broadcast(from: ServerChannel<Context>, event: string, payload: unknown): Promise<void> {
-    return this.#context.emit(from.topic, event, payload, from)
+    return this.#core.emit(from.topic, event, payload, from)
   }
 
   #join(frame: JoinFrame, size: number): void {
     const { topic, joinRef, ref, payload } = frame
-    const topicHandler = this.#context.topicOf(topic)
+    const topicHandler = this.#core.topicOf(topic)
     const old = this.#channels.get(topic)
-    const { maxChannels } = this.#context.settings
+    const { maxChannels } = this.#core.settings
     if (!topicHandler) {
-      this.#replyError(topic, null, ref, UNMATCHED)
+      this.replyUnmatched(topic, ref)
     } else if (!old && maxChannels !== false && this.#channels.size >= maxChannels) {
       this.#replyError(topic, joinRef, ref, TOO_MANY)
     } else {
@@ -243,10 +247,10 @@ export class ServerSocket<Context extends {}>
     const { topic, joinRef, ref } = frame
     const channel = this.#channels.get(topic)
     if (!channel && frame.kind === 'leave') {
-      this.#sendFrame({ kind: 'reply', topic, joinRef, ref, status: 'ok', payload: {} })
+      this.sendFrame({ kind: 'reply', topic, joinRef, ref, status: 'ok', payload: {} })
     } else if (!channel) {
-      this.#replyError(topic, null, ref, UNMATCHED)
-    } else if (!channel.matchesJoinRef(joinRef)) {
+      this.replyUnmatched(topic, ref)
+    } else if (joinRef !== null && joinRef !== channel.joinRef) {
       this.countDropped()
     } else if (frame.kind === 'leave') {
       channel.handleLeave(ref)
@@ -257,12 +261,7 @@ export class ServerSocket<Context extends {}>
 
   #replyError(topic: string, joinRef: Ref, ref: Ref, payload: unknown): void {
     if (ref === null) this.countDropped()
-    else this.#sendFrame({ kind: 'reply', topic, joinRef, ref, status: 'error', payload })
-  }
-
-  #sendFrame(frame: ServerFrame): void {
-    const data = this.encode(frame)
-    if (data !== undefined) this.send(data)
+    else this.sendFrame({ kind: 'reply', topic, joinRef, ref, status: 'error', payload })
   }
 
   /** Ends the channel with the most waiting bytes, so that the others go on. */

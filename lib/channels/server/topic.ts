@@ -1,53 +1,15 @@
 import { invalidValue } from '../../errors.ts'
 import { EMITTER, Emitter, type ErrorSink, type Listenable } from '../../events/emitter.ts'
-import type { Broadcast } from '../protocol/broadcast.ts'
 import type { Channel, AnyEvents } from '../channel.ts'
 import type { Contract } from '../contract/contract.ts'
-import type { PresenceReplicator, PresenceSource } from '../presence/replicator.ts'
-import { EncodedState } from '../presence/encoded-state.ts'
 import type { TopicHistory } from '../history/topic-history.ts'
+import { EncodedState } from '../presence/encoded-state.ts'
 import type { PresenceState } from '../presence/presence-state.ts'
-
-/** A client's request to join a topic, to be accepted or rejected. */
-export interface JoinRequest<
-  In extends object = AnyEvents,
-  Out extends object = AnyEvents,
-  Context extends {} = {},
-  Payload = any,
-> {
-  /** The channel of the client, if accepted. What you push before is sent after the reply. */
-  readonly channel: Channel<In, Out, Context>
-  /** The payload of the join: any JSON value, or bytes. */
-  readonly payload: Payload
-  /**
-   * Accepts the join, with a reply. It is bound, so that it can be destructured. Only the first
-   * answer counts.
-   *
-   * Returns whether the client is a member now, or will be once the store of the topic's history
-   * has answered. Returns false when the join was rejected before or has timed out, or when the
-   * client has left or disconnected. Then no `joined` and no `leave` follow.
-   *
-   * @throws TypeError for a reply that can't be JSON, and for an unknown or invalid option.
-   */
-  readonly accept: (reply?: unknown, options?: AcceptOptions) => boolean
-  /**
-   * Rejects the join, with a reason. It is bound, so that it can be destructured. Only the first
-   * answer counts.
-   *
-   * @throws TypeError for a reason that can't be JSON.
-   */
-  readonly reject: (reason?: unknown) => void
-}
-
-/** The options of `accept`. */
-export interface AcceptOptions {
-  /**
-   * Whether the member may receive the messages that it missed, where the topic has a `history`.
-   *
-   * @default true
-   */
-  recover?: boolean | undefined
-}
+import type { PresenceReplicator, PresenceSource } from '../presence/replicator.ts'
+import type { Broadcast } from '../protocol/broadcast.ts'
+import type { ChannelServerCore } from './channel-server-core.ts'
+import { PendingJoinRequest, type JoinRequest } from './join-request.ts'
+import { ServerChannel } from './server-channel.ts'
 
 /** The value of a `joined` event: a member that has joined. */
 export interface Join<
@@ -103,14 +65,6 @@ export interface TopicEvents<
   leave: Leave<In, Out, Context>
 }
 
-/** The methods of a join request that its topic calls. */
-export abstract class JoinRequestBase {
-  /** Ends the join, because a listener failed. */
-  abstract crash(): void
-  /** Keeps messages without a listener waiting until the promise of a `join` listener settles. */
-  abstract holdUntil(prepared: PromiseLike<unknown>): void
-}
-
 class TopicEmitter<
   Events extends { join: unknown; joined: unknown; leave: unknown },
 > extends Emitter<Events> {
@@ -131,30 +85,12 @@ class TopicEmitter<
   }
 
   override onListenerFailed(value: unknown): void {
-    if (value instanceof JoinRequestBase) value.crash()
+    if (value instanceof PendingJoinRequest) value.crash()
   }
 
   override onTaken(value: unknown, promise: PromiseLike<unknown> | undefined): void {
-    if (promise && value instanceof JoinRequestBase) value.holdUntil(promise)
+    if (promise && value instanceof PendingJoinRequest) value.holdUntil(promise)
   }
-}
-
-/** Sends an event to the members of a topic, and returns it as it was sent. */
-type BroadcastFn = (topic: string, event: string, payload: unknown) => Broadcast
-
-/** The functions by which the topics of a server send. */
-export interface TopicTransport {
-  /** Sends an event to the members on this node. */
-  readonly broadcastLocal: BroadcastFn
-  /** Sends a prepared broadcast to the members on this node. */
-  readonly deliver: (topic: string, broadcast: Broadcast) => void
-  /** Creates the replicator of a topic's presence; undefined on a server without other nodes. */
-  readonly connectPresence: (
-    pattern: string,
-    source: Omit<PresenceSource, 'read'>,
-  ) => PresenceReplicator | undefined
-  /** Counts a dropped message. */
-  readonly countDrop: () => void
 }
 
 /** The declaration of a topic. */
@@ -166,10 +102,8 @@ export interface TopicConfig {
 }
 
 /** A member that has just joined. */
-export interface NewMember extends Channel<AnyEvents, AnyEvents, any> {
-  /** Sends the presence of the topic, as a message that other new members share. */
-  sendPresence(state: EncodedState): void
-}
+export type NewMember = Channel<AnyEvents, AnyEvents, any> &
+  Pick<ServerChannel<any>, 'sendPresence'>
 
 /** A function to call for each new member, after the reply: Phoenix's `:after_join`. */
 export type AfterJoinHook = (member: NewMember) => void
@@ -184,18 +118,18 @@ export class Topic<
   /** The pattern of the declaration. */
   readonly pattern: string
   readonly #config: TopicConfig
-  readonly #transport: TopicTransport
+  readonly #core: ChannelServerCore<Context>
   readonly #afterJoinHooks = new Set<AfterJoinHook>()
   readonly #replicators = new Set<PresenceReplicator>()
   #hasWarned = false
   readonly #emitter: Emitter<TopicEvents<In, Out, Context, Payload>>
 
   /** @internal */
-  constructor(pattern: string, config: TopicConfig, parent: ErrorSink, transport: TopicTransport) {
+  constructor(pattern: string, config: TopicConfig, core: ChannelServerCore<Context>) {
     this.pattern = pattern
     this.#config = config
-    this.#transport = transport
-    this.#emitter = new TopicEmitter<TopicEvents<In, Out, Context, Payload>>(parent)
+    this.#core = core
+    this.#emitter = new TopicEmitter<TopicEvents<In, Out, Context, Payload>>(core.errorSink)
   }
 
   /** @hidden */
@@ -233,7 +167,7 @@ export class Topic<
    * @internal
    */
   broadcastLocal(name: string, event: string, payload: unknown): Broadcast {
-    return this.#transport.broadcastLocal(name, event, payload)
+    return this.#core.broadcastLocal(name, event, payload)
   }
 
   /**
@@ -242,7 +176,7 @@ export class Topic<
    * @internal
    */
   deliver(name: string, broadcast: Broadcast): void {
-    this.#transport.deliver(name, broadcast)
+    this.#core.deliver(name, broadcast)
   }
 
   /**
@@ -254,10 +188,8 @@ export class Topic<
   connectPresence(
     source: Omit<PresenceSource, 'countDrop' | 'matches' | 'read'>,
   ): PresenceReplicator | undefined {
-    const { countDrop } = this.#transport
     const matches = (name: string): boolean => this.matches(name)
-    const all = { ...source, countDrop, matches }
-    const replicator = this.#transport.connectPresence(this.pattern, all)
+    const replicator = this.#core.connectPresence(this.pattern, { ...source, matches })
     if (replicator) this.#replicators.add(replicator)
     return replicator
   }
@@ -299,6 +231,15 @@ export class Topic<
    */
   createEncodedState(state: PresenceState): EncodedState {
     return new EncodedState(state)
+  }
+
+  /**
+   * Returns whether a value is a channel of this topic.
+   *
+   * @internal
+   */
+  hasChannel(channel: unknown): boolean {
+    return channel instanceof ServerChannel && channel.topicHandler === this
   }
 
   /**

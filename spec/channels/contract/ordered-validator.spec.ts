@@ -137,3 +137,21 @@ function deferred(): Deferred {
   })
   return { promise, resolve }
 }
+
+test('the bytes that wait are those of payloads without a result, and of those behind them', async () => {
+  const outcome = watched([])
+  const validator = new OrderedValidator()
+  const { promise, resolve } = deferred()
+  validator.validate(number, 1, { ...outcome('quick'), size: 100 })
+  assert.equal(validator.waitingBytes, 0)
+  const slow = schemaOf(() => promise)
+  validator.validate(slow, 1, { ...outcome('slow'), size: 10 })
+  const last = new Promise((done) => {
+    const onWaiting = (step: 1 | -1): unknown => step === -1 && done(step)
+    validator.validate(number, 2, { ...outcome('behind'), size: 5, onWaiting })
+  })
+  assert.equal(validator.waitingBytes, 15)
+  resolve({ value: 'at last' })
+  await last
+  assert.equal(validator.waitingBytes, 0)
+})
