@@ -30,7 +30,7 @@ import type { HistoryPosition } from '../history/store.ts'
 import { INVALID_POSITION, type TopicHistory } from '../history/topic-history.ts'
 import { MessageQueue, type EventFilter, type BacklogListener } from '../messages/message-queue.ts'
 import type { EncodedState } from '../presence/encoded-state.ts'
-import { resolvePushOptions, type PushOptions } from '../messages/pending-pushes.ts'
+import { resolvePushOptions, type PushOptions } from '../messages/push-options.ts'
 import { IncomingMessage, type Replier, type Message } from '../messages/message.ts'
 import {
   JoinRequestBase,
