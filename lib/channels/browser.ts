@@ -3,7 +3,11 @@ export { amber } from './protocol/amber.ts'
 export type { Params } from './client/endpoint-url.ts'
 export type { ChannelClientOptions, Logger, RejoinOptions } from './client/options.ts'
 export { Channel, type ChannelEvents, type ChannelState, type AnyEvents } from './channel.ts'
-export { ChannelClient, type JoinPayload } from './client/channel-client.ts'
+export {
+  ChannelClient,
+  type ChannelClientEvents,
+  type JoinPayload,
+} from './client/channel-client.ts'
 export type {
   Contract,
   FailureResult,
@@ -42,8 +46,7 @@ export type {
 export { phoenix, phoenixV1 } from './protocol/phoenix.ts'
 export { Presence, type PresenceOptions } from './presence/presence.ts'
 export type { PresenceEvents, PresenceJoin, PresenceLeave } from './presence/presence-emitter.ts'
-export type { PushOptions } from './messages/pending-pushes.ts'
+export type { PushOptions } from './messages/push-options.ts'
 export type { Message } from './messages/message.ts'
 export type { JoinRequest } from './server/join-request.ts'
 export type { Join, Leave, LeaveReason, Topic, TopicEvents } from './server/topic.ts'
-export type { ChannelClientEvents } from './client/socket.ts'

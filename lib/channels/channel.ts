@@ -4,7 +4,7 @@ import type { CallbackError, ChannelError } from '../errors.ts'
 import { EMITTER, type EventSpec, type Emitter, type Listenable } from '../events/emitter.ts'
 import { INSPECT, inspectLine } from '../inspect.ts'
 import type { PresenceReplica } from './presence/replica.ts'
-import type { PushOptions } from './messages/pending-pushes.ts'
+import type { PushOptions } from './messages/push-options.ts'
 import type { Message } from './messages/message.ts'
 
 /** The key of the presence replica of a client's channel: the presence as its server reports it. */

@@ -2,8 +2,9 @@ import { resolveClient } from '#options'
 import * as defaultNetwork from '#transport'
 import { ConnectAborted, type UrlSource } from '../../client/connect.ts'
 import { OPEN_WITH, WebsocketClient } from '../../client/client.ts'
+import type { CloseReason } from '../../connection/close-codes.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
-import { invalidValue } from '../../errors.ts'
+import { invalidValue, type WebsocketError } from '../../errors.ts'
 import { listen } from '../../events/listen.ts'
 import { INSPECT, inspectLine } from '../../inspect.ts'
 import { checkNames } from '../../validation.ts'
@@ -15,7 +16,6 @@ import {
   resolveChannelClient,
   type ChannelClientOptions,
   type ChannelClientSettings,
-  type Credentials,
 } from './options.ts'
 import type { Channel, AnyEvents } from '../channel.ts'
 import type {
@@ -25,8 +25,30 @@ import type {
   InferOutputs,
   StandardSchema,
 } from '../contract/contract.ts'
+import type { ServerFrame } from '../protocol/serializer.ts'
 import { ClientChannel } from './client-channel.ts'
-import { ClientSocket, type ChannelClientEvents } from './socket.ts'
+import type { Credentials } from './retry-policy.ts'
+import { ClientSocket } from './socket.ts'
+
+/** The events of a channel client. */
+export interface ChannelClientEvents {
+  /** Emitted each time the client has connected to its server. */
+  open: void
+  /** A frame of the server, decoded. */
+  message: ServerFrame
+  /**
+   * The error of a failed attempt to connect or of an invalid frame of the server, or an error that
+   * no listener of its channel received.
+   */
+  error: WebsocketError
+  /** The reason why the connection was lost or closed, each time. */
+  close: CloseReason
+  /**
+   * The reason why the client doesn't connect again: `close()` was called, or the client has given
+   * up, which closes its channels. Emitted once for each `open`.
+   */
+  closed: CloseReason
+}
 
 /** The payload type of a join, as the schema of a contract accepts it. */
 export type JoinPayload<Schema> = [Schema] extends [StandardSchema] ? InferInput<Schema> : unknown

@@ -1,14 +1,8 @@
-/** The connection that a heartbeat checks. */
-export interface HeartbeatTarget {
-  /** Sends a heartbeat. */
-  beat(): void
-  /**
-   * Returns whether messages are being read; while they aren't, no answer of the server can arrive.
-   */
-  isReading(): boolean
-  /** Called when nothing arrived in time that shows that the server still runs. */
-  onHeartbeatTimeout(reason: string): void
-}
+import type { Ref } from '../protocol/serializer.ts'
+import type { ClientSocket } from './socket.ts'
+
+/** The members of the socket that its heartbeat uses. */
+type HeartbeatSocket = Pick<ClientSocket, 'ref' | 'sendFrame' | 'isReading' | 'onHeartbeatTimeout'>
 
 /** The times after which a client decides that its server is gone; both in milliseconds. */
 export interface HeartbeatTimings {
@@ -27,17 +21,18 @@ const SUSPEND_TOLERANCE = 1_000
  * The next heartbeat is due `interval` milliseconds after the answer to the one before.
  */
 export class Heartbeat {
-  readonly #target: HeartbeatTarget
+  readonly #socket: HeartbeatSocket
   readonly #timings: HeartbeatTimings
   #timer: ReturnType<typeof setTimeout> | undefined
-  #isAwaitingReply = false
+  /** The ref of the heartbeat that waits for its reply. */
+  #ref: string | undefined
   /** The time from which a reply timer counts as fired late. */
   #suspendedFrom = 0
   #lastFrameAt = performance.now()
   #silenceTimer: ReturnType<typeof setTimeout> | undefined
 
-  constructor(target: HeartbeatTarget, timings: HeartbeatTimings) {
-    this.#target = target
+  constructor(socket: HeartbeatSocket, timings: HeartbeatTimings) {
+    this.#socket = socket
     this.#timings = timings
     this.#schedule()
     const { silenceTimeout } = timings
@@ -49,16 +44,16 @@ export class Heartbeat {
     this.#lastFrameAt = performance.now()
   }
 
-  /** Records that the server has answered a heartbeat. */
-  onReply(): void {
-    if (!this.#isAwaitingReply) return
-    this.#isAwaitingReply = false
+  /** Records that the server has answered the heartbeat with this ref. */
+  onReply(ref: Ref): void {
+    if (ref !== this.#ref) return
+    this.#ref = undefined
     this.#schedule()
   }
 
   /** Sends a heartbeat now, because the network may have failed meanwhile. */
   probe(): void {
-    if (!this.#isAwaitingReply && this.#timings.interval !== false) {
+    if (this.#ref === undefined && this.#timings.interval !== false) {
       this.#send(this.#timings.interval)
     }
   }
@@ -76,9 +71,9 @@ export class Heartbeat {
 
   #send(period: number): void {
     clearTimeout(this.#timer)
-    this.#isAwaitingReply = true
+    const ref = (this.#ref = this.#socket.ref())
     this.#awaitReply(period, false)
-    this.#target.beat()
+    this.#socket.sendFrame({ kind: 'heartbeat', ref })
   }
 
   #awaitReply(period: number, isSecondWait: boolean): void {
@@ -90,19 +85,19 @@ export class Heartbeat {
     // After a suspension, the timers of a page or process may fire before the frames that arrived
     // meanwhile are read. So the reply gets one more period.
     const wasSuspended = !isSecondWait && performance.now() > this.#suspendedFrom
-    if (wasSuspended || !this.#target.isReading()) {
+    if (wasSuspended || !this.#socket.isReading()) {
       this.#awaitReply(period, wasSuspended || isSecondWait)
     } else {
-      this.#target.onHeartbeatTimeout(`no answer to a heartbeat within ${period} ms`)
+      this.#socket.onHeartbeatTimeout(`no answer to a heartbeat within ${period} ms`)
     }
   }
 
   #watchSilence(silenceTimeout: number, delay: number): void {
     this.#silenceTimer = setTimeout(() => {
-      if (!this.#target.isReading()) this.onFrame()
+      if (!this.#socket.isReading()) this.onFrame()
       const remaining = this.#lastFrameAt + silenceTimeout - performance.now()
       if (remaining > 0) this.#watchSilence(silenceTimeout, remaining)
-      else this.#target.onHeartbeatTimeout(`nothing came within ${silenceTimeout} ms`)
+      else this.#socket.onHeartbeatTimeout(`nothing came within ${silenceTimeout} ms`)
     }, delay)
   }
 }

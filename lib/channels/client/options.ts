@@ -1,6 +1,4 @@
-import { isRetryable } from '../../backoff.ts'
-import type { CloseReason } from '../../connection/close-codes.ts'
-import { ConnectError, type ChannelError } from '../../errors.ts'
+import type { ChannelError } from '../../errors.ts'
 import type { ValueOrProvider } from '../../options/value-or-provider.ts'
 import type { ClientOptions, ReconnectOptions } from '../../options/client.ts'
 import {
@@ -18,6 +16,7 @@ import {
 import type { Params } from './endpoint-url.ts'
 import type { Serializer } from '../protocol/serializer.ts'
 import { phoenix } from '../protocol/phoenix.ts'
+import { resolveReconnect, type Credentials } from './retry-policy.ts'
 
 /** The conditions under which a channel joins again by itself. */
 export interface RejoinOptions {
@@ -99,51 +98,6 @@ export interface ChannelClientOptions extends Omit<ClientOptions, 'protocols' | 
    * @default none
    */
   logger?: Logger | undefined
-}
-
-const RECONNECT = [10, 50, 100, 150, 200, 250, 500, 1_000, 2_000, 5_000]
-const REJOIN = [1_000, 2_000, 5_000, 10_000]
-
-/** Returns a random part, at least half, of the delay of an attempt. The last delay repeats. */
-function drawDelay(delays: readonly number[], attempt: number): number {
-  const delay = delays[Math.min(attempt, delays.length) - 1] ?? 0
-  return Math.round((delay * (1 + Math.random())) / 2)
-}
-
-/** Returns the default delay before a channel joins again. */
-export const rejoinDelay = (attempt: number): number => drawDelay(REJOIN, attempt)
-
-/** The credentials that a client sends when it connects. */
-export interface Credentials {
-  /**
-   * Whether a function returns one of them at every attempt, so that the next attempt may succeed.
-   */
-  mayChange: boolean
-}
-
-/** The default reconnection of a channel client. */
-interface DefaultReconnection {
-  readonly delay: (attempt: number) => number
-  readonly when: (cause: ConnectError | CloseReason) => boolean
-}
-
-function isUnauthorized(cause: ConnectError | CloseReason): boolean {
-  return cause instanceof ConnectError && (cause.status === 401 || cause.status === 403)
-}
-
-/**
- * Returns reconnection with Phoenix's delays. No close code is final: to Phoenix they mean nothing.
- */
-function defaultReconnection(credentials: Credentials): DefaultReconnection {
-  let isSlow = false
-  return {
-    delay: (attempt) => drawDelay(RECONNECT, isSlow ? RECONNECT.length : attempt),
-    when: (cause) => {
-      isSlow = isUnauthorized(cause)
-      if (isSlow) return credentials.mayChange
-      return !(cause instanceof ConnectError) || isRetryable(cause)
-    },
-  }
 }
 
 function isRejoinOptions(value: unknown): boolean {
@@ -228,27 +182,9 @@ export function resolveChannelClient(given: ChannelClientOptions = {}): {
   const credentials = {
     mayChange: [settings.params, settings.authToken, passedOn.headers].some(isFunction),
   }
-  const policy = reconnectOptions(reconnect, defaultReconnection(credentials))
+  const policy = resolveReconnect(reconnect, credentials)
   const clientOptions = { ...passedOn, reconnect: policy, ...(protocols && { protocols }) }
   return { settings, clientOptions, credentials }
-}
-
-/**
- * Fills a reconnection policy with the defaults. The policy's own `when` receives the default's
- * answer.
- */
-function reconnectOptions(
-  given: NonNullable<ClientOptions['reconnect']>,
-  defaults: DefaultReconnection,
-): boolean | ReconnectOptions {
-  if (typeof given === 'boolean') return given && defaults
-  if (!isObject(given)) return given // the `WebsocketClient` throws for it
-  const chosen = Object.entries(given).filter(([, value]) => value !== undefined)
-  const policy = { ...defaults, ...Object.fromEntries(chosen) }
-  const { when } = given
-  return isFunction(when)
-    ? { ...policy, when: (cause) => when(cause, defaults.when(cause)) }
-    : policy
 }
 
 function authSubprotocols({

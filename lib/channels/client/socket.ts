@@ -2,43 +2,23 @@ import type { CloseReason } from '../../connection/close-codes.ts'
 import { MESSAGE_OVERHEAD, type MessageSink } from '../../connection/message-sink.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { escapeText } from '../../error-text.ts'
-import { ChannelError, FrameError, invalidValue, WebsocketError } from '../../errors.ts'
+import { FrameError, WebsocketError, type ChannelError } from '../../errors.ts'
 import type { Data } from '../../connection/message.ts'
 import type { ConnectionSettings } from '../../options/connection.ts'
-import { MAX_TIMER } from '../../validation.ts'
 import { EMITTER, type Emitter } from '../../events/emitter.ts'
 import { Backlog } from '../messages/backlog.ts'
-import { rejoinDelay, type ChannelClientSettings } from './options.ts'
+import type { ChannelClientSettings } from './options.ts'
 import type { ClientFrame, PushFrame, ServerFrame, TopicFrame } from '../protocol/serializer.ts'
-import type { ClientChannel, ClientSocketApi } from './client-channel.ts'
-import { Heartbeat, type HeartbeatTarget } from './heartbeat.ts'
+import type { ChannelClientEvents } from './channel-client.ts'
+import type { ClientChannel } from './client-channel.ts'
+import { Heartbeat } from './heartbeat.ts'
+import { rejoinDelay } from './retry-policy.ts'
 import { JsonText, parsedBytes, takesJsonText, writeJson } from '../protocol/json.ts'
-
-/** The events of a channel client. */
-export interface ChannelClientEvents {
-  /** Emitted each time the client has connected to its server. */
-  open: void
-  /** A frame of the server, decoded. */
-  message: ServerFrame
-  /**
-   * The error of a failed attempt to connect or of an invalid frame of the server, or an error that
-   * no listener of its channel received.
-   */
-  error: WebsocketError
-  /** The reason why the connection was lost or closed, each time. */
-  close: CloseReason
-  /**
-   * The reason why the client doesn't connect again: `close()` was called, or the client has given
-   * up, which closes its channels. Emitted once for each `open`.
-   */
-  closed: CloseReason
-}
 
 /**
  * The internals of a channel client: its channels, refs and heartbeat, on its current connection.
  */
-export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarget {
-  readonly countsUnlistened = false // each channel limits the messages that have no listener
+export class ClientSocket implements MessageSink {
   readonly closeTimeout: number
   readonly #settings: ChannelClientSettings
   readonly #emitter: Emitter<ChannelClientEvents>
@@ -51,7 +31,6 @@ export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarg
   #readingPins = 0
   #isAlive = true
   #lastRef = 0
-  #heartbeatRef: string | undefined
 
   constructor(
     settings: ChannelClientSettings,
@@ -67,14 +46,19 @@ export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarg
     )
   }
 
+  /** The connection, while it is open. */
   get connection(): WebsocketConnection | undefined {
     return this.#connection?.isOpen === true ? this.#connection : undefined
   }
 
+  /** The target that receives the errors that no listener of a channel receives. */
   get errorSink(): Emitter<ChannelClientEvents> {
     return this.#emitter
   }
 
+  /**
+   * Whether joins and pushes that wait keep the process alive: false while the client is closed.
+   */
   get isAlive(): boolean {
     return this.#isAlive
   }
@@ -83,6 +67,7 @@ export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarg
     return this.#settings.timeout
   }
 
+  /** Whether the protocol has replies. */
   get hasReplies(): boolean {
     return this.#settings.serializer.replies
   }
@@ -110,7 +95,7 @@ export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarg
 
   /** Closes all channels, because the client will not connect again. */
   onGaveUp(reason: CloseReason): void {
-    for (const channel of this.#allChannels()) channel.onGaveUp(reason)
+    for (const channel of this.#allChannels()) channel.end(reason)
     this.#backlog.stop()
   }
 
@@ -124,7 +109,7 @@ export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarg
     const frame = this.#decode(data)
     if (!frame) return
     if (frame.kind === 'heartbeatReply') {
-      if (frame.ref === this.#heartbeatRef) this.#heartbeat?.onReply()
+      this.#heartbeat?.onReply(frame.ref)
     } else if (frame.kind !== 'ping') {
       this.#dispatch(frame, size + MESSAGE_OVERHEAD + parsedBytes(data))
     }
@@ -151,18 +136,24 @@ export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarg
     this.#emitter.emit('close', reason)
   }
 
-  beat(): void {
-    this.#heartbeatRef = this.ref()
-    this.sendFrame({ kind: 'heartbeat', ref: this.#heartbeatRef })
-  }
-
+  /**
+   * Returns whether messages are being read; while they aren't, no answer of the server can arrive.
+   */
   isReading(): boolean {
     return !this.isFull(false)
   }
 
+  /** Cuts the connection: nothing arrived in time that shows that the server still runs. */
   onHeartbeatTimeout(reason: string): void {
     this.log('transport', reason, undefined)
     this.#connection?.[EMITTER].transport.terminate()
+  }
+
+  /** Adds a channel. A channel that has the same topic leaves. */
+  addChannel(channel: ClientChannel): void {
+    const channels = this.#channels.get(channel.topic) ?? new Set<ClientChannel>()
+    for (const other of [...channels]) void other.leave()
+    this.#channels.set(channel.topic, channels.add(channel))
   }
 
   removeChannel(channel: ClientChannel): void {
@@ -171,10 +162,12 @@ export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarg
     if (channels?.size === 0) this.#channels.delete(channel.topic)
   }
 
+  /** Returns a new, unique ref. */
   ref(): string {
     return String(++this.#lastRef)
   }
 
+  /** Sends a frame. Throws for a payload that can't be encoded. */
   sendFrame(frame: ClientFrame): void {
     try {
       const data = this.#encode(frame)
@@ -187,6 +180,10 @@ export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarg
     }
   }
 
+  /**
+   * Returns a copy of the payload of a push that is sent later: already encoded where the
+   * serializer allows that. Throws what `sendFrame` would throw.
+   */
   encodeLater(frame: PushFrame): unknown {
     const { event, payload } = frame
     const isBytes = payload instanceof Uint8Array
@@ -199,19 +196,17 @@ export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarg
     return text
   }
 
+  /**
+   * Returns the milliseconds until a channel joins again after this error or close reason, or
+   * undefined if the channel doesn't join again.
+   */
   rejoinDelay(cause: ChannelError | CloseReason, attempt: number): number | undefined {
-    const { rejoin } = this.#settings
-    if (rejoin === false) return undefined
-    const { delay = rejoinDelay, when = () => true } = rejoin === true ? {} : rejoin
-    try {
-      if (!(cause instanceof ChannelError)) return 0
-      return when(cause) ? checkDelay(delay(attempt)) : undefined
-    } catch (failure) {
-      this.#emitter.handleListenerFailure('rejoin', failure, undefined)
-      return rejoinDelay(attempt)
-    }
+    return rejoinDelay(this.#settings.rejoin, cause, attempt, (failure) =>
+      this.#emitter.handleListenerFailure('rejoin', failure, undefined),
+    )
   }
 
+  /** Passes an entry to the logger. */
   log(kind: string, text: string, data: unknown): void {
     try {
       this.#settings.logger?.(kind, escapeText(text), data)
@@ -220,16 +215,12 @@ export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarg
     }
   }
 
-  addChannel(channel: ClientChannel): void {
-    const channels = this.#channels.get(channel.topic) ?? new Set<ClientChannel>()
-    for (const other of [...channels]) void other.leave()
-    this.#channels.set(channel.topic, channels.add(channel))
-  }
-
+  /** Adds to the number of messages that wait in all channels, and to their bytes. */
   addBacklog(messages: number, bytes: number): void {
     this.#backlog.add(messages, bytes)
   }
 
+  /** Adds (1) or removes (-1) one reason to keep reading while messages wait. */
   pinReading(step: 1 | -1): void {
     this.#readingPins += step
     this.#updateFlowControl()
@@ -279,16 +270,6 @@ export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarg
   #updateFlowControl(): void {
     this.#connection?.[EMITTER].onChange()
   }
-}
-
-/**
- * Returns a delay, limited to the longest timer.
- *
- * @throws TypeError for a value that is no delay.
- */
-function checkDelay(delay: number): number {
-  if (delay >= 0 && Number.isFinite(delay)) return Math.min(delay, MAX_TIMER)
-  throw invalidValue('the answer of `rejoin.delay`', 'milliseconds from 0 up', delay)
 }
 
 /** Returns a frame with its payload as a value, for the logger. */

@@ -3,7 +3,7 @@ import { DeliveryQueue } from '../../events/delivery-queue.ts'
 import { afterTurn } from '../../events/after-turn.ts'
 
 /** The filter of a listener that receives the messages of every event. */
-export const ANY_EVENT: unique symbol = Symbol('every')
+export const ANY_EVENT: unique symbol = Symbol('anyEvent')
 
 /** The name of an event, or `ANY_EVENT`. */
 export type EventFilter = string | typeof ANY_EVENT
@@ -41,9 +41,10 @@ class EventQueue<Value extends QueuedMessage> extends DeliveryQueue<Value> {
  */
 export class MessageQueue<Value extends QueuedMessage> {
   readonly #listener: BacklogListener
-  #every: EventQueue<Value> | undefined
+  /** The queue of the listeners of every event. */
+  #anyQueue: EventQueue<Value> | undefined
   /** The queues of events with a listener, or whose last listener left messages behind. */
-  #named: Map<string, EventQueue<Value>> | undefined
+  #eventQueues: Map<string, EventQueue<Value>> | undefined
   /** Whether there was ever a listener of every event. */
   #handlesAll = false
   /** The events that had a listener and have none now. */
@@ -52,7 +53,7 @@ export class MessageQueue<Value extends QueuedMessage> {
   #waiting = 0
   #messages = 0
   #bytes = 0
-  #ended = false
+  #hasEnded = false
 
   constructor(listener: BacklogListener) {
     this.#listener = listener
@@ -65,7 +66,7 @@ export class MessageQueue<Value extends QueuedMessage> {
 
   /** Whether no further message will come. */
   get hasEnded(): boolean {
-    return this.#ended
+    return this.#hasEnded
   }
 
   /** The bytes of the waiting messages, as they were reported to the `BacklogListener`. */
@@ -77,17 +78,17 @@ export class MessageQueue<Value extends QueuedMessage> {
    * Returns the queue in which a message of `event` would wait for a listener; undefined when the
    * event has a listener, or when no such queue exists yet.
    */
-  withoutListener(event: string): { readonly waiting: number; readonly bytes: number } | undefined {
-    const named = this.#named?.get(event)
-    if (this.#every?.hasConsumers === true || named?.hasConsumers === true) return undefined
-    return named ?? this.#every
+  findUnlistened(event: string): { readonly waiting: number; readonly bytes: number } | undefined {
+    const eventQueue = this.#eventQueues?.get(event)
+    if (this.#anyQueue?.hasConsumers === true || eventQueue?.hasConsumers === true) return undefined
+    return eventQueue ?? this.#anyQueue
   }
 
   /** Returns whether an event ever had a listener, of its own or of every event. */
   handles(event: string): boolean {
     return (
       this.#handlesAll ||
-      this.#named?.has(event) === true ||
+      this.#eventQueues?.has(event) === true ||
       this.#formerEvents?.has(event) === true
     )
   }
@@ -95,9 +96,9 @@ export class MessageQueue<Value extends QueuedMessage> {
   /** Removes and returns the messages whose event never had a listener. */
   takeUnhandled(): Value[] {
     if (this.#handlesAll) return []
-    const messages = this.#every?.takeAll() ?? []
+    const messages = this.#anyQueue?.takeAll() ?? []
     for (const message of messages) {
-      if (this.handles(message.event)) this.#every?.enqueue(message, message.size)
+      if (this.handles(message.event)) this.#anyQueue?.enqueue(message, message.size)
     }
     this.onChange()
     return messages.filter(({ event }) => !this.handles(event))
@@ -106,34 +107,34 @@ export class MessageQueue<Value extends QueuedMessage> {
   /** Delivers a message to its listeners, or queues it. */
   enqueue(message: Value): void {
     this.#next = message.number + 1
-    const named = this.#named?.get(message.event)
-    const every = this.#every
-    const listening = [named, every].filter((queue) => acceptsMessages(queue))
+    const eventQueue = this.#eventQueues?.get(message.event)
+    const anyQueue = this.#anyQueue
+    const ready = [eventQueue, anyQueue].filter((queue) => acceptsMessages(queue))
     // Without a listener the message waits with older ones of its event, or of every event.
-    const queues = listening.length > 0 ? listening : [named ?? this.#everyQueue()]
+    const queues = ready.length > 0 ? ready : [eventQueue ?? this.#openAnyQueue()]
     let isPicked = false
-    for (const queue of [named, every]) {
+    for (const queue of [eventQueue, anyQueue]) {
       if (queue && !queues.includes(queue) && queue.offerToPickers(message)) isPicked = true
     }
-    if (isPicked && listening.length === 0) return
+    if (isPicked && ready.length === 0) return
     for (const queue of queues) queue?.enqueue(message, message.size)
   }
 
   /** Adds a listener. */
   add(filter: EventFilter, consumer: Consumer<Value>): void {
     if (filter === ANY_EVENT) this.#handlesAll = true
-    const queue = filter === ANY_EVENT ? this.#everyQueue() : this.#namedQueue(filter)
+    const queue = filter === ANY_EVENT ? this.#openAnyQueue() : this.#openEventQueue(filter)
     if (!queue.hasConsumers) {
       this.#adoptBacklog(filter, queue)
       queue.firstNumber = this.#next
-      if (this.#ended) queue.end()
+      if (this.#hasEnded) queue.end()
     }
     queue.add(consumer)
   }
 
   /** Removes a listener. Messages that only this listener had still to take wait for the next. */
   remove(filter: EventFilter, consumer: Consumer<Value>): void {
-    const queue = filter === ANY_EVENT ? this.#every : this.#named?.get(filter)
+    const queue = filter === ANY_EVENT ? this.#anyQueue : this.#eventQueues?.get(filter)
     if (!queue) return
     queue.remove(consumer)
     if (queue.isResumable) afterTurn(() => this.#keepUndelivered(filter, queue))
@@ -144,7 +145,7 @@ export class MessageQueue<Value extends QueuedMessage> {
   #keepUndelivered(filter: EventFilter, queue: EventQueue<Value>): void {
     if (acceptsMessages(queue)) return
     const otherQueue = ({ event }: Value): EventQueue<Value> | undefined =>
-      filter === ANY_EVENT ? this.#named?.get(event) : this.#every
+      filter === ANY_EVENT ? this.#eventQueues?.get(event) : this.#anyQueue
     const undelivered = queue
       .takeAll()
       .filter((message) => !wasDelivered(otherQueue(message), message))
@@ -155,13 +156,13 @@ export class MessageQueue<Value extends QueuedMessage> {
 
   /** Delivers the next message to a listener. */
   resume(filter: EventFilter, consumer: Consumer<Value>): void {
-    const queue = filter === ANY_EVENT ? this.#every : this.#named?.get(filter)
+    const queue = filter === ANY_EVENT ? this.#anyQueue : this.#eventQueues?.get(filter)
     if (queue) queue.resume(consumer)
   }
 
   /** Ends the queue: no further message will come. Each listener ends after its last message. */
   end(): void {
-    this.#ended = true
+    this.#hasEnded = true
     for (const queue of this.#queues()) queue.end()
     this.onChange()
   }
@@ -178,7 +179,7 @@ export class MessageQueue<Value extends QueuedMessage> {
   onChange(): void {
     let [waiting, messages, bytes] = [0, 0, 0]
     // After the end, messages without a listener wait only for a program that kept the channel.
-    const countsUnheard = this.#listener.countsUnlistened && !this.#ended
+    const countsUnheard = this.#listener.countsUnlistened && !this.#hasEnded
     for (const queue of this.#queues()) {
       if (queue.hasConsumers) waiting += queue.waiting
       if (!queue.hasConsumers && !countsUnheard) continue
@@ -197,16 +198,16 @@ export class MessageQueue<Value extends QueuedMessage> {
   #adoptBacklog(filter: EventFilter, queue: EventQueue<Value>): void {
     const messages = queue.takeAll()
     if (filter === ANY_EVENT) {
-      for (const [event, named] of this.#named ?? []) {
-        if (named.hasConsumers) continue
-        for (const message of named.takeAll()) messages.push(message)
-        this.#named?.delete(event)
+      for (const [event, eventQueue] of this.#eventQueues ?? []) {
+        if (eventQueue.hasConsumers) continue
+        for (const message of eventQueue.takeAll()) messages.push(message)
+        this.#eventQueues?.delete(event)
       }
-    } else if (this.#every && !this.#every.hasConsumers && this.#every.waiting > 0) {
-      const every = this.#every
-      for (const message of every.takeAll()) {
+    } else if (this.#anyQueue && !this.#anyQueue.hasConsumers && this.#anyQueue.waiting > 0) {
+      const anyQueue = this.#anyQueue
+      for (const message of anyQueue.takeAll()) {
         if (message.event === filter) messages.push(message)
-        else every.enqueue(message, message.size)
+        else anyQueue.enqueue(message, message.size)
       }
     }
     messages.sort((one, other) => one.number - other.number)
@@ -215,27 +216,27 @@ export class MessageQueue<Value extends QueuedMessage> {
 
   /** Deletes the queue of an event. The event still counts as handled. */
   #deleteQueue(event: string): void {
-    this.#named?.delete(event)
+    this.#eventQueues?.delete(event)
     if (!this.#listener.countsUnlistened) return // on a client, which refuses no event
     this.#formerEvents ??= new Set()
     if (this.#formerEvents.size < MAX_FORMER_EVENTS) this.#formerEvents.add(event)
     else this.#handlesAll = true // a program that listens to so many events may listen to any
   }
 
-  #everyQueue(): EventQueue<Value> {
-    return (this.#every ??= new EventQueue<Value>(this))
+  #openAnyQueue(): EventQueue<Value> {
+    return (this.#anyQueue ??= new EventQueue<Value>(this))
   }
 
-  #namedQueue(event: string): EventQueue<Value> {
-    const named = (this.#named ??= new Map<string, EventQueue<Value>>())
-    const queue = named.get(event) ?? new EventQueue<Value>(this)
-    named.set(event, queue)
+  #openEventQueue(event: string): EventQueue<Value> {
+    const queues = (this.#eventQueues ??= new Map<string, EventQueue<Value>>())
+    const queue = queues.get(event) ?? new EventQueue<Value>(this)
+    queues.set(event, queue)
     return queue
   }
 
   #queues(): EventQueue<Value>[] {
-    const named = this.#named ? [...this.#named.values()] : []
-    return this.#every ? [this.#every, ...named] : named
+    const eventQueues = this.#eventQueues ? [...this.#eventQueues.values()] : []
+    return this.#anyQueue ? [this.#anyQueue, ...eventQueues] : eventQueues
   }
 }
 

@@ -13,7 +13,7 @@ import {
 interface ReplicaOwner {
   readonly topic: string
   /** Reports an error that the server caused. */
-  refused(error: ChannelError): void
+  reportError(error: ChannelError): void
 }
 
 /** A receiver of changes. */
@@ -156,6 +156,8 @@ export class PresenceReplica {
   #reportError(problem: string): void {
     if (this.#followers.size === 0) return
     const { topic } = this.#owner
-    this.#owner.refused(new ChannelError(`the server told ${problem} on \`${topic}\``, { topic }))
+    this.#owner.reportError(
+      new ChannelError(`the server told ${problem} on \`${topic}\``, { topic }),
+    )
   }
 }

@@ -16,7 +16,7 @@ import {
 } from '../messages/channel-emitter.ts'
 import type { EventFilter } from '../messages/message-queue.ts'
 import type { IncomingMessage, Replier, Message } from '../messages/message.ts'
-import { resolvePushOptions, type PushOptions } from '../messages/pending-pushes.ts'
+import { resolvePushOptions, type PushOptions } from '../messages/push-options.ts'
 import type { EncodedState } from '../presence/encoded-state.ts'
 import { Broadcast } from '../protocol/broadcast.ts'
 import type { JoinFrame, PushFrame, Ref } from '../protocol/serializer.ts'

@@ -8,6 +8,8 @@ interface Scene {
   readonly story: string[]
   /** Lets time pass; timers only run at the end of what they slept. */
   readonly pass: (time: number, asleep?: number) => void
+  /** Answers the last heartbeat. */
+  readonly answer: () => void
   reads: boolean
 }
 
@@ -21,15 +23,17 @@ function scene(t: TestContext, rhythm: Partial<HeartbeatTimings>): Scene {
     mock.restoreAll()
   })
   const story: string[] = []
-  const beating = {
-    beat: () => story.push('beat'),
+  let refs = 0
+  const socket = {
+    ref: () => String(++refs),
+    sendFrame: () => story.push('beat'),
     isReading: () => here.reads,
     onHeartbeatTimeout: (why: string) => {
       story.push(why)
       here.pulse.stop()
     },
   }
-  const pulse = new Heartbeat(beating, { interval: false, silenceTimeout: false, ...rhythm })
+  const pulse = new Heartbeat(socket, { interval: false, silenceTimeout: false, ...rhythm })
   const pass = (time: number, asleep = 0): void => {
     now += asleep
     for (let left = time; left > 0; left--) {
@@ -37,18 +41,19 @@ function scene(t: TestContext, rhythm: Partial<HeartbeatTimings>): Scene {
       mock.timers.tick(1)
     }
   }
-  const here: Scene = { pulse, story, pass, reads: true }
+  const answer = (): void => pulse.onReply(String(refs))
+  const here: Scene = { pulse, story, pass, answer, reads: true }
   return here
 }
 
 test('the next heartbeat is due after the answer to the one before', (t) => {
-  const { pulse, story, pass } = scene(t, { interval: 100 })
+  const { answer, story, pass } = scene(t, { interval: 100 })
   pass(99)
   assert.deepEqual(story, [])
   pass(1)
   assert.deepEqual(story, ['beat'])
   pass(60)
-  pulse.onReply()
+  answer()
   pass(99)
   assert.deepEqual(story, ['beat'])
   pass(1)
@@ -56,8 +61,8 @@ test('the next heartbeat is due after the answer to the one before', (t) => {
 })
 
 test('one that is not answered gives the server up', (t) => {
-  const { pulse, story, pass } = scene(t, { interval: 100 })
-  pulse.onReply() // to nothing
+  const { answer, story, pass } = scene(t, { interval: 100 })
+  answer() // to nothing
   pass(199)
   assert.deepEqual(story, ['beat'])
   pass(1)
@@ -65,11 +70,11 @@ test('one that is not answered gives the server up', (t) => {
 })
 
 test('who has slept hears first what has come meanwhile, once', (t) => {
-  const { pulse, story, pass } = scene(t, { interval: 100 })
+  const { answer, story, pass } = scene(t, { interval: 100 })
   pass(150)
   pass(50, 600_000)
   assert.deepEqual(story, ['beat'])
-  pulse.onReply()
+  answer()
   pass(100)
   assert.deepEqual(story, ['beat', 'beat'])
   pass(100, 600_000)
@@ -79,16 +84,25 @@ test('who has slept hears first what has come meanwhile, once', (t) => {
 })
 
 test('a probe asks now, unless it has asked', (t) => {
-  const { pulse, story, pass } = scene(t, { interval: 100 })
+  const { pulse, answer, story, pass } = scene(t, { interval: 100 })
   pulse.probe()
   pulse.probe()
   assert.deepEqual(story, ['beat'])
-  pulse.onReply()
+  answer()
   pass(99)
   pulse.probe()
-  pulse.onReply()
+  answer()
   pass(1)
   assert.deepEqual(story, ['beat', 'beat'])
+})
+
+test('an answer to another heartbeat is none', (t) => {
+  const { pulse, story, pass } = scene(t, { interval: 100 })
+  pass(100)
+  pulse.onReply('2')
+  pulse.onReply(null)
+  pass(100)
+  assert.deepEqual(story, ['beat', 'no answer to a heartbeat within 100 ms'])
 })
 
 test('while nothing is read no answer is missed', (t) => {

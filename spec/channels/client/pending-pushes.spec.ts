@@ -4,16 +4,17 @@ import { ChannelError, ClosedError } from '../../../lib/errors.ts'
 import {
   PendingPushes,
   errorFromReply,
+  type PushRequest,
   type PushTerms,
-} from '../../../lib/channels/messages/pending-pushes.ts'
+} from '../../../lib/channels/client/pending-pushes.ts'
 
 const atOnce = (timeout: number): PushTerms => ({
   reply: true,
   timeout,
   signal: undefined,
-  now: true,
+  sendsNow: true,
 })
-const later = (timeout: number): PushTerms => ({ ...atOnce(timeout), now: false })
+const later = (timeout: number): PushTerms => ({ ...atOnce(timeout), sendsNow: false })
 
 interface Scene {
   readonly pushes: PendingPushes
@@ -32,18 +33,21 @@ function scene(t: TestContext, ref: (count: number) => string | undefined = Stri
   const errors: ChannelError[] = []
   const handled: boolean[] = []
   let waits = 0
-  const pushes = new PendingPushes({
+  const channel = {
     topic: 'room:1',
-    send: ({ event }) => ref(sent.push(event)),
-    refused: (error, isHandled) => {
+    sendPush: ({ event }: PushRequest) => ref(sent.push(event)),
+    reportError: (error: ChannelError, isHandled = false) => {
       errors.push(error)
       handled.push(isHandled)
     },
+  }
+  const socket = {
     isAlive: true,
-    pinReading: (step) => {
+    pinReading: (step: 1 | -1) => {
       waits += step
     },
-  })
+  }
+  const pushes = new PendingPushes(channel, socket)
   return { pushes, sent, errors, handled, waits: () => waits }
 }
 
@@ -66,8 +70,8 @@ test('with `reply: false` a push is done when it is sent, and counts against not
   }
   assert.deepEqual([sent.length, waits()], [10_001, 0])
   assert.equal(pushes.answer('1', 'error', 'late'), false)
-  const waiting = pushes.add({ event: 'b', payload: {} }, { ...silent, now: false })
-  const late = pushes.add({ event: 'c', payload: {} }, { ...silent, now: false, timeout: 50 })
+  const waiting = pushes.add({ event: 'b', payload: {} }, { ...silent, sendsNow: false })
+  const late = pushes.add({ event: 'c', payload: {} }, { ...silent, sendsNow: false, timeout: 50 })
   mock.timers.tick(50)
   await assert.rejects(late, {
     status: 'timeout',

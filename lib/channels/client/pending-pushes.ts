@@ -1,87 +1,16 @@
 import { escapeText } from '../../error-text.ts'
 import { ChannelError, type WebsocketError } from '../../errors.ts'
-import {
-  flag,
-  isFunction,
-  isObject,
-  milliseconds,
-  optional,
-  resolveOptions,
-  type Resolved,
-} from '../../validation.ts'
 import { WatchedPromise } from '../../promises.ts'
+import type { PushSettings } from '../messages/push-options.ts'
+import type { ClientChannel } from './client-channel.ts'
+import { keepAlive } from './reply-timer.ts'
+import type { ClientSocket } from './socket.ts'
 
-/** The options of `channel.push`. */
-export interface PushOptions {
-  /**
-   * Whether the promise waits for the reply. With false it resolves as soon as the event is sent,
-   * and a reply is ignored: use it for events that the server doesn't answer. A server never waits
-   * for a reply.
-   *
-   * @default true
-   */
-  reply?: boolean | undefined
-  /**
-   * Milliseconds that a client waits for the reply, or with `reply: false` until the event is sent.
-   * A server waits for nothing.
-   *
-   * @default the `timeout` of the client, 10_000
-   */
-  timeout?: number | undefined
-  /**
-   * A signal that abandons the push when it is aborted. An event that is not sent yet is never
-   * sent, and a later reply is ignored.
-   *
-   * @default none
-   */
-  signal?: AbortSignal | undefined
-}
+/** The members of the channel that its pushes use. */
+type PushChannel = Pick<ClientChannel, 'topic' | 'sendPush' | 'reportError'>
 
-const pushRules = {
-  reply: { ...flag(), fallback: true },
-  timeout: milliseconds(0, 1),
-  signal: optional<AbortSignal>('an AbortSignal', isSignal),
-}
-
-/** The resolved options of a push. A `timeout` of 0 means that the caller gave none. */
-export type PushSettings = Resolved<typeof pushRules>
-
-const DEFAULTS: PushSettings = resolveOptions(pushRules)
-
-/**
- * Resolves the options of a push with their defaults.
- *
- * @throws TypeError for an unknown name, with the nearest one, and for an invalid value.
- */
-export function resolvePushOptions(given?: PushOptions): PushSettings {
-  return given === undefined ? DEFAULTS : resolveOptions(pushRules, given)
-}
-
-function isSignal(value: unknown): boolean {
-  return isObject(value) && 'addEventListener' in value && isFunction(value.addEventListener)
-}
-
-/** The channel that owns the pushes. */
-export interface PushOwner {
-  readonly topic: string
-  /** Sends a push. Returns the ref of its reply, or undefined when no reply will come. */
-  send(push: PushRequest): string | undefined
-  /** Reports a push that was refused or not answered; `isHandled`: its caller handles the error. */
-  refused(error: ChannelError, isHandled: boolean): void
-  /** Adds `step` to the number of awaited replies, which keep reading going. */
-  pinReading(step: 1 | -1): void
-  /** Whether pending pushes keep the process alive: not while the client is closed. */
-  readonly isAlive: boolean
-}
-
-/** Refs or unrefs a timer. Does nothing in a page, where a timer is a number. */
-export function keepAlive(
-  timer: ReturnType<typeof setTimeout> | undefined,
-  isAlive: boolean,
-): void {
-  if (isAlive) timer?.ref?.()
-  else timer?.unref?.()
-}
+/** The members of the socket that the pushes use. */
+type PushSocket = Pick<ClientSocket, 'isAlive' | 'pinReading'>
 
 /** An event with its payload. */
 export interface PushRequest {
@@ -92,7 +21,7 @@ export interface PushRequest {
 /** The terms of one push: its options, and when to send it. */
 export interface PushTerms extends PushSettings {
   /** Whether the push is sent at once, not with the next `flush`. */
-  readonly now: boolean
+  readonly sendsNow: boolean
 }
 
 /** A push that is not settled yet. */
@@ -141,29 +70,31 @@ const MAX_PENDING = 10_000 // unsettled pushes of one channel
 
 /** The pushes of one channel that wait to be sent, or that wait for their reply. */
 export class PendingPushes {
-  readonly #owner: PushOwner
+  readonly #channel: PushChannel
+  readonly #socket: PushSocket
   /** The pushes to send, in their order. */
   readonly #unsent = new Set<PendingPush>()
   readonly #sent = new Map<string, PendingPush>()
 
-  constructor(owner: PushOwner) {
-    this.#owner = owner
+  constructor(channel: PushChannel, socket: PushSocket) {
+    this.#channel = channel
+    this.#socket = socket
   }
 
   /** Sends a push at once, or with the next `flush`. Its timeout starts now. */
   add(request: PushRequest, terms: PushTerms): Promise<unknown> {
-    const { signal, timeout, now } = terms
+    const { signal, timeout, sendsNow } = terms
     const push = new PendingPush(request, terms)
     if (signal?.aborted) {
       push.reject(signal.reason)
     } else if (this.#unsent.size + this.#sent.size >= MAX_PENDING) {
       push.reject(this.#error(`${MAX_PENDING} pushes are not answered yet`, 'error'))
     } else {
-      if (now) this.#send(push)
+      if (sendsNow) this.#send(push)
       else this.#unsent.add(push)
       if (this.#isPending(push)) {
         push.timer = setTimeout(() => this.#onTimeout(push), timeout)
-        keepAlive(push.timer, this.#owner.isAlive)
+        keepAlive(push.timer, this.#socket.isAlive)
         if (signal) this.#bindAbort(signal, push)
       }
     }
@@ -196,7 +127,7 @@ export class PendingPushes {
     else
       this.#fail(
         push,
-        errorFromReply(`\`${push.event}\``, { topic: this.#owner.topic, status, reply }),
+        errorFromReply(`\`${push.event}\``, { topic: this.#channel.topic, status, reply }),
       )
     return true
   }
@@ -218,14 +149,14 @@ export class PendingPushes {
   }
 
   #send(push: PendingPush): void {
-    const ref = this.#owner.send(push)
+    const ref = this.#channel.sendPush(push)
     if (ref === undefined || !push.needsReply) {
       push.resolve(undefined)
       return
     }
     push.ref = ref
     this.#sent.set(ref, push)
-    this.#owner.pinReading(1)
+    this.#socket.pinReading(1)
   }
 
   #isPending(push: PendingPush): boolean {
@@ -244,7 +175,7 @@ export class PendingPushes {
 
   #onTimeout(push: PendingPush): void {
     const { event, timeout } = push
-    const { topic } = this.#owner
+    const { topic } = this.#channel
     const text = push.needsReply
       ? `no reply to \`${event}\` on \`${topic}\` within ${timeout} ms`
       : `\`${event}\` on \`${topic}\` was not sent within ${timeout} ms`
@@ -254,16 +185,16 @@ export class PendingPushes {
 
   #fail(push: PendingPush, error: ChannelError): void {
     push.reject(error)
-    this.#owner.refused(error, push.promise.isWatched)
+    this.#channel.reportError(error, push.promise.isWatched)
   }
 
   #error(text: string, status: 'error' | 'timeout'): ChannelError {
-    return new ChannelError(text, { topic: this.#owner.topic, status })
+    return new ChannelError(text, { topic: this.#channel.topic, status })
   }
 
   #remove(push: PendingPush): void {
     this.#unsent.delete(push)
-    if (push.ref !== undefined && this.#sent.delete(push.ref)) this.#owner.pinReading(-1)
+    if (push.ref !== undefined && this.#sent.delete(push.ref)) this.#socket.pinReading(-1)
   }
 }
 
