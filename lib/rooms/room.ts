@@ -11,7 +11,7 @@ import {
   type SendData,
 } from '../connection/message.ts'
 import { checkNames } from '../validation.ts'
-import { BackplaneLink, type Subscription } from '../backplane/link.ts'
+import { BackplaneLink, type Subscription } from '../backplane/backplane-link.ts'
 import {
   EMITTER,
   Emitter,
@@ -233,7 +233,11 @@ export class Rooms<Member extends RoomMember> {
   /** Creates the rooms of a server. */
   constructor(owner: RoomsOwner<Member>) {
     this.owner = owner
-    this.link = new BackplaneLink(owner.backplane, owner)
+    this.link = new BackplaneLink(
+      owner.backplane,
+      (error) => owner.reportFailure(error),
+      () => owner.countDrop(),
+    )
   }
 
   /** Returns the room with a name. */

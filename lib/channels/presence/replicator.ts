@@ -1,6 +1,6 @@
 import { toBytes, toText } from '../../connection/message.ts'
 import { isPromise } from '../../promises.ts'
-import type { BackplaneLink } from '../../backplane/link.ts'
+import type { BackplaneLink } from '../../backplane/backplane-link.ts'
 import type { Broadcast } from '../protocol/broadcast.ts'
 import { IncomingState, OutgoingState, type RemoteDiff } from './remote-state.ts'
 import { PRESENCE_DIFF } from '../protocol/phoenix.ts'
