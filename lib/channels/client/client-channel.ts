@@ -16,7 +16,7 @@ import {
 } from '../messages/channel-emitter.ts'
 import { MessageQueue, type EventFilter, type BacklogListener } from '../messages/message-queue.ts'
 import { ClientPosition } from '../history/position.ts'
-import { PresenceReplica } from '../presence/replica.ts'
+import { PresenceReplica } from '../presence/presence-replica.ts'
 import {
   resolvePushOptions,
   keepAlive,

@@ -39,7 +39,7 @@ import type { HistoryHost } from '../history/history-host.ts'
 import { ReadQueue } from '../history/read-queue.ts'
 import { toRecordable, TopicHistory } from '../history/topic-history.ts'
 import { ServerChannel } from './server-channel.ts'
-import { PresenceReplicator } from '../presence/replicator.ts'
+import { PresenceReplicator } from '../presence/presence-replicator.ts'
 import {
   resolveChannelOptions,
   type ChannelServerOptions,

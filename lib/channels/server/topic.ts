@@ -3,7 +3,7 @@ import { EMITTER, Emitter, type ErrorSink, type Listenable } from '../../events/
 import type { Broadcast } from '../protocol/broadcast.ts'
 import type { Channel, AnyEvents } from '../channel.ts'
 import type { Contract } from '../contract/contract.ts'
-import type { PresenceReplicator, PresenceSource } from '../presence/replicator.ts'
+import type { PresenceReplicator, PresenceSource } from '../presence/presence-replicator.ts'
 import { EncodedState } from '../presence/encoded-state.ts'
 import type { TopicHistory } from '../history/topic-history.ts'
 import type { PresenceState } from '../presence/presence-state.ts'

@@ -4,7 +4,7 @@ import { memoryBackplane, type Backplane } from 'simplewebsockets'
 import {
   PresenceReplicator,
   type PresenceSource,
-} from '../../../lib/channels/presence/replicator.ts'
+} from '../../../lib/channels/presence/presence-replicator.ts'
 import {
   decodeBroadcast,
   createBroadcast,
