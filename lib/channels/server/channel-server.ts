@@ -35,9 +35,8 @@ import {
 } from '../contract/contract.ts'
 import { memoryHistory } from '../history/memory-history.ts'
 import { resolveHistory, type HistoryOptions, type HistorySettings } from '../history/options.ts'
-import type { HistoryHost } from '../history/history-host.ts'
 import { ReadQueue } from '../history/read-queue.ts'
-import { toRecordable, TopicHistory } from '../history/topic-history.ts'
+import { toRecordable, TopicHistory, type TopicHistoryOwner } from '../history/topic-history.ts'
 import { ServerChannel } from './server-channel.ts'
 import { PresenceReplicator } from '../presence/presence-replicator.ts'
 import {
@@ -277,7 +276,7 @@ class ChannelServerCore<Context extends {}>
   newHistory(settings: HistorySettings): TopicHistory {
     const membersOf = (topic: string): ReadonlySet<RoomMember> =>
       this.rooms.state(topicRoom(topic)).members
-    const host: HistoryHost = {
+    const owner: TopicHistoryOwner = {
       reads: this.#readQueue,
       hasMembers: (topic) => membersOf(topic).size > 0,
       deliver: (topic, message) => this.rooms.deliver(topicRoom(topic), message),
@@ -289,7 +288,7 @@ class ChannelServerCore<Context extends {}>
       countDrop: () => recordDrop(this.host.counts, 'history'),
       reportFailure: (error) => this.host.reportFailure(error),
     }
-    return new TopicHistory(settings, settings.store ?? this.#memoryStore, host)
+    return new TopicHistory(settings, settings.store ?? this.#memoryStore, owner)
   }
 
   topicOf(name: string): Topic<AnyEvents, AnyEvents, Context> | undefined {

@@ -25,7 +25,7 @@ import {
   type ChannelInternals,
 } from '../messages/channel-emitter.ts'
 import { fieldOf, parsePosition, SINCE, withoutFields } from '../history/position.ts'
-import { RecordedMessage } from '../history/recorded.ts'
+import { RecordedMessage } from '../history/recorded-message.ts'
 import type { HistoryPosition } from '../history/store.ts'
 import { INVALID_POSITION, type TopicHistory } from '../history/topic-history.ts'
 import { MessageQueue, type EventFilter, type BacklogListener } from '../messages/message-queue.ts'
