@@ -1,5 +1,5 @@
 export type { Backplane, RefusedChannel, Unsubscribe } from './backplane/backplane.ts'
-export type { BrokerBackplane, BrokerStats } from './backplane/broker.ts'
+export type { BrokerBackplane, BrokerStats } from './backplane/broker-backplane.ts'
 export {
   natsBackplane,
   type NatsConnection,
@@ -8,5 +8,5 @@ export {
   type NatsStatus,
   type NatsSubscribeOptions,
   type NatsSubscription,
-} from './backplane/nats.ts'
+} from './backplane/nats-backplane.ts'
 export type { BrokerOptions } from './options/broker.ts'

@@ -1,12 +1,8 @@
 export type { Backplane, RefusedChannel, Unsubscribe } from './backplane/backplane.ts'
-export type { BrokerBackplane, BrokerStats } from './backplane/broker.ts'
-export type {
-  CorkableStream,
-  IoRedisClient,
-  NodeRedisClient,
-  RedisClient,
-} from './backplane/redis-clients.ts'
-export { redisBackplane } from './backplane/redis.ts'
+export type { BrokerBackplane, BrokerStats } from './backplane/broker-backplane.ts'
+export type { CorkableStream, IoRedisClient } from './backplane/ioredis-broker.ts'
+export type { NodeRedisClient } from './backplane/node-redis-broker.ts'
+export { redisBackplane, type RedisClient } from './backplane/redis-backplane.ts'
 export { redisHistory, type RedisHistoryOptions } from './channels/history/redis-history.ts'
 export type {
   HistoryBounds,

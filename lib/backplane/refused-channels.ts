@@ -31,6 +31,7 @@ export class RefusedChannels {
 
   /** Adds a channel, and prints how to allow it. Prints each advice once. */
   add(operation: Operation, channel: string, cause: unknown): void {
+    if (!channel.startsWith(this.#prefix)) return // it belongs to another user of the connection
     const key = `${operation} ${channel}`
     const known = this.#refused.get(key)
     if (known) known.retries = 0

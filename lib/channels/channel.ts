@@ -3,7 +3,7 @@ import type { WebsocketConnection } from '../connection/connection.ts'
 import type { CallbackError, ChannelError } from '../errors.ts'
 import { EMITTER, type EventSpec, type Emitter, type Listenable } from '../events/emitter.ts'
 import { INSPECT, inspectLine } from '../inspect.ts'
-import type { PresenceReplica } from './presence/replica.ts'
+import type { PresenceReplica } from './presence/presence-replica.ts'
 import type { PushOptions } from './messages/push-options.ts'
 import type { Message } from './messages/message.ts'
 

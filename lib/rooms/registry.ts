@@ -1,15 +1,18 @@
 import type { Backplane } from '../backplane/backplane.ts'
-import { BackplaneLink, type BackplaneLinkOwner, type Subscription } from '../backplane/link.ts'
+import { BackplaneLink, type Subscription } from '../backplane/backplane-link.ts'
 import { isSendableCloseCode, type CloseReason } from '../connection/close-codes.ts'
 import { toBytes, toText, type Data, type PreparedMessage } from '../connection/message.ts'
-import { invalidValue } from '../errors.ts'
+import { invalidValue, type WebsocketError } from '../errors.ts'
 import type { ErrorSink } from '../events/emitter.ts'
 import { NAMED_PREFIX, ReadonlyRoom, Room, RoomCore, type RoomMember } from './room.ts'
 
 /** The services that a registry of rooms needs from its server. */
-export interface RoomRegistryOwner<Member extends RoomMember>
-  extends ErrorSink, BackplaneLinkOwner {
+export interface RoomRegistryOwner<Member extends RoomMember> extends ErrorSink {
   readonly backplane: Backplane | undefined
+  /** Reports that the backplane failed. */
+  reportFailure(error: WebsocketError): void
+  /** Counts a message that was dropped: it is malformed, a duplicate, or could not be sent. */
+  countDrop(): void
   /**
    * Prepares data, sent here or received from another node, for sending to many members.
    *
@@ -39,7 +42,11 @@ export class RoomRegistry<Member extends RoomMember> {
   /** Creates the registry of a server. */
   constructor(owner: RoomRegistryOwner<Member>) {
     this.owner = owner
-    this.link = new BackplaneLink(owner.backplane, owner)
+    this.link = new BackplaneLink(
+      owner.backplane,
+      (error) => owner.reportFailure(error),
+      () => owner.countDrop(),
+    )
   }
 
   /** Returns a handle to the room that a program has given a name. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Backplane } from '../backplane/backplane.ts'
+import { Receiver } from './receiver.ts'
 
 /** The backplanes of two nodes in one network, with a function that releases it. */
 export interface BackplanePair {
@@ -20,30 +21,14 @@ export interface ContractTest {
   readonly run: () => Promise<void>
 }
 
-const TIMEOUT = 10_000 // milliseconds until a test fails because a message didn't arrive
-
-/** A subscriber that records its messages and waits for given ones. */
-class Receiver {
-  readonly received: string[] = []
-  readonly #wakes = new Set<() => void>()
-
-  readonly receive = (message: Uint8Array): void => {
-    this.received.push(Buffer.from(message).toString('latin1'))
-    for (const wake of this.#wakes) wake()
-    this.#wakes.clear()
-  }
+/** A subscriber that records its messages as text, one character for each byte. */
+class BackplaneReceiver extends Receiver<string> {
+  readonly receive = (message: Uint8Array): void =>
+    this.add(Buffer.from(message).toString('latin1'))
 
   async waitFor(text: string): Promise<void> {
     const description = text.length > 40 ? `${text.length} bytes` : `"${text}"`
-    const timeoutError = new Error(`${description} did not come in ${TIMEOUT / 1_000} s`)
-    const deadline = Date.now() + TIMEOUT
-    while (!this.received.includes(text)) {
-      let timer: NodeJS.Timeout | undefined
-      await new Promise<void>((resolve, reject) => {
-        this.#wakes.add(resolve)
-        timer = setTimeout(() => reject(timeoutError), deadline - Date.now())
-      }).finally(() => clearTimeout(timer))
-    }
+    await this.waitUntil(description, () => this.received.includes(text))
   }
 }
 
@@ -51,7 +36,7 @@ const bytes = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'l
 
 const tests: Readonly<Record<string, (one: Backplane, other: Backplane) => Promise<void>>> = {
   async 'whoever subscribed gets what any node publishes, its own included'(one, other) {
-    const [local, remote] = [new Receiver(), new Receiver()]
+    const [local, remote] = [new BackplaneReceiver(), new BackplaneReceiver()]
     await one.subscribe('news', local.receive)
     await other.subscribe('news', remote.receive)
     await one.publish('news', bytes('from one'))
@@ -63,7 +48,7 @@ const tests: Readonly<Record<string, (one: Backplane, other: Backplane) => Promi
   },
 
   async 'messages of one publisher arrive once each, in order'(one, other) {
-    const remote = new Receiver()
+    const remote = new BackplaneReceiver()
     await other.subscribe('news', remote.receive)
     const numbers = Array.from({ length: 200 }, (_, index) => String(index))
     for (const number of numbers) void one.publish('news', bytes(number))
@@ -73,7 +58,7 @@ const tests: Readonly<Record<string, (one: Backplane, other: Backplane) => Promi
   },
 
   async 'messages of several publishers arrive in the order of each'(one, other) {
-    const remote = new Receiver()
+    const remote = new BackplaneReceiver()
     await other.subscribe('news', remote.receive)
     for (let number = 0; number < 100; number++) {
       void one.publish('news', bytes(`one ${number}`))
@@ -90,7 +75,7 @@ const tests: Readonly<Record<string, (one: Backplane, other: Backplane) => Promi
   },
 
   async 'a message comes in a later turn, never inside publish'(one) {
-    const local = new Receiver()
+    const local = new BackplaneReceiver()
     await one.subscribe('news', local.receive)
     const published = one.publish('news', bytes('end'))
     assert.deepEqual(local.received, [])
@@ -99,7 +84,7 @@ const tests: Readonly<Record<string, (one: Backplane, other: Backplane) => Promi
   },
 
   async 'every byte arrives as it was, none at all included'(one, other) {
-    const remote = new Receiver()
+    const remote = new BackplaneReceiver()
     await other.subscribe('news', remote.receive)
     const allBytes = Uint8Array.from({ length: 256 }, (_, index) => index)
     await one.publish('news', allBytes)
@@ -112,7 +97,7 @@ const tests: Readonly<Record<string, (one: Backplane, other: Backplane) => Promi
   },
 
   async 'a big message arrives whole'(one, other) {
-    const remote = new Receiver()
+    const remote = new BackplaneReceiver()
     await other.subscribe('news', remote.receive)
     for (const size of [1_000_000, 1024 * 1024 - 1, 1024 * 1024, 1024 * 1024 + 64, 5_000_000]) {
       const big = `${size} ${'x'.repeat(size - String(size).length - 1)}`
@@ -123,7 +108,7 @@ const tests: Readonly<Record<string, (one: Backplane, other: Backplane) => Promi
   },
 
   async 'big messages of two nodes at once arrive whole'(one, other) {
-    const remote = new Receiver()
+    const remote = new BackplaneReceiver()
     await other.subscribe('news', remote.receive)
     const [left, right] = ['l'.repeat(3_000_000), 'r'.repeat(3_000_000)]
     await Promise.all([one.publish('news', bytes(left)), other.publish('news', bytes(right))])
@@ -136,18 +121,18 @@ const tests: Readonly<Record<string, (one: Backplane, other: Backplane) => Promi
     const names = ['news', 'News', 'news:1', 'news*', 'news.*', 'news.>', '>', '$SYS', 'room:a b']
     names.push('__proto__', 'größe', '=', '#', '', long, 'ä'.repeat(1_000), `${long.repeat(20)}b`)
     names.push(`${long.repeat(20)}c`, '\0', '\r\n', '\ud800', '\udc00')
-    const receivers = new Map(names.map((topic) => [topic, new Receiver()]))
+    const receivers = new Map(names.map((topic) => [topic, new BackplaneReceiver()]))
     for (const [topic, { receive }] of receivers) await other.subscribe(topic, receive)
     for (const [index, topic] of names.entries()) await one.publish(topic, bytes(String(index)))
     for (const [index, topic] of names.entries()) {
-      const receiver = receivers.get(topic) ?? new Receiver()
+      const receiver = receivers.get(topic) ?? new BackplaneReceiver()
       await receiver.waitFor(String(index))
       assert.deepEqual(receiver.received, [String(index)], topic)
     }
   },
 
   async 'a thousand topics are heard'(one, other) {
-    const remote = new Receiver()
+    const remote = new BackplaneReceiver()
     const names = Array.from({ length: 1_000 }, (_, index) => `room:${index}`)
     const unsubscribes = await Promise.all(
       names.map(async (name) => other.subscribe(name, remote.receive)),
@@ -159,7 +144,7 @@ const tests: Readonly<Record<string, (one: Backplane, other: Backplane) => Promi
   },
 
   async 'several subscribers of one node get a message each'(one, other) {
-    const receivers = [new Receiver(), new Receiver(), new Receiver()]
+    const receivers = [new BackplaneReceiver(), new BackplaneReceiver(), new BackplaneReceiver()]
     for (const { receive } of receivers) await other.subscribe('news', receive)
     await one.publish('news', bytes('end'))
     for (const receiver of receivers) {
@@ -169,7 +154,7 @@ const tests: Readonly<Record<string, (one: Backplane, other: Backplane) => Promi
   },
 
   async 'who stops receives nothing more, and the others go on'(one, other) {
-    const [stopped, remote] = [new Receiver(), new Receiver()]
+    const [stopped, remote] = [new BackplaneReceiver(), new BackplaneReceiver()]
     const unsubscribe = await other.subscribe('news', stopped.receive)
     await other.subscribe('news', remote.receive)
     await one.publish('news', bytes('one'))
@@ -181,7 +166,7 @@ const tests: Readonly<Record<string, (one: Backplane, other: Backplane) => Promi
   },
 
   async 'stopping twice is harmless, also when others subscribed since'(one, other) {
-    const remote = new Receiver()
+    const remote = new BackplaneReceiver()
     const unsubscribe = await other.subscribe('news', () => assert.fail('it has stopped'))
     await unsubscribe()
     await other.subscribe('news', remote.receive)
@@ -192,7 +177,7 @@ const tests: Readonly<Record<string, (one: Backplane, other: Backplane) => Promi
   },
 
   async 'the same receiver may stop and begin again, without doubles'(one, other) {
-    const remote = new Receiver()
+    const remote = new BackplaneReceiver()
     for (let times = 0; times < 5; times++) {
       const unsubscribe = await other.subscribe('news', remote.receive)
       await unsubscribe()
@@ -204,7 +189,7 @@ const tests: Readonly<Record<string, (one: Backplane, other: Backplane) => Promi
   },
 
   async 'who stops and begins without waiting for either is heard in the end'(one, other) {
-    const remote = new Receiver()
+    const remote = new BackplaneReceiver()
     for (let times = 0; times < 50; times++) {
       void Promise.resolve(other.subscribe('news', () => {})).then((unsubscribe) => unsubscribe())
     }
@@ -215,7 +200,7 @@ const tests: Readonly<Record<string, (one: Backplane, other: Backplane) => Promi
   },
 
   async 'publishing to nobody harms nobody'(one, other) {
-    const remote = new Receiver()
+    const remote = new BackplaneReceiver()
     await one.publish('nobody', bytes('lost'))
     await other.subscribe('news', remote.receive)
     await one.publish('news', bytes('end'))

@@ -4,7 +4,7 @@ import { once as onceOf } from 'node:events'
 import { suite, test, type TestContext } from 'node:test'
 import { listen, once, WebsocketClient, WebsocketServer } from 'simplewebsockets'
 import { link } from 'simplewebsockets/testing'
-import type { BrokerBackplane } from '../../lib/backplane/broker.ts'
+import type { BrokerBackplane } from '../../lib/backplane/broker-backplane.ts'
 import type { BrokerOptions } from '../../lib/options/broker.ts'
 import { engineOf, is, open, RunningEngine, ways, without, type Way } from '../support/engines.ts'
 

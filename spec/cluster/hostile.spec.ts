@@ -5,7 +5,7 @@ import { createClient } from 'redis'
 import { listen, once, WebsocketServer } from 'simplewebsockets'
 import { ChannelClient, ChannelServer, Presence } from 'simplewebsockets/channels'
 import { channelName } from '../../lib/backplane/broker.ts'
-import { HEADER_LENGTH } from '../../lib/backplane/link.ts'
+import { HEADER_LENGTH } from '../../lib/backplane/backplane-link.ts'
 import { engineOf, is, open, RunningEngine, ways, without, type Way } from '../support/engines.ts'
 import { noise, seeded } from '../support/random.ts'
 

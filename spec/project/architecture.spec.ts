@@ -180,7 +180,7 @@ test('a browser gets nothing of Node, nothing of ws, and nothing that only a ser
   const packages = new Set(reached.map(({ to }) => to).filter((to) => !files.includes(to)))
   assert.deepEqual([...packages], ['mitt'])
   const served = reached.filter(({ to }) =>
-    /^(server\/(?!handshake\/(request|path|base64|token-subprotocol)$).*|rooms\/.*|backplane\/.*|testing\/.*|connection\/rate-limiter|options\/(server|node|node-only|broker)|transport\/tcp\/.*|channels\/(server|protocol\/broadcast|presence\/(replicator|remote-state|encoded-state)|history\/(?!position$).*)(\/.*)?)$/.test(
+    /^(server\/(?!handshake\/(request|path|base64|token-subprotocol)$).*|rooms\/.*|backplane\/.*|testing\/.*|connection\/rate-limiter|options\/(server|node|node-only|broker)|transport\/tcp\/.*|channels\/(server|protocol\/broadcast|presence\/(presence-replicator|node-message|remote-node|remote-state|encoded-state)|history\/(?!position$).*)(\/.*)?)$/.test(
       to,
     ),
   )

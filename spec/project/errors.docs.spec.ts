@@ -48,7 +48,10 @@ const files = readdirSync(new URL('lib/', root), { recursive: true, encoding: 'u
 )
 
 // These say what a backplane and a store should do.
-const SENTENCES = ['testing/backplane-contract.ts', 'testing/history-contract.ts']
+const SENTENCES = [
+  ...['testing/backplane-contract.ts', 'testing/receiver.ts', 'testing/history-test-steps.ts'],
+  ...['testing/history-storage-tests.ts', 'testing/history-subscription-tests.ts'],
+]
 
 for (const file of files.filter((name) => !SENTENCES.includes(name)).sort()) {
   const source = ts.createSourceFile(file, read(`lib/${file}`), ts.ScriptTarget.Latest, true)

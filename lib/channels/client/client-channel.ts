@@ -15,7 +15,7 @@ import {
 import type { IncomingMessage, Message } from '../messages/message.ts'
 import type { EventFilter } from '../messages/message-queue.ts'
 import { resolvePushOptions, type PushOptions } from '../messages/push-options.ts'
-import { PresenceReplica } from '../presence/replica.ts'
+import { PresenceReplica } from '../presence/presence-replica.ts'
 import type { PushFrame, ReplyFrame, TopicFrame } from '../protocol/serializer.ts'
 import { IncomingMessages } from './incoming-messages.ts'
 import { JoinPush } from './join-push.ts'

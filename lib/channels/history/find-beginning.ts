@@ -1,4 +1,4 @@
-import type { RecordedMessage } from './recorded.ts'
+import type { RecordedMessage } from './recorded-message.ts'
 import type { HistoryPosition } from './store.ts'
 
 /** Messages by offset; undefined stands for a message that can't be decoded. */

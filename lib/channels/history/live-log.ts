@@ -1,28 +1,9 @@
 import { withTimeout, isPromise } from '../../promises.ts'
-import { earliestWanted, findBeginning, type HistoryJoin, type Messages } from './find-beginning.ts'
-import type { LiveLogOwner } from './history-host.ts'
-import { decodeEntry, type RecordedMessage } from './recorded.ts'
-import type { HistoryEntry, HistoryPage, HistorySubscriber } from './store.ts'
-
-/** A recorded message as the store delivers it. */
-type HistoryMessage = HistoryEntry & { readonly epoch: string }
-
-/** A read in progress, for the joins that wait for it and for a log that is behind the store. */
-interface StoreRead {
-  joins: readonly HistoryJoin[]
-  /** The messages that arrived before the read began, and wait for it. */
-  earlyMessages: readonly HistoryMessage[]
-  /** The messages of the store's page and those delivered since the read began, by offset. */
-  readonly messages: Messages
-  /** Characters that the messages delivered before the page arrives may still add. */
-  capacity: number
-  /** Whether messages may have been missed since the read began. */
-  mayHaveMissed: boolean
-}
-
-// Maximum characters of the messages that wait for a read, or that are kept for joins that wait.
-const MAX_WAITING = 1024 * 1024
-const OVERHEAD = 100 // characters that each message counts in addition to its own
+import { earliestWanted, findBeginning, type HistoryJoin } from './find-beginning.ts'
+import { decodeEntry, type RecordedMessage } from './recorded-message.ts'
+import type { HistoryPage, HistorySubscriber } from './store.ts'
+import { MAX_WAITING, sizeOf, StoreRead, type HistoryMessage } from './store-read.ts'
+import type { TopicHistory } from './topic-history.ts'
 
 /**
  * The log of one topic on this node. It delivers the messages in the order of the store. Where a
@@ -31,7 +12,7 @@ const OVERHEAD = 100 // characters that each message counts in addition to its o
  */
 export class LiveLog {
   readonly #topic: string
-  readonly #owner: LiveLogOwner
+  readonly #history: TopicHistory
   /** Undefined until the first page of the store arrived, and after the position was lost. */
   #epoch: string | undefined
   /** The offset of the latest delivered message. */
@@ -51,9 +32,9 @@ export class LiveLog {
   #waitingSize = 0
   #unsubscribe: (() => void) | undefined
 
-  constructor(topic: string, owner: LiveLogOwner) {
+  constructor(topic: string, history: TopicHistory) {
     this.#topic = topic
-    this.#owner = owner
+    this.#history = history
   }
 
   /** Whether joins wait for a read. */
@@ -63,7 +44,7 @@ export class LiveLog {
 
   /** Subscribes to the store. Calls `onFailed` where that fails. */
   start(onFailed: () => void): void {
-    const { store, settings } = this.#owner
+    const { store, settings } = this.#history
     if (!store.subscribe) {
       this.#isSubscribed = true
       return
@@ -78,7 +59,7 @@ export class LiveLog {
         this.#readIfNeeded()
       },
       (cause: unknown) => {
-        this.#owner.report({ cause })
+        this.#history.report({ cause })
         onFailed()
       },
     )
@@ -137,12 +118,12 @@ export class LiveLog {
       receive: (message) => this.receive(message),
       interrupted: () => this.interrupt(),
     }
-    return this.#owner.store.subscribe?.(this.#topic, subscriber)
+    return this.#history.store.subscribe?.(this.#topic, subscriber)
   }
 
   #enqueue(message: HistoryMessage): void {
     this.#waiting.push(message)
-    this.#waitingSize += message.data.length + OVERHEAD
+    this.#waitingSize += sizeOf(message)
     if (this.#waitingSize <= MAX_WAITING) return
     this.#takeWaiting() // drops them: they will be read from the store
     if (this.#currentRead) this.#currentRead.mayHaveMissed = true
@@ -159,18 +140,15 @@ export class LiveLog {
   #readIfNeeded(): void {
     if (this.#currentRead || !this.#isSubscribed || this.#isClosed || this.#isDelivering) return
     if (!this.#isReadNeeded()) return
-    const { host, settings } = this.#owner
+    const { owner, settings } = this.#history
     const { timeout } = settings
-    const isUrgent = this.#isBehind && host.hasMembers(this.#topic)
-    const read: StoreRead = {
-      ...{ joins: [], earlyMessages: [], messages: new Map(), capacity: MAX_WAITING },
-      mayHaveMissed: false,
-    }
+    const isUrgent = this.#isBehind && owner.hasMembers(this.#topic)
+    const read = new StoreRead()
     this.#currentRead = read
     const onPage = (page: HistoryPage | undefined): void => this.#onPage(read, page)
     const onError = (cause: unknown): void => this.#onReadError(read, cause)
     try {
-      const page = host.reads.run(() => this.#startRead(read), { timeout, isUrgent })
+      const page = owner.reads.run(() => this.#startRead(read), { timeout, isUrgent })
       // Joins give up after the timeout; members that are behind wait for their turn in the queue.
       if (!isPromise(page)) onPage(page)
       else if (isUrgent) page.then(onPage, onError)
@@ -182,22 +160,21 @@ export class LiveLog {
 
   #isReadNeeded(): boolean {
     this.#joins = this.#joins.filter((join) => join.isWanted())
-    return this.#joins.length > 0 || (this.#isBehind && this.#owner.host.hasMembers(this.#topic))
+    return this.#joins.length > 0 || (this.#isBehind && this.#history.owner.hasMembers(this.#topic))
   }
 
   #startRead(read: StoreRead): HistoryPage | undefined | PromiseLike<HistoryPage> {
     if (this.#currentRead !== read || !this.#isReadNeeded()) return undefined
-    read.joins = this.#joins
+    const joins = this.#joins
     this.#joins = []
-    read.earlyMessages = this.#takeWaiting()
-    read.mayHaveMissed = false
-    const { store, settings } = this.#owner
-    return store.read(this.#topic, earliestWanted(read.joins, this.#epoch, this.#offset), settings)
+    read.begin(joins, this.#takeWaiting())
+    const { store, settings } = this.#history
+    return store.read(this.#topic, earliestWanted(joins, this.#epoch, this.#offset), settings)
   }
 
   #onReadError(read: StoreRead, cause: unknown): void {
     if (this.#currentRead !== read) return
-    this.#owner.report({ cause })
+    this.#history.report({ cause })
     if (this.#isBehind) this.#losePosition()
     const joins = read.joins.length > 0 ? read.joins : this.#joins.splice(0)
     this.#answerJoins(read, joins)
@@ -209,8 +186,8 @@ export class LiveLog {
       this.#currentRead = undefined
       return
     }
-    this.#owner.report()
-    read.capacity = Infinity // the waiting messages are limited by MAX_WAITING already
+    this.#history.report()
+    read.addPage(page)
     this.#advance(read, page)
     this.#isBehind = read.mayHaveMissed
     this.#mayHaveMissed &&= read.mayHaveMissed
@@ -225,10 +202,6 @@ export class LiveLog {
    * missing.
    */
   #advance(read: StoreRead, { epoch, offset, entries }: HistoryPage): void {
-    for (const entry of entries) {
-      if (!read.messages.has(entry.offset))
-        read.messages.set(entry.offset, decodeEntry(entry, epoch))
-    }
     // A log that has delivered nothing over an uninterrupted subscription has missed nothing: its
     // former epoch had no messages.
     const isUntouched = this.#offset === 0 && !this.#mayHaveMissed
@@ -257,12 +230,7 @@ export class LiveLog {
 
   #deliver(message: HistoryMessage): void {
     const decoded = decodeEntry(message, message.epoch)
-    const read = this.#currentRead
-    if (read && read.joins.length > 0) {
-      read.capacity -= message.data.length + OVERHEAD
-      if (read.capacity < 0) read.messages.clear()
-      else read.messages.set(message.offset, decoded)
-    }
+    this.#currentRead?.keep(message, decoded)
     this.#emit(message.offset, decoded)
     this.#drainWaiting()
   }
@@ -271,8 +239,8 @@ export class LiveLog {
     this.#offset = offset
     this.#isDelivering = true
     try {
-      if (message) this.#owner.host.deliver(this.#topic, message)
-      else this.#owner.host.countDrop()
+      if (message) this.#history.owner.deliver(this.#topic, message)
+      else this.#history.owner.countDrop()
     } finally {
       this.#isDelivering = false
     }
@@ -291,7 +259,7 @@ export class LiveLog {
     this.#offset = 0
     this.#isBehind = true
     this.#mayHaveMissed = false
-    if (hadPosition) this.#owner.host.endMemberships(this.#topic)
+    if (hadPosition) this.#history.owner.endMemberships(this.#topic)
   }
 
   #answerJoins(read: StoreRead, joins: readonly HistoryJoin[]): void {

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
-import { BrokerBackplane, channelName } from '../../backplane/broker.ts'
+import { channelName } from '../../backplane/broker.ts'
+import { BrokerBackplane } from '../../backplane/broker-backplane.ts'
 import { withoutCommand } from '../../error-text.ts'
 import { brokerRules, type BrokerOptions } from '../../options/broker.ts'
 import { flag, isArray, resolveOptions } from '../../validation.ts'
 import { deferred, type Deferred } from '../../promises.ts'
-import { createRedisBroker, type RedisBroker } from '../../backplane/redis-broker.ts'
-import type { RedisClient } from '../../backplane/redis-clients.ts'
+import { createRedisBroker, type RedisClient } from '../../backplane/redis-backplane.ts'
+import type { RedisBroker } from '../../backplane/redis-broker.ts'
 import type {
   HistoryBounds,
   HistoryPage,

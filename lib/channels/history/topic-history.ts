@@ -1,15 +1,15 @@
 import debug from '#debug'
 import { formatLogLine, withoutCommand } from '../../error-text.ts'
-import { HistoryError, invalidValue } from '../../errors.ts'
+import { HistoryError, invalidValue, type WebsocketError } from '../../errors.ts'
 import { isFunction } from '../../validation.ts'
 import { DONE, isPromise, markHandled, rejected, withTimeout } from '../../promises.ts'
 import { isJsonObject, writeJson } from '../protocol/json.ts'
-import type { HistoryHost, LiveLogOwner } from './history-host.ts'
 import { LiveLog } from './live-log.ts'
 import { MemoryHistory } from './memory-history.ts'
 import type { HistorySettings } from './options.ts'
 import { EPOCH, HISTORY, OFFSET, withoutFields } from './position.ts'
-import { encodeEntry, type RecordedMessage } from './recorded.ts'
+import type { ReadQueue } from './read-queue.ts'
+import { encodeEntry, type RecordedMessage } from './recorded-message.ts'
 import type { HistoryPosition, HistoryStore } from './store.ts'
 
 /** A join to a topic with a history, as the server channel passes it. */
@@ -24,6 +24,22 @@ export interface JoinTerms {
   readonly refuse: () => void
   /** Receives what `complete` throws. */
   readonly failed: (cause: unknown) => void
+}
+
+/** The channel server of a history. */
+export interface TopicHistoryOwner {
+  /** The reads of all histories of the server. */
+  readonly reads: ReadQueue
+  /** Returns whether a topic has members on this node. */
+  hasMembers(topic: string): boolean
+  /** Sends a message to the members of a topic on this node. */
+  deliver(topic: string, message: RecordedMessage): void
+  /** Ends the memberships of a topic on this node, so that their clients rejoin. */
+  endMemberships(topic: string): void
+  /** Counts a message that was not recorded, or can't be decoded. */
+  countDrop(): void
+  /** Reports a failure. */
+  reportFailure(error: WebsocketError): void
 }
 
 interface OpenLog {
@@ -43,10 +59,10 @@ const MAX_PENDING = 10_000 // messages that wait for the store
 const MAX_PENDING_SIZE = 16 * 1024 * 1024 // characters of the messages that wait for the store
 
 /** The history of the topics of one pattern. */
-export class TopicHistory implements LiveLogOwner {
+export class TopicHistory {
   readonly store: HistoryStore
   readonly settings: HistorySettings
-  readonly host: HistoryHost
+  readonly owner: TopicHistoryOwner
   readonly #logs = new Map<string, OpenLog>()
   /** The messages that wait for the store, and their characters. */
   #pendingCount = 0
@@ -54,10 +70,10 @@ export class TopicHistory implements LiveLogOwner {
   /** Whether the store's failure was reported already. */
   #isFailing = false
 
-  constructor(settings: HistorySettings, store: HistoryStore, host: HistoryHost) {
+  constructor(settings: HistorySettings, store: HistoryStore, owner: TopicHistoryOwner) {
     this.settings = settings
     this.store = store
-    this.host = host
+    this.owner = owner
   }
 
   /**
@@ -128,7 +144,7 @@ export class TopicHistory implements LiveLogOwner {
     const isFirstFailure = failure && !this.#isFailing
     this.#isFailing = failure !== undefined
     if (failure) log('the history failed: %s', formatLogLine(failure.cause))
-    if (isFirstFailure) this.host.reportFailure(errorOf(failure.cause))
+    if (isFirstFailure) this.owner.reportFailure(errorOf(failure.cause))
   }
 
   #openLog(topic: string): LiveLog {
@@ -156,7 +172,7 @@ export class TopicHistory implements LiveLogOwner {
   }
 
   #isInUse(topic: string, log: LiveLog): boolean {
-    return this.host.hasMembers(topic) || log.hasWaitingJoins
+    return this.owner.hasMembers(topic) || log.hasWaitingJoins
   }
 
   #trackPending(
@@ -187,7 +203,7 @@ export class TopicHistory implements LiveLogOwner {
 
   #failAppend(topic: string, cause: unknown): HistoryError {
     this.report({ cause })
-    this.host.countDrop()
+    this.owner.countDrop()
     return errorOf(cause, topic)
   }
 }

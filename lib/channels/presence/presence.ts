@@ -5,7 +5,7 @@ import { EMITTER, type Emitter, type Listenable } from '../../events/emitter.ts'
 import { Channel, REPLICA, type AnyEvents } from '../channel.ts'
 import { META_REF, META_REF_BEFORE, PRESENCE_DIFF, PRESENCE_STATE } from '../protocol/phoenix.ts'
 import { PresenceEmitter, type PresenceEvents } from './presence-emitter.ts'
-import type { PresenceReplicator } from './replicator.ts'
+import type { PresenceReplicator } from './presence-replicator.ts'
 import type { EncodedState } from './encoded-state.ts'
 import {
   PresenceState,

@@ -14,12 +14,11 @@ import {
 import type { RequestDetails } from '../../server/handshake/request.ts'
 import type { WebsocketServer } from '../../server/server.ts'
 import type { AnyEvents } from '../channel.ts'
-import type { HistoryHost } from '../history/history-host.ts'
 import { memoryHistory } from '../history/memory-history.ts'
 import type { HistorySettings } from '../history/options.ts'
 import { ReadQueue } from '../history/read-queue.ts'
-import { toRecordable, TopicHistory } from '../history/topic-history.ts'
-import { PresenceReplicator, type PresenceSource } from '../presence/replicator.ts'
+import { toRecordable, TopicHistory, type TopicHistoryOwner } from '../history/topic-history.ts'
+import { PresenceReplicator, type PresenceSource } from '../presence/presence-replicator.ts'
 import { decodeBroadcast, createBroadcast, type Broadcast } from '../protocol/broadcast.ts'
 import { assertBroadcastEvent, phoenix } from '../protocol/phoenix.ts'
 import type { ChannelServerEvents } from './channel-server.ts'
@@ -146,7 +145,7 @@ export class ChannelServerCore<Context extends {}> implements ServerExtension<Co
   newHistory(settings: HistorySettings): TopicHistory {
     const membersOf = (topic: string): ReadonlySet<RoomMember> =>
       this.rooms.get(topicRoom(topic)).members
-    const host: HistoryHost = {
+    const owner: TopicHistoryOwner = {
       reads: this.#readQueue,
       hasMembers: (topic) => membersOf(topic).size > 0,
       deliver: (topic, message) => this.deliver(topic, message),
@@ -159,7 +158,7 @@ export class ChannelServerCore<Context extends {}> implements ServerExtension<Co
       countDrop: () => recordDrop(this.host.counts, 'history'),
       reportFailure: (error) => this.host.reportFailure(error),
     }
-    return new TopicHistory(settings, settings.store ?? this.#memoryStore, host)
+    return new TopicHistory(settings, settings.store ?? this.#memoryStore, owner)
   }
 
   /** Returns the declared topic that a name matches. */

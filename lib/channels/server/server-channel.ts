@@ -8,7 +8,7 @@ import { EMITTER, type ErrorSink, type Emitter, type Listenable } from '../../ev
 import { DONE, rejected } from '../../promises.ts'
 import type { RoomMember } from '../../rooms/room.ts'
 import { Channel, type ChannelEvents, type ChannelState, type AnyEvents } from '../channel.ts'
-import { createSenderId, RecordedMessage } from '../history/recorded.ts'
+import { createSenderId, RecordedMessage } from '../history/recorded-message.ts'
 import {
   ChannelEmitter,
   MessageTarget,

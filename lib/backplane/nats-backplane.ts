@@ -1,4 +1,5 @@
-import { BrokerBackplane, type BrokerClient, type BrokerEvents } from './broker.ts'
+import { BrokerBackplane } from './broker-backplane.ts'
+import type { BrokerClient, BrokerEvents } from './broker.ts'
 import { messageOf } from '../error-text.ts'
 import { invalidValue } from '../errors.ts'
 import type { BrokerOptions } from '../options/broker.ts'

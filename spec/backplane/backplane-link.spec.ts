@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { mock, test } from 'node:test'
 import { memoryBackplane, type Backplane } from '../../lib/backplane/backplane.ts'
 import type { WebsocketError } from '../../lib/errors.ts'
-import { HEADER_LENGTH, BackplaneLink } from '../../lib/backplane/link.ts'
+import { HEADER_LENGTH, BackplaneLink } from '../../lib/backplane/backplane-link.ts'
 
 /** Lets what was put off to the end of the turn happen. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
@@ -17,12 +17,13 @@ interface End {
 /** A relay that hears a topic. */
 function end(backplane: Backplane | undefined, topic = 'news'): End {
   const errors: WebsocketError[] = []
-  const relay = new BackplaneLink(backplane, {
-    reportFailure: (error) => void errors.push(error),
-    countDrop: () => {
+  const relay = new BackplaneLink(
+    backplane,
+    (error) => void errors.push(error),
+    () => {
       own.dropped++
     },
-  })
+  )
   const own: End = { relay, errors, heard: [], dropped: 0 }
   relay.subscribe(topic, (kind, payload) => void own.heard.push(`${kind} ${payload.join()}`))
   return own
@@ -190,7 +191,11 @@ for (const [manner, fail] of [
   test(`a subscription that ${manner} is tried no more once it has ended`, async (t) => {
     t.mock.timers.enable({ apis: ['setTimeout'] })
     const backplane = failing(1, fail)
-    const relay = new BackplaneLink(backplane, { reportFailure: () => {}, countDrop: () => {} })
+    const relay = new BackplaneLink(
+      backplane,
+      () => {},
+      () => {},
+    )
     const close = relay.subscribe('news', () => assert.fail('it has ended'))
     await turn()
     close()
@@ -204,10 +209,7 @@ test('a handler that throws is told and counted, and hears the next message', as
   const backplane = memoryBackplane()
   const errors: WebsocketError[] = []
   const [dropped, handled] = [mock.fn(), mock.fn()]
-  const relay = new BackplaneLink(backplane, {
-    reportFailure: (error) => void errors.push(error),
-    countDrop: dropped,
-  })
+  const relay = new BackplaneLink(backplane, (error) => void errors.push(error), dropped)
   relay.subscribe('news', (kind) => {
     if (kind === 1) throw new Error('boom')
     handled()

@@ -4,7 +4,7 @@ import { memoryBackplane, type Backplane } from 'simplewebsockets'
 import {
   PresenceReplicator,
   type PresenceSource,
-} from '../../../lib/channels/presence/replicator.ts'
+} from '../../../lib/channels/presence/presence-replicator.ts'
 import {
   decodeBroadcast,
   createBroadcast,
@@ -16,7 +16,7 @@ import {
   type Change,
   type Diff,
 } from '../../../lib/channels/presence/presence-state.ts'
-import { BackplaneLink } from '../../../lib/backplane/link.ts'
+import { BackplaneLink } from '../../../lib/backplane/backplane-link.ts'
 
 const HEARTBEAT = 1_000
 const STATE = 2 // the kind of what answers a node that asks
@@ -40,10 +40,11 @@ class Place implements PresenceSource {
 
   constructor(id: string, backplane: Backplane) {
     this.id = id
-    const relay = new BackplaneLink(backplane, {
-      reportFailure: () => {},
-      countDrop: () => this.countDrop(),
-    })
+    const relay = new BackplaneLink(
+      backplane,
+      () => {},
+      () => this.countDrop(),
+    )
     this.nodes = new PresenceReplicator(relay, 'room:*', this)
   }
 
@@ -352,7 +353,11 @@ for (const [what, kind, value] of [
   test(`a word of another node that ${what} is dropped and counted`, async () => {
     const backplane = memoryBackplane()
     const place = new Place('one', backplane)
-    const relay = new BackplaneLink(backplane, { reportFailure: () => {}, countDrop: () => {} })
+    const relay = new BackplaneLink(
+      backplane,
+      () => {},
+      () => {},
+    )
     const text = typeof value === 'string' ? value : JSON.stringify(value)
     relay.publish('presence:room:*', kind, Buffer.from(text, 'latin1'))
     await turns()

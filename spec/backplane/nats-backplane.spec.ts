@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { suite, test, type TestContext } from 'node:test'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
 import { natsBackplane } from 'simplewebsockets/nats'
-import type { BrokerBackplane } from '../../lib/backplane/broker.ts'
+import type { BrokerBackplane } from '../../lib/backplane/broker-backplane.ts'
 import { is, open, RunningEngine, without, type Opened } from '../support/engines.ts'
 
 const TOPICS = Array.from({ length: 10 }, (_, index) => `topic${index}`)

@@ -17,14 +17,6 @@ export interface Subscription {
   readonly ready: unknown
 }
 
-/** The callbacks of a `BackplaneLink`. */
-export interface BackplaneLinkOwner {
-  /** Reports that the backplane failed. */
-  reportFailure(error: WebsocketError): void
-  /** Counts a message that was dropped: it is malformed, a duplicate, or could not be sent. */
-  countDrop(): void
-}
-
 const ID_LENGTH = 16
 const NUMBER_LENGTH = 6
 const MAX_SENDERS = 1_000 // remembered for each topic: nodes change while a topic exists
@@ -38,27 +30,31 @@ export const HEADER_LENGTH = 1 + ID_LENGTH + NUMBER_LENGTH
  */
 export class BackplaneLink {
   readonly #backplane: Backplane | undefined
-  readonly #reports: BackplaneLinkOwner
+  readonly #reportFailure: (error: WebsocketError) => void
+  readonly #countDrop: () => void
   readonly #id = crypto.getRandomValues(new Uint8Array(ID_LENGTH))
   readonly #name = parseSender(this.#id, 0)
   #sequence = 0
   /** The number of failed messages since the backplane last accepted one. */
   #failures = 0
 
-  /** Creates the link over a backplane. Without a backplane there are no other nodes. */
-  constructor(backplane: Backplane | undefined, reports: BackplaneLinkOwner) {
+  /**
+   * Creates the link over a backplane. Without a backplane there are no other nodes. `countDrop` is
+   * called for each message that is malformed, a duplicate, or could not be sent.
+   */
+  constructor(
+    backplane: Backplane | undefined,
+    reportFailure: (error: WebsocketError) => void,
+    countDrop: () => void,
+  ) {
     this.#backplane = backplane
-    this.#reports = reports
+    this.#reportFailure = reportFailure
+    this.#countDrop = countDrop
   }
 
   /** Whether there may be other nodes. */
   get isClustered(): boolean {
     return this.#backplane !== undefined
-  }
-
-  /** The name of this node, as a binary string: the sender of its messages. */
-  get name(): string {
-    return this.#name
   }
 
   /** Sends a message to the other nodes that have subscribed to a topic. */
@@ -79,7 +75,7 @@ export class BackplaneLink {
     message.writeUIntBE(++this.#sequence, 1 + ID_LENGTH, NUMBER_LENGTH)
     message.set(payload, HEADER_LENGTH)
     const onResult = (isAccepted: boolean | void): boolean => {
-      if (isAccepted === false) this.#reports.countDrop()
+      if (isAccepted === false) this.#countDrop()
       else this.#onAccepted()
       return isAccepted !== false
     }
@@ -100,9 +96,9 @@ export class BackplaneLink {
    * number of lost messages when the backplane works again.
    */
   #onSendFailure(cause: unknown): void {
-    this.#reports.countDrop()
+    this.#countDrop()
     this.#failures++
-    if (this.#failures === 1) this.#reportFailure(cause)
+    if (this.#failures === 1) this.#reportFailure(failureOf(cause))
   }
 
   #onAccepted(): void {
@@ -110,7 +106,7 @@ export class BackplaneLink {
     this.#failures = 0
     if (count < 2) return
     const text = `the backplane works again: ${count} messages to other nodes were lost`
-    this.#reports.reportFailure(new WebsocketError(text))
+    this.#reportFailure(new WebsocketError(text))
   }
 
   /**
@@ -125,7 +121,7 @@ export class BackplaneLink {
     let isOpen = true
     let timer: ReturnType<typeof setTimeout> | undefined
     const end = (unsubscribe: Unsubscribe): void => {
-      void attempt(unsubscribe, (cause) => this.#reportFailure(cause))
+      void attempt(unsubscribe, (cause) => this.#reportFailure(failureOf(cause)))
     }
     const onSubscribed = (unsubscribe: Unsubscribe): void => {
       if (isOpen) activeUnsubscribe = unsubscribe
@@ -134,13 +130,13 @@ export class BackplaneLink {
     const subscribe = (attemptNumber: number): unknown => {
       const onFailure = (cause: unknown): void => {
         // Only the first failure is reported: the next attempts may fail for the same reason.
-        if (attemptNumber === 1) this.#reportFailure(cause)
+        if (attemptNumber === 1) this.#reportFailure(failureOf(cause))
         if (!isOpen) return
         timer = setTimeout(() => void subscribe(attemptNumber + 1), backoff(attemptNumber))
         timer.unref?.()
       }
       const receiver = (message: Uint8Array): boolean => !isOpen || handleMessage(message)
-      const onDropped = (): void => this.#reports.countDrop()
+      const onDropped = (): void => this.#countDrop()
       const result = attempt(() => backplane.subscribe(topic, receiver, onDropped), onFailure)
       if (isPromise(result)) void result.then(onSubscribed, () => {})
       else if (result) onSubscribed(result)
@@ -172,7 +168,7 @@ export class BackplaneLink {
       if (from === this.#name) return true
       const number = parseNumber(message)
       if (from === undefined || number <= (lastNumbers?.get(from) ?? 0)) {
-        this.#reports.countDrop()
+        this.#countDrop()
         return false
       }
       lastNumbers ??= new Map<string, number>()
@@ -182,18 +178,12 @@ export class BackplaneLink {
         receive(message[0] ?? 0, message.subarray(HEADER_LENGTH), from)
         return true
       } catch (cause) {
-        this.#reports.countDrop()
+        this.#countDrop()
         const text = `a message from another node on \`${topic}\` could not be handled`
-        this.#reports.reportFailure(new WebsocketError(text, { cause }))
+        this.#reportFailure(new WebsocketError(text, { cause }))
         return false
       }
     }
-  }
-
-  #reportFailure(cause: unknown): void {
-    this.#reports.reportFailure(
-      new WebsocketError('the backplane failed', { cause: withoutCommand(cause) }),
-    )
   }
 }
 
@@ -212,6 +202,10 @@ function attempt<Value>(
     onFailure(cause)
     return undefined
   }
+}
+
+function failureOf(cause: unknown): WebsocketError {
+  return new WebsocketError('the backplane failed', { cause: withoutCommand(cause) })
 }
 
 function parseSender(message: Uint8Array, offset: number): string {
