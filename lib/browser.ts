@@ -15,6 +15,9 @@ export {
   FrameError,
   WebsocketError,
   type ClosedErrorInit,
+  type FrameErrorInit,
+  type ErrorCode,
+  type ErrorCodes,
   type ErrorDetails,
   type ConnectErrorInit,
 } from './errors.ts'

@@ -5,6 +5,7 @@ export {
   type RefusedChannel,
   type Unsubscribe,
 } from './backplane/backplane.ts'
+export { ChannelError, HistoryError, type ChannelErrorInit } from './channel-errors.ts'
 export type { UrlSource } from './client/connect.ts'
 export { WebsocketClient, type ClientEvents } from './client/client.ts'
 export {
@@ -18,20 +19,22 @@ export { WebsocketConnection } from './connection/connection.ts'
 export type { DropReason } from './connection/counts.ts'
 export {
   CallbackError,
-  ChannelError,
   ClosedError,
   ConnectError,
   FrameError,
-  HistoryError,
-  PeerConnectError,
   WebsocketError,
   type ClosedErrorInit,
-  type PeerConnectErrorInit,
+  type FrameErrorInit,
+  type ErrorCode,
+  type ErrorCodes,
   type ErrorDetails,
   type ConnectErrorInit,
-  type RefusalReason,
-  type ChannelErrorInit,
 } from './errors.ts'
+export {
+  PeerConnectError,
+  type PeerConnectErrorInit,
+  type RefusalReason,
+} from './server/handshake/peer-connect-error.ts'
 export type { AnyHttpServer } from './server/http.ts'
 export {
   listen,

@@ -6,11 +6,11 @@ import {
   ConnectError,
   FrameError,
   messageOf,
-  PeerConnectError,
   invalidValue,
   unknownNameError,
   WebsocketError,
 } from '../lib/errors.ts'
+import { PeerConnectError } from '../lib/server/handshake/peer-connect-error.ts'
 
 const classes = [
   { Kind: WebsocketError, name: 'WebsocketError' },
@@ -125,13 +125,13 @@ test('a CallbackError names the event whose listener failed', () => {
 })
 
 test('a FrameError closes with 1002 unless it says otherwise', () => {
-  assert.equal(new FrameError('no').code, 1002)
-  assert.equal(new FrameError('no', { code: 1009 }).code, 1009)
+  assert.equal(new FrameError('no').closeCode, 1002)
+  assert.equal(new FrameError('no', { closeCode: 1009 }).closeCode, 1009)
 })
 
 test('a ClosedError says 1006 unless it says otherwise', () => {
-  assert.equal(new ClosedError('no').code, 1006)
-  assert.equal(new ClosedError('no', { code: 1000 }).code, 1000)
+  assert.equal(new ClosedError('no').closeCode, 1006)
+  assert.equal(new ClosedError('no', { closeCode: 1000 }).closeCode, 1000)
 })
 
 class Custom extends Error {

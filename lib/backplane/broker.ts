@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import debug from 'debug'
 import type { Backplane, RefusedChannel, Unsubscribe } from './backplane.ts'
 import { formatLogLine, withoutCommand } from '../error-text.ts'
+import { withCode } from '../errors.ts'
 import { resolveBroker, type BrokerOptions } from '../options/broker.ts'
 import { Chunker, Reassembler, MAX_BYTES } from './chunks.ts'
 import { deferred, markHandled, isPromise, type Deferred } from '../promises.ts'
@@ -178,7 +179,7 @@ export class BrokerBackplane implements Backplane {
     this.#counts.dropped++
     if (size <= max) return false
     const text = `${message.length} bytes are too many for a message between nodes: raise \`maxBufferedAmount\` from ${this.#maxBufferedAmount}, up to ${MAX_BYTES}`
-    return Promise.reject(new RangeError(text))
+    return Promise.reject(withCode(new RangeError(text), 'ERR_MESSAGE_TOO_BIG'))
   }
 
   /**

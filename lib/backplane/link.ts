@@ -110,7 +110,7 @@ export class BackplaneLink {
     this.#failures = 0
     if (count < 2) return
     const text = `the backplane works again: ${count} messages to other nodes were lost`
-    this.#reports.reportFailure(new WebsocketError(text))
+    this.#reports.reportFailure(new WebsocketError(text, { code: 'ERR_BACKPLANE_RECOVERED' }))
   }
 
   /**
@@ -184,7 +184,9 @@ export class BackplaneLink {
       } catch (cause) {
         this.#reports.countDrop()
         const text = `a message from another node on \`${topic}\` could not be handled`
-        this.#reports.reportFailure(new WebsocketError(text, { cause }))
+        this.#reports.reportFailure(
+          new WebsocketError(text, { code: 'ERR_INVALID_MESSAGE', cause }),
+        )
         return false
       }
     }
@@ -192,7 +194,10 @@ export class BackplaneLink {
 
   #reportFailure(cause: unknown): void {
     this.#reports.reportFailure(
-      new WebsocketError('the backplane failed', { cause: withoutCommand(cause) }),
+      new WebsocketError('the backplane failed', {
+        code: 'ERR_BACKPLANE_FAILED',
+        cause: withoutCommand(cause),
+      }),
     )
   }
 }

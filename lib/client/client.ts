@@ -210,7 +210,8 @@ export class WebsocketClient implements Listenable<ClientEvents>, Connectable {
     const opening = deferred<WebsocketConnection>()
     if (this.#session?.canReopen === false) {
       const state = this.#connection ? 'open' : 'opening'
-      const error = new ConnectError(`the client is ${state} already: close it first`)
+      const text = `the client is ${state} already: close it first`
+      const error = new ConnectError(text, { code: 'ERR_INVALID_CALL' })
       if (this.#emitter.emit('connectError', error)) markHandled(opening.promise)
       opening.reject(error)
       return opening.promise

@@ -1,10 +1,22 @@
 import debug from '#debug'
 import type { RateLimiter } from './rate-limiter.ts'
-import { closeCodeTexts, messageTooBig, sendableReason, type CloseReason } from './close-codes.ts'
+import {
+  closeCodeTexts,
+  messageTooBig,
+  sendableReason,
+  type CloseReason,
+  type Fault,
+} from './close-codes.ts'
 import type { WebsocketConnection } from './connection.ts'
 import type { Counts, DropReason } from './counts.ts'
 import { escapeText } from '../error-text.ts'
-import { ClosedError, FrameError, WebsocketError, type CallbackError } from '../errors.ts'
+import {
+  ClosedError,
+  FrameError,
+  invalidCall,
+  WebsocketError,
+  type CallbackError,
+} from '../errors.ts'
 import type { Keepalive, KeepaliveTarget } from './keepalive.ts'
 import { maxByteLength, toBytes, toText, type Data, type PreparedMessage } from './message.ts'
 import type { ConnectionSettings } from '../options/connection.ts'
@@ -91,6 +103,7 @@ const SPEC: EventSpec<ConnectionEvents> = {
 }
 
 const MAX_PINGS = 1_000 // pings that may wait for their pong
+const TOO_MANY_PINGS = `${MAX_PINGS} pings wait for their pong already`
 // Reading pauses when more than this many messages wait for a slow listener, or more than one part
 // in PAUSE_SHARE of the bytes that may wait. It resumes at RESUME_AT messages and half those bytes.
 const PAUSE_ABOVE = 16
@@ -98,6 +111,11 @@ const PAUSE_SHARE = 64
 const RESUME_AT = 8
 /** Bytes that a waiting message is counted with beside its payload. */
 export const MESSAGE_OVERHEAD = 256
+const NO_LISTENER: Fault = {
+  code: 1008,
+  description: 'listen to `message`, even with an empty callback',
+  errorCode: 'ERR_NO_LISTENER',
+}
 const KEEPALIVE_PAYLOAD = toBytes('keepalive')
 
 const OPEN = 0 // both sides may send
@@ -190,7 +208,7 @@ export class ConnectionCore<Context extends {} = {}>
   override assertEvent(event: PropertyKey): void {
     super.assertEvent(event)
     if (event !== 'message' || !this.#sink) return
-    throw new TypeError('the messages of this connection are for its channels: listen to those')
+    throw invalidCall('the messages of this connection are for its channels: listen to those')
   }
 
   override onListenerFailed(_: unknown, isHeard: boolean): void {
@@ -200,7 +218,7 @@ export class ConnectionCore<Context extends {} = {}>
   override closedError(): ClosedError {
     const { code, description } = this.#closing?.reason ?? withDefaultText(1006)
     const text = `the connection has closed: ${code} ${description}`
-    return new ClosedError(escapeText(text), { code, target: this.#connection })
+    return new ClosedError(escapeText(text), { closeCode: code, target: this.#connection })
   }
 
   /** Passes messages to `sink` instead of `message` listeners. Call it before the first message. */
@@ -240,7 +258,7 @@ export class ConnectionCore<Context extends {} = {}>
     markHandled(roundTrip.promise)
     if (this.#state !== OPEN) roundTrip.reject(this.closedError())
     else if ((this.#pings?.size ?? 0) < MAX_PINGS) this.#sendPing(payload, roundTrip)
-    else roundTrip.reject(new WebsocketError(`${MAX_PINGS} pings wait for their pong already`))
+    else roundTrip.reject(new WebsocketError(TOO_MANY_PINGS, { code: 'ERR_TOO_MANY_PENDING' }))
     return roundTrip.promise
   }
 
@@ -366,7 +384,7 @@ export class ConnectionCore<Context extends {} = {}>
       )
       // The message that makes reading pause always fits, whatever its length.
       if (!wasTaken && this.#isOverfull && wasPaused === this.#paused) {
-        this.onInvalid({ code: 1008, description: this.#unreadHint() })
+        this.onInvalid(this.hasListeners('message') ? this.#slowListener : NO_LISTENER)
       }
     }
   }
@@ -382,7 +400,8 @@ export class ConnectionCore<Context extends {} = {}>
       sink.onMessage(data, size)
     } catch (error) {
       if (!(error instanceof FrameError)) throw error
-      this.onInvalid({ code: error.code, description: error.message }, error.cause)
+      const { closeCode: code, message: description, code: errorCode, cause } = error
+      this.onInvalid({ code, description, errorCode }, cause)
     }
     if (this.#paused && this.#transport.canPause === false) sink.overflow()
   }
@@ -398,18 +417,17 @@ export class ConnectionCore<Context extends {} = {}>
     this.#drop('rateLimit')
     if (this.#isOverLimit || this.#rateLimiter?.drops) return false
     this.#isOverLimit = true
-    this.onInvalid({ code: 1008, description: refusal })
+    this.onInvalid({ code: 1008, description: refusal, errorCode: 'ERR_RATE_LIMIT' })
     return false
   }
 
-  #unreadHint(): string {
-    return this.hasListeners('message')
-      ? this.#slowListenerHint()
-      : 'listen to `message`, even with an empty callback'
-  }
-
-  #slowListenerHint(): string {
-    return `more than ${this.#owner.settings.maxWaitingBytes} bytes wait for a slow listener`
+  get #slowListener(): Fault {
+    const { maxWaitingBytes } = this.#owner.settings
+    return {
+      code: 1008,
+      description: `more than ${maxWaitingBytes} bytes wait for a slow listener`,
+      errorCode: 'ERR_SLOW_LISTENER',
+    }
   }
 
   /**
@@ -470,7 +488,7 @@ export class ConnectionCore<Context extends {} = {}>
     const heldBytes = this.#transport.heldBytes ?? 0
     const isFull = this.waitingBytes + heldBytes > this.#owner.settings.maxWaitingBytes
     if (!isFull) this.#transport.readChunk?.()
-    else if (!this.#sink) this.onInvalid({ code: 1008, description: this.#slowListenerHint() })
+    else if (!this.#sink) this.onInvalid(this.#slowListener)
   }
 
   giveUp(): void {
@@ -498,12 +516,12 @@ export class ConnectionCore<Context extends {} = {}>
     this.#startCloseTimer(closing)
   }
 
-  onInvalid(reason: CloseReason, cause?: unknown): void {
+  onInvalid({ code, description, errorCode }: Fault, cause?: unknown): void {
     if (this.#state !== OPEN) return
-    const error = new FrameError(reason.description, { code: reason.code, cause })
-    this.#startClose(reason)
+    const error = new FrameError(description, { closeCode: code, code: errorCode, cause })
+    this.#startClose({ code, description })
     if (!this.reportError(error))
-      log('%s has to close: %d %s', this.#connection.id, error.code, error.message)
+      log('%s has to close: %d %s', this.#connection.id, code, error.message)
   }
 
   /**

@@ -8,7 +8,8 @@ import {
 import { createServer as createTlsServer, type Server as HttpsServer } from 'node:https'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
-import { PeerConnectError, invalidValue } from '../errors.ts'
+import { invalidValue } from '../errors.ts'
+import { PeerConnectError } from './handshake/peer-connect-error.ts'
 import type { ServerSettings } from '../options/server.ts'
 import { findPath, pathOf, type RouteConfig } from './handshake/path.ts'
 

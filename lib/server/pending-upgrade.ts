@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { checkHandshake } from './handshake/handshake.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
-import type { PeerConnectError } from '../errors.ts'
+import type { PeerConnectError } from './handshake/peer-connect-error.ts'
 import {
   boundAddress,
   destroyOnError,

@@ -19,14 +19,7 @@ import { newCounts, type Counts, type DropReason } from '../connection/counts.ts
 import { diagnostics, recordDrop } from './diagnostics.ts'
 import { errorLog } from '../error-log.ts'
 import { escapeText, formatLogLine } from '../error-text.ts'
-import {
-  ConnectError,
-  PeerConnectError,
-  invalidValue,
-  WebsocketError,
-  type PeerConnectErrorInit,
-  type RefusalReason,
-} from '../errors.ts'
+import { ConnectError, invalidCall, invalidValue, WebsocketError } from '../errors.ts'
 import { INSTALL, type ServerExtension, type ExtensionHost, type PendingPeer } from './extension.ts'
 import {
   boundAddress,
@@ -42,6 +35,11 @@ import { resolveClose, type CloseOptions } from '../options/close.ts'
 import { resolveServer, type ServerOptions, type ServerSettings } from '../options/server.ts'
 import { joinPath, type RouteConfig, type RouteMatch } from './handshake/path.ts'
 import { PendingSockets } from './pending-sockets.ts'
+import {
+  PeerConnectError,
+  type PeerConnectErrorInit,
+  type RefusalReason,
+} from './handshake/peer-connect-error.ts'
 import { deferred, markHandled, type Deferred } from '../promises.ts'
 import { roomName, Rooms, type ReadonlyRoom, type Room } from '../rooms/room.ts'
 import { RollingClose } from './rolling-close.ts'
@@ -285,12 +283,15 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
   serve(port = 8080, host = 'localhost'): Promise<Address> {
     const { promise, resolve, reject } = deferred<Address>()
     const fail = (cause: unknown): void => {
-      const error = cause instanceof ConnectError ? cause : new ConnectError(cause)
+      const error =
+        cause instanceof ConnectError
+          ? cause
+          : new ConnectError(cause, { code: 'ERR_LISTEN_FAILED' })
       if (this.#emitter.emit('connectError', error)) markHandled(promise)
       reject(error)
     }
     if (this.#isServing) {
-      fail(new ConnectError('the server serves already'))
+      fail(new ConnectError('the server serves already', { code: 'ERR_INVALID_CALL' }))
       return promise
     }
     this.#isServing = true
@@ -315,7 +316,9 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
     if (typeof server?.listenerCount !== 'function') {
       throw invalidValue('what is attached to', 'an http.Server or an https.Server', server)
     }
-    if (this.#closing) throw new ConnectError('the server is closing')
+    if (this.#closing) {
+      throw new ConnectError('the server is closing', { code: 'ERR_SERVER_CLOSING' })
+    }
     if (!this.#routes.has(server)) this.#addRoutes(server, this.#routesFor(server))
     return this
   }
@@ -429,9 +432,9 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
 
   /** @internal */
   [INSTALL](extension: ServerExtension<Context>): ExtensionHost {
-    if (this.#extension) throw new TypeError('this server has a ChannelServer already')
+    if (this.#extension) throw invalidCall('this server has a ChannelServer already')
     if (this.#isOpen) {
-      throw new TypeError('make the ChannelServer before its server serves or is attached')
+      throw invalidCall('make the ChannelServer before its server serves or is attached')
     }
     this.#extension = extension
     this.#transportSettings = { ...this.#settings, binary: false }

@@ -128,12 +128,18 @@ function dialTo<Context extends {}>(
           }
           clientTransport.terminate()
           // Browsers and `ws` also fail when the server selects none of the offered subprotocols.
-          failed(new ConnectError('the server speaks none of the subprotocols'))
+          const text = 'the server speaks none of the subprotocols'
+          failed(new ConnectError(text, { code: 'ERR_INVALID_HANDSHAKE' }))
         })
         return serverTransport
       },
       reject: ({ status, message }) =>
-        failed(new ConnectError(`the server answered ${status}: ${message}`, { status })),
+        failed(
+          new ConnectError(`the server answered ${status}: ${message}`, {
+            code: 'ERR_HANDSHAKE_REFUSED',
+            status,
+          }),
+        ),
     }
     void Promise.resolve(server[HANDLE_UPGRADE](upgrade)).then(
       (connection) => connection && onAccepted(connection),

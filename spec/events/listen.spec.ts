@@ -745,7 +745,7 @@ test('once rejects with a ClosedError when its target ends first', async () => {
   for (const wait of waits) {
     await assert.rejects(wait, (error) => {
       assert.ok(error instanceof ClosedError)
-      assert.equal(error.code, 4000)
+      assert.equal(error.closeCode, 4000)
       assert.equal(error.message, 'the connection has closed: 4000 enough')
       return true
     })
@@ -789,7 +789,7 @@ test('once and listen read a connection that was cut off the same way', async ()
   const [end] = pair()
   const wait = once(end, 'message')
   cut(end)
-  await assert.rejects(wait, (error) => error instanceof ClosedError && error.code === 1006)
+  await assert.rejects(wait, (error) => error instanceof ClosedError && error.closeCode === 1006)
 })
 
 for (const [what, callback, shown] of [

@@ -1,7 +1,8 @@
 import { closeReason, type CloseReason } from '../../connection/close-codes.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { escapeText } from '../../error-text.ts'
-import { ChannelError, ClosedError } from '../../errors.ts'
+import { ChannelError } from '../../channel-errors.ts'
+import { ClosedError, invalidCall } from '../../errors.ts'
 import type { Consumer } from '../../events/delivery-queue.ts'
 import { isFunction } from '../../validation.ts'
 import { deferred, markHandled, isPromise, rejected, type Deferred } from '../../promises.ts'
@@ -174,7 +175,7 @@ export class ClientChannel
     const push: PushRequest = { event, payload: payload === undefined ? {} : payload }
     const hasEnded = this.#closeReason !== undefined || this.#state === 'leaving'
     if (this.#state === 'closed' && !hasEnded) {
-      throw new TypeError(`\`${event}\` was pushed before \`${this.topic}\` was joined: join first`)
+      throw invalidCall(`\`${event}\` was pushed before \`${this.topic}\` was joined: join first`)
     }
     if (hasEnded) return rejected(this.closedError())
     const now = this.#state === 'joined'
@@ -185,7 +186,7 @@ export class ClientChannel
   }
 
   broadcast(): never {
-    throw new TypeError('a client speaks to its server alone: push, and let the server broadcast')
+    throw invalidCall('a client speaks to its server alone: push, and let the server broadcast')
   }
 
   leave(): Promise<void> {
@@ -227,7 +228,9 @@ export class ClientChannel
     if (this.#state !== 'joined') return
     this.#state = 'errored'
     const text = `the connection of \`${this.topic}\` has closed: ${reason.code} ${reason.description}`
-    this.#pushes.failSent(new ClosedError(escapeText(text), { code: reason.code, target: this }))
+    this.#pushes.failSent(
+      new ClosedError(escapeText(text), { closeCode: reason.code, target: this }),
+    )
     if (this.#socket.rejoinDelay(reason, 1) === undefined) this.#end(reason)
   }
 
@@ -353,7 +356,7 @@ export class ClientChannel
   closedError(): ClosedError {
     const { code, description } = this.#closeReason ?? LEAVE_REASON
     const text = `the channel of \`${this.topic}\` has closed: ${description}`
-    return new ClosedError(escapeText(text), { code, target: this })
+    return new ClosedError(escapeText(text), { closeCode: code, target: this })
   }
 
   #handlePush(frame: PushFrame, size: number): void {
@@ -421,7 +424,14 @@ export class ClientChannel
     if (this.#state === 'joining' && ref === this.#joinRef) {
       if (status === 'ok') this.#onJoinOk(this.#position.begin(payload))
       else
-        this.#onJoinError(errorFromReply('a join', { topic: this.topic, status, reply: payload }))
+        this.#onJoinError(
+          errorFromReply('a join', {
+            code: 'ERR_JOIN_REFUSED',
+            topic: this.topic,
+            status,
+            reply: payload,
+          }),
+        )
       return true
     }
     if (ref !== this.#leaving?.ref) return this.#pushes.answer(ref, status, payload)
@@ -450,7 +460,9 @@ export class ClientChannel
       this.#socket.sendFrame({ kind: 'leave', topic, joinRef, ref: this.#socket.ref() })
     }
     const text = `no reply to the join of \`${topic}\` within ${this.#socket.timeout} ms`
-    this.#onJoinError(new ChannelError(text, { topic, status: 'timeout' }))
+    this.#onJoinError(
+      new ChannelError(text, { code: 'ERR_JOIN_TIMEOUT', topic, status: 'timeout' }),
+    )
   }
 
   #onErrorFrame(payload: unknown): void {
@@ -459,7 +471,8 @@ export class ClientChannel
       return
     }
     const { topic } = this
-    this.#onJoinError(errorFromReply('the membership', { topic, status: 'error', reply: payload }))
+    const failure = { topic, status: 'error', reply: payload }
+    this.#onJoinError(errorFromReply('the membership', failure))
   }
 
   #onCloseFrame(): boolean {
@@ -476,7 +489,7 @@ export class ClientChannel
     this.#clearTimers()
     this.#state = 'errored'
     this.#joinRef = this.#joining = undefined
-    const closed = new ClosedError(error.message, { code: 1011, cause: error, target: this })
+    const closed = new ClosedError(error.message, { closeCode: 1011, cause: error, target: this })
     this.#pushes.failSent(closed)
     const delay = this.#socket.rejoinDelay(error, ++this.#attempt)
     // The program's own functions may have left or joined meanwhile.
@@ -537,7 +550,7 @@ export class ClientChannel
   #tooSlowError(dropped: number): ChannelError {
     const { topic } = this
     const text = `the listeners of \`${topic}\` are too slow: ${dropped} messages that waited are dropped`
-    return new ChannelError(text, { topic, status: 'error' })
+    return new ChannelError(text, { code: 'ERR_SLOW_LISTENER', topic, status: 'error' })
   }
 
   /** Drops the messages that still wait for slow listeners, so that none follows `close`. */
@@ -564,6 +577,6 @@ export class ClientChannel
     this.#hasReportedOverflow = true
     const { topic } = this
     const text = `too much waits for a listener on \`${topic}\`, and is dropped: listen to \`message\`, even with an empty callback`
-    this.refused(new ChannelError(text, { topic }))
+    this.refused(new ChannelError(text, { code: 'ERR_NO_LISTENER', topic }))
   }
 }

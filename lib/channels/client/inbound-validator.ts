@@ -1,5 +1,6 @@
 import { escapeText } from '../../error-text.ts'
-import { ChannelError, messageOf } from '../../errors.ts'
+import { ChannelError } from '../../channel-errors.ts'
+import { messageOf } from '../../errors.ts'
 import { checkContract, type Contract, type StandardSchema } from '../contract/contract.ts'
 import type { PushFrame } from '../protocol/serializer.ts'
 import { OrderedValidator } from '../contract/ordered-validator.ts'
@@ -62,7 +63,9 @@ export class InboundValidator {
     const { topic } = this.#owner
     this.#owner.refused(
       new ChannelError(escapeText(`\`${event}\` on \`${topic}\` breaks the contract: ${reason}`), {
-        ...{ topic, reply },
+        code: 'ERR_INVALID_MESSAGE',
+        topic,
+        reply,
         cause,
       }),
     )

@@ -1,6 +1,7 @@
 import { isRetryable } from '../../backoff.ts'
 import type { CloseReason } from '../../connection/close-codes.ts'
-import { ConnectError, type ChannelError } from '../../errors.ts'
+import type { ChannelError } from '../../channel-errors.ts'
+import { ConnectError, invalidArgument } from '../../errors.ts'
 import type { ValueOrProvider } from '../../options/value-or-provider.ts'
 import type { ClientOptions, ReconnectOptions } from '../../options/client.ts'
 import {
@@ -257,7 +258,7 @@ function authSubprotocols({
 }: ChannelClientSettings): ValueOrProvider<readonly string[]> | undefined {
   const { protocolsFor, name } = serializer
   if (authToken === undefined) return undefined
-  if (!protocolsFor) throw new TypeError(`${name} has no \`authToken\`: put it into \`params\``)
+  if (!protocolsFor) throw invalidArgument(`${name} has no \`authToken\`: put it into \`params\``)
   if (typeof authToken !== 'function') return protocolsFor(authToken)
   return async () => protocolsFor(await authToken())
 }

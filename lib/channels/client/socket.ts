@@ -2,7 +2,8 @@ import type { CloseReason } from '../../connection/close-codes.ts'
 import { MESSAGE_OVERHEAD, type MessageSink } from '../../connection/connection-core.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { escapeText } from '../../error-text.ts'
-import { ChannelError, FrameError, invalidValue, WebsocketError } from '../../errors.ts'
+import { ChannelError } from '../../channel-errors.ts'
+import { FrameError, invalidArgument, invalidValue, WebsocketError } from '../../errors.ts'
 import type { Data } from '../../connection/message.ts'
 import type { ConnectionSettings } from '../../options/connection.ts'
 import { MAX_TIMER } from '../../validation.ts'
@@ -254,7 +255,8 @@ export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarg
     try {
       return this.#settings.serializer.client.decode(data)
     } catch (cause) {
-      const error = cause instanceof WebsocketError ? cause : new FrameError(cause, { code: 1008 })
+      const error =
+        cause instanceof WebsocketError ? cause : new FrameError(cause, { closeCode: 1008 })
       this.log('receive', error.message, error)
       this.#emitter.reportError(error)
       return undefined
@@ -265,7 +267,7 @@ export class ClientSocket implements ClientSocketApi, MessageSink, HeartbeatTarg
     const { client, name } = this.#settings.serializer
     const data = client.encode(frame)
     if (data !== undefined || frame.kind === 'heartbeat') return data
-    throw new TypeError(`${name} has no words for bytes on \`${frame.topic}\``)
+    throw invalidArgument(`${name} has no words for bytes on \`${frame.topic}\``)
   }
 
   /** Ends the channel with most bytes waiting, so that the others and the heartbeat go on. */

@@ -1,4 +1,4 @@
-import { ChannelError } from '../../errors.ts'
+import { ChannelError } from '../../channel-errors.ts'
 import { PRESENCE_DIFF, PRESENCE_STATE } from '../protocol/phoenix.ts'
 import {
   parseState,
@@ -156,6 +156,7 @@ export class PresenceReplica {
   #reportError(problem: string): void {
     if (this.#followers.size === 0) return
     const { topic } = this.#owner
-    this.#owner.refused(new ChannelError(`the server told ${problem} on \`${topic}\``, { topic }))
+    const text = `the server told ${problem} on \`${topic}\``
+    this.#owner.refused(new ChannelError(text, { code: 'ERR_INVALID_MESSAGE', topic }))
   }
 }

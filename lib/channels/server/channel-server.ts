@@ -1,10 +1,9 @@
 import { diagnostics, recordDrop } from '../../server/diagnostics.ts'
+import { invalidCall, invalidValue, type WebsocketError } from '../../errors.ts'
 import {
   PeerConnectError,
-  invalidValue,
   type PeerConnectErrorInit,
-  type WebsocketError,
-} from '../../errors.ts'
+} from '../../server/handshake/peer-connect-error.ts'
 import { DONE } from '../../promises.ts'
 import type { Data } from '../../connection/message.ts'
 import { flag, resolveOptions } from '../../validation.ts'
@@ -252,7 +251,7 @@ class ChannelServerCore<Context extends {}>
 
   assertNew(pattern: string): void {
     if (!this.#topics.some((topic) => topic.pattern === pattern)) return
-    throw new TypeError(`the topic \`${pattern}\` was declared already`)
+    throw invalidCall(`the topic \`${pattern}\` was declared already`)
   }
 
   declare(topic: Topic<AnyEvents, AnyEvents, Context>): void {

@@ -1,7 +1,7 @@
 import type { CloseReason } from '../../connection/close-codes.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { escapeText } from '../../error-text.ts'
-import { ClosedError } from '../../errors.ts'
+import { ClosedError, invalidCall } from '../../errors.ts'
 import type { Consumer } from '../../events/delivery-queue.ts'
 import { DELIVER, type Data, type PreparedMessage as Prepared } from '../../connection/message.ts'
 import { flag, resolveOptions } from '../../validation.ts'
@@ -214,7 +214,7 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   join(): Promise<unknown> {
-    throw new TypeError('a client joins; on a server, answer its `join` with accept')
+    throw invalidCall('a client joins; on a server, answer its `join` with accept')
   }
 
   push(event: string, payload: unknown, options?: PushOptions): Promise<unknown> {
@@ -245,7 +245,7 @@ export class ServerChannel<Context extends {} = {}>
   broadcast(event: string, payload: unknown): Promise<void> {
     if (this.#canBroadcast) return this.#owner.broadcast(this, event, payload)
     if (this.#pending) {
-      throw new TypeError(
+      throw invalidCall(
         `\`${event}\` was broadcast before \`${this.topic}\` was joined: accept first`,
       )
     }
@@ -469,7 +469,7 @@ export class ServerChannel<Context extends {} = {}>
   closedError(): ClosedError {
     const { code, description } = this.#closeReason ?? { code: 1006, description: '' }
     const text = `the channel of \`${this.topic}\` has closed: ${description}`
-    return new ClosedError(escapeText(text), { code, target: this })
+    return new ClosedError(escapeText(text), { closeCode: code, target: this })
   }
 
   /** The validator of what the peer sends, created on first use. */
