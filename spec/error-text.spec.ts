@@ -73,7 +73,10 @@ test('a report has the stack that an error and its cause share once', () => {
   const at = report.split('\n').filter((line) => line.includes('error-text.spec'))
   assert.equal(at.length, 1)
   assert.match(report, /^CallbackError: boom\n {4}at /)
-  assert.match(report, /\{ code: 'ERR_LISTENER_FAILED', event: 'message' \}\n\[cause\]: TypeError: boom$/)
+  assert.match(
+    report,
+    /\{ code: 'ERR_LISTENER_FAILED', event: 'message' \}\n\[cause\]: TypeError: boom$/,
+  )
 })
 
 test('a report of an error without a message says its kind, and all of several', () => {
