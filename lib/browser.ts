@@ -14,6 +14,9 @@ export {
   FrameError,
   WebsocketError,
   type ClosedErrorInit,
+  type FrameErrorInit,
+  type ErrorCode,
+  type ErrorCodes,
   type ErrorDetails,
   type ConnectErrorInit,
 } from './errors.ts'

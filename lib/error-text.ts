@@ -32,7 +32,7 @@ export function describeValue(value: unknown): string {
 }
 
 const MAX_CAUSES = 10 // causes that are followed: an error may be its own cause
-const FIELDS = ['event', 'status', 'code'] // fields that a report shows in addition to the stack
+const FIELDS = ['code', 'closeCode', 'event', 'status'] // fields that a report shows in addition to the stack
 
 /**
  * Returns a failure as one line for a log: its message and its code.
@@ -65,7 +65,8 @@ export function formatReport(failure: unknown): string {
     const isRepeated = frames !== '' && stack.endsWith(frames)
     const fields = FIELDS.flatMap((name) => {
       const value = fieldOf(error, name)
-      return value === undefined ? [] : [`${name}: ${value}`]
+      if (value === undefined) return []
+      return [`${name}: ${typeof value === 'string' ? `'${value}'` : value}`]
     })
     const text = isRepeated ? stack.slice(0, -frames.length) : stack
     const suffix = fields.length === 0 ? '' : ` { ${fields.join(', ')} }`

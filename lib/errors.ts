@@ -5,21 +5,95 @@ export { messageOf, describeValue }
 /*
  * WebsocketError
  * ├─ ConnectError        a server could not listen; a client could not reach its server
- * ├─ PeerConnectError    a server rejected the handshake of a peer
+ * ├─ PeerConnectError    a server rejected the handshake of a peer: server/handshake/
  * ├─ CallbackError       a listener of the application failed
  * ├─ FrameError          an invalid or oversized message
  * ├─ ClosedError         an operation on something that has closed
- * ├─ ChannelError        a join or a push was refused, or not answered
- * └─ HistoryError        a message could not be recorded, or the history of a topic not be read
+ * ├─ ChannelError        a join or a push was refused, or not answered: channel-errors.ts
+ * └─ HistoryError        the history of a topic could not be written or read: channel-errors.ts
  */
 
 // `util.inspect.custom`: the method whose result `console.log` of Node, Bun and Deno prints.
 const INSPECT: unique symbol = Symbol.for('nodejs.util.inspect.custom')
 
+/**
+ * The codes of each class of error. A code never changes, whatever its message says. Two classes
+ * share a code where the cause is the same, seen from both ends.
+ *
+ * Types only: what a code means, its cure, and whether to try again, stands in docs/errors.md.
+ */
+export interface ErrorCodes {
+  WebsocketError:
+    | 'ERR_UNEXPECTED' // the default
+    | 'ERR_BACKPLANE_FAILED'
+    | 'ERR_BACKPLANE_RECOVERED'
+    | 'ERR_INVALID_MESSAGE'
+    | 'ERR_TOO_MANY_PENDING'
+    | 'ERR_UNSUPPORTED'
+  ConnectError:
+    | 'ERR_CONNECT_FAILED' // the default
+    | 'ERR_HANDSHAKE_ABORTED'
+    | 'ERR_HANDSHAKE_REFUSED'
+    | 'ERR_HANDSHAKE_TIMEOUT'
+    | 'ERR_INVALID_ARGUMENT'
+    | 'ERR_INVALID_CALL'
+    | 'ERR_INVALID_HANDSHAKE'
+    | 'ERR_LISTEN_FAILED'
+    | 'ERR_SERVER_CLOSING'
+  PeerConnectError:
+    | 'ERR_NOT_AUTHORIZED' // the default, unless the `reason` has another one
+    | 'ERR_AUTHORIZE_FAILED'
+    | 'ERR_HANDSHAKE_TIMEOUT'
+    | 'ERR_HOST_REFUSED'
+    | 'ERR_INVALID_HANDSHAKE'
+    | 'ERR_ORIGIN_REFUSED'
+    | 'ERR_PATH_REFUSED'
+    | 'ERR_PEER_LEFT'
+    | 'ERR_SERIALIZER_REFUSED'
+    | 'ERR_SERVER_BUSY'
+    | 'ERR_SERVER_CLOSING'
+    | 'ERR_TOO_MANY_CONNECTIONS'
+    | 'ERR_TOO_MANY_FROM_ADDRESS'
+  CallbackError: 'ERR_LISTENER_FAILED' // the default
+  FrameError:
+    | 'ERR_INVALID_FRAME' // the default, unless the `closeCode` has another one
+    | 'ERR_INVALID_MESSAGE'
+    | 'ERR_INVALID_UTF8'
+    | 'ERR_MESSAGE_TIMEOUT'
+    | 'ERR_MESSAGE_TOO_BIG'
+    | 'ERR_NO_LISTENER'
+    | 'ERR_RATE_LIMIT'
+    | 'ERR_SLOW_LISTENER'
+    | 'ERR_UNSUPPORTED'
+  ClosedError: 'ERR_CLOSED' // the default
+  ChannelError:
+    | 'ERR_CHANNEL_FAILED' // the default
+    | 'ERR_INVALID_MESSAGE'
+    | 'ERR_JOIN_REFUSED'
+    | 'ERR_JOIN_TIMEOUT'
+    | 'ERR_NO_LISTENER'
+    | 'ERR_PUSH_REFUSED'
+    | 'ERR_PUSH_TIMEOUT'
+    | 'ERR_SLOW_LISTENER'
+    | 'ERR_TOO_MANY_PENDING'
+  HistoryError: 'ERR_HISTORY_FAILED' // the default
+  TypeError: 'ERR_INVALID_ARGUMENT' | 'ERR_INVALID_CALL' | 'ERR_UNKNOWN_NAME'
+  RangeError: 'ERR_INVALID_ARGUMENT' | 'ERR_MESSAGE_TOO_BIG'
+}
+
+/** The stable code of an error, by which a program tells errors apart: `error.code`. */
+export type ErrorCode = ErrorCodes[keyof ErrorCodes]
+
 /** The details of an error besides its message. */
-export interface ErrorDetails {
+export interface ErrorDetails<Code extends ErrorCode = ErrorCode> {
   /** The failure that the error wraps. */
   cause?: unknown
+  /**
+   * The code of the error.
+   *
+   * @default the code of the class
+   */
+  code?: Code | undefined
 }
 
 /**
@@ -30,14 +104,18 @@ export interface ErrorDetails {
  */
 export class WebsocketError extends Error {
   static {
-    this.prototype.name = 'WebsocketError'
+    setDefaults(this, 'WebsocketError', 'ERR_UNEXPECTED')
   }
 
-  constructor(messageOrCause?: unknown, { cause }: ErrorDetails = {}) {
+  /** The stable code by which a program tells errors apart. docs/errors.md lists them all. */
+  declare readonly code: ErrorCode
+
+  constructor(messageOrCause?: unknown, { cause, code }: ErrorDetails = {}) {
     const text = typeof messageOrCause === 'string' ? messageOrCause : ''
     const wrapped = typeof messageOrCause === 'string' ? cause : (messageOrCause ?? cause)
     const fallback = wrapped === undefined ? new.target.prototype.name : messageOf(wrapped)
     super(text === '' ? fallback : text, wrapped === undefined ? undefined : { cause: wrapped })
+    this.code = code ?? this.code // the prototype has the default of the class
   }
 
   /** The message, under the name that SimpleWebsockets uses. */
@@ -60,7 +138,7 @@ export class WebsocketError extends Error {
 }
 
 /** The details of a `ConnectError`: the HTTP response of a server that rejected the handshake. */
-export interface ConnectErrorInit extends ErrorDetails {
+export interface ConnectErrorInit extends ErrorDetails<ErrorCodes['ConnectError']> {
   /** The HTTP status of the response. */
   status?: number | undefined
   /** The headers of the response, with names in lower case. */
@@ -72,9 +150,10 @@ export interface ConnectErrorInit extends ErrorDetails {
 /** The error of a server that could not listen, or of a client that could not reach its server. */
 export class ConnectError extends WebsocketError {
   static {
-    this.prototype.name = 'ConnectError'
+    setDefaults(this, 'ConnectError', 'ERR_CONNECT_FAILED')
   }
 
+  declare readonly code: ErrorCodes['ConnectError']
   /** The HTTP status, when the server responded with a status other than 101. */
   readonly status: number | undefined
   /** The headers of that response, with names in lower case. */
@@ -90,96 +169,19 @@ export class ConnectError extends WebsocketError {
   }
 }
 
-/** The reason why a server rejected a handshake. */
-export type RefusalReason =
-  /** The request was no opening handshake, or it was too long. */
-  | 'request'
-  /** The server serves nothing at the requested path. */
-  | 'path'
-  /** The server does not serve the requested host. */
-  | 'host'
-  /** Pages of the request's origin may not connect. */
-  | 'origin'
-  /** The server had `maxConnections` connections already. */
-  | 'maxConnections'
-  /** The peer's address had `maxConnectionsPerAddress` connections already. */
-  | 'maxConnectionsPerAddress'
-  /** The handshake was not complete within the `handshakeTimeout`. */
-  | 'handshakeTimeout'
-  /** `authorize` rejected the peer, or failed. */
-  | 'authorize'
-  /** The peer supports none of the serializers of the channel server. */
-  | 'channels'
-  /** The server was closing. */
-  | 'closing'
-  /** A loop over `client` had its maximum of waiting connections. */
-  | 'slowLoop'
-  /** The peer disconnected before the handshake was complete. */
-  | 'left'
-
-/** The details of a `PeerConnectError`: the HTTP response to a peer that is rejected. */
-export interface PeerConnectErrorInit extends ErrorDetails {
-  /**
-   * The reason of the rejection, as counted by `server.stats()`.
-   *
-   * @default 'authorize'
-   */
-  reason?: RefusalReason | undefined
-  /**
-   * The HTTP status of the response.
-   *
-   * @default 403
-   */
-  status?: number | undefined
-  /**
-   * The body of the response.
-   *
-   * @default the message of the error
-   */
-  body?: string | undefined
-  /** Seconds until the peer may try again: the Retry-After of the response, RFC 9110 §10.2.3. */
-  retryAfter?: number | undefined
-}
-
-/** The error of a rejected handshake. Throw one in `authorize` to choose the response's status. */
-export class PeerConnectError extends WebsocketError {
-  static {
-    this.prototype.name = 'PeerConnectError'
-  }
-
-  /** The HTTP status of the response; 0 when the peer disconnected before the response. */
-  readonly status: number
-  /** The reason of the rejection, as counted by `server.stats()`. */
-  readonly reason: RefusalReason
-  /**
-   * The body of the response. When it is undefined the body is the message, unless that comes from
-   * a failure in the application.
-   */
-  readonly body: string | undefined
-  /** Seconds until the peer may try again: the Retry-After of the response, if there is one. */
-  readonly retryAfter: number | undefined
-
-  constructor(messageOrCause?: unknown, details: PeerConnectErrorInit = {}) {
-    super(messageOrCause, details)
-    this.status = details.status ?? 403
-    this.reason = details.reason ?? 'authorize'
-    this.body = details.body
-    this.retryAfter = details.retryAfter
-  }
-}
-
 /** The error of a listener that threw, or whose promise rejected. `cause` is that failure. */
 export class CallbackError extends WebsocketError {
   static {
-    this.prototype.name = 'CallbackError'
+    setDefaults(this, 'CallbackError', 'ERR_LISTENER_FAILED')
   }
 
+  declare readonly code: ErrorCodes['CallbackError']
   /** The event whose listener failed. */
   readonly event: string | undefined
 
   constructor(
     messageOrCause?: unknown,
-    details: ErrorDetails & { event?: string | undefined } = {},
+    details: ErrorDetails<ErrorCodes['CallbackError']> & { event?: string | undefined } = {},
   ) {
     super(messageOrCause, details)
     this.event = details.event
@@ -190,32 +192,49 @@ export class CallbackError extends WebsocketError {
   }
 }
 
+/** The details of a `FrameError`. */
+export interface FrameErrorInit extends ErrorDetails<ErrorCodes['FrameError']> {
+  /**
+   * The close code that the connection closes with.
+   *
+   * @default 1002
+   */
+  closeCode?: number | undefined
+}
+
+const CODES_OF_FAULTS: Readonly<Record<number, ErrorCodes['FrameError']>> = {
+  1007: 'ERR_INVALID_UTF8',
+  1008: 'ERR_INVALID_MESSAGE',
+  1009: 'ERR_MESSAGE_TOO_BIG',
+}
+
 /** The error of a peer that sent an invalid or oversized message. */
 export class FrameError extends WebsocketError {
   static {
-    this.prototype.name = 'FrameError'
+    setDefaults(this, 'FrameError', 'ERR_INVALID_FRAME')
   }
 
+  declare readonly code: ErrorCodes['FrameError']
   /** The close code that the connection closes with, RFC 6455 §7.4. */
-  readonly code: number
+  readonly closeCode: number
 
   constructor(
     messageOrCause?: unknown,
-    details: ErrorDetails & { code?: number | undefined } = {},
+    { cause, closeCode = 1002, code = CODES_OF_FAULTS[closeCode] }: FrameErrorInit = {},
   ) {
-    super(messageOrCause, details)
-    this.code = details.code ?? 1002
+    super(messageOrCause, { cause, code })
+    this.closeCode = closeCode
   }
 }
 
 /** The details of a `ClosedError`: the closed object and its close code. */
-export interface ClosedErrorInit extends ErrorDetails {
+export interface ClosedErrorInit extends ErrorDetails<ErrorCodes['ClosedError']> {
   /**
    * The close code that the object closed with.
    *
    * @default 1006
    */
-  code?: number | undefined
+  closeCode?: number | undefined
   /** The object that has closed. */
   target?: object | undefined
 }
@@ -223,16 +242,17 @@ export interface ClosedErrorInit extends ErrorDetails {
 /** The error of an operation on an object that has closed. */
 export class ClosedError extends WebsocketError {
   static {
-    this.prototype.name = 'ClosedError'
+    setDefaults(this, 'ClosedError', 'ERR_CLOSED')
   }
 
+  declare readonly code: ErrorCodes['ClosedError']
   /** The close code that the object closed with, RFC 6455 §7.4. */
-  readonly code: number
+  readonly closeCode: number
   readonly #target: object | undefined
 
   constructor(messageOrCause?: unknown, details: ClosedErrorInit = {}) {
     super(messageOrCause, details)
-    this.code = details.code ?? 1006
+    this.closeCode = details.closeCode ?? 1006
     this.#target = details.target
   }
 
@@ -242,58 +262,44 @@ export class ClosedError extends WebsocketError {
   }
 }
 
-/** The details of a `ChannelError`: its topic and the reply. */
-export interface ChannelErrorInit extends ErrorDetails {
-  /** The topic of the join or the push. */
-  topic?: string | undefined
-  /** The status of the reply. */
-  status?: string | undefined
-  /** The payload of the reply. */
-  reply?: unknown
+/**
+ * Sets the name and the default code of a class on its prototype: an own `name` would be printed a
+ * second time.
+ */
+export function setDefaults(
+  { prototype }: { readonly prototype: WebsocketError },
+  name: keyof ErrorCodes,
+  code: ErrorCode,
+): void {
+  Object.assign(prototype, { name, code })
 }
 
-/** The error of a join or a push that was refused, or not answered in time. */
-export class ChannelError extends WebsocketError {
-  static {
-    this.prototype.name = 'ChannelError'
-  }
-
-  /** The topic of the join or the push. */
-  readonly topic: string | undefined
-  /** The status of the reply; undefined when there was no reply. */
-  readonly status: string | undefined
-  /** The payload of the reply. */
-  readonly reply: unknown
-
-  constructor(messageOrCause?: unknown, details: ChannelErrorInit = {}) {
-    super(messageOrCause, details)
-    this.topic = details.topic
-    this.status = details.status
-    this.reply = details.reply
-  }
+/** Returns an error of JavaScript with a code. */
+export function withCode<Kind extends Error>(error: Kind, code: ErrorCode): Kind {
+  return Object.assign(error, { code })
 }
 
-/** The error of a topic's history store that failed or took too long. `cause` is the reason. */
-export class HistoryError extends WebsocketError {
-  static {
-    this.prototype.name = 'HistoryError'
-  }
+/** Returns the error of an argument that can't be used. */
+export function invalidArgument(text: string, cause?: unknown): TypeError {
+  return withCode(
+    new TypeError(text, cause === undefined ? undefined : { cause }),
+    'ERR_INVALID_ARGUMENT',
+  )
+}
 
-  /** The topic of the message that was not recorded, if there was one. */
-  readonly topic: string | undefined
+/** Returns the error of an argument that is too big, or no close code that may be sent. */
+export function outOfRange(text: string): RangeError {
+  return withCode(new RangeError(text), 'ERR_INVALID_ARGUMENT')
+}
 
-  constructor(
-    messageOrCause?: unknown,
-    details: ErrorDetails & { topic?: string | undefined } = {},
-  ) {
-    super(messageOrCause, details)
-    this.topic = details.topic
-  }
+/** Returns the error of a call that this object can't take, or can't take now. */
+export function invalidCall(text: string): TypeError {
+  return withCode(new TypeError(text), 'ERR_INVALID_CALL')
 }
 
 /** Returns the error of an invalid value: the text states the thing, the cure and the value. */
 export function invalidValue(thing: string, expected: string, value: unknown): TypeError {
-  return new TypeError(`expected ${thing} to be ${expected}, got ${describeValue(value)}`)
+  return invalidArgument(`expected ${thing} to be ${expected}, got ${describeValue(value)}`)
 }
 
 /** Returns the error of an unknown name. Its text suggests the most similar known name. */
@@ -312,7 +318,7 @@ export function unknownNameError(kind: string, name: string, known: readonly str
     .filter(({ word, edits }) => edits <= Math.max(2, word.length / 3))
     .sort((one, two) => one.edits - two.edits)
   const cure = nearest ? `did you mean \`${nearest.knownName}\`?` : `there are ${known.join(', ')}`
-  return new TypeError(`unknown ${kind} \`${name}\`: ${cure}`)
+  return withCode(new TypeError(`unknown ${kind} \`${name}\`: ${cure}`), 'ERR_UNKNOWN_NAME')
 }
 
 /** Names that other libraries use for the same thing. */

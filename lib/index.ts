@@ -5,6 +5,7 @@ export {
   type RefusedChannel,
   type Unsubscribe,
 } from './backplane/backplane.ts'
+export { ChannelError, HistoryError, type ChannelErrorInit } from './channel-errors.ts'
 export type { UrlSource } from './client/connect.ts'
 export { WebsocketClient, type ClientEvents } from './client/client.ts'
 export {
@@ -17,19 +18,16 @@ export { WebsocketConnection, type ConnectionEvents } from './connection/connect
 export type { DropReason } from './connection/counts.ts'
 export {
   CallbackError,
-  ChannelError,
   ClosedError,
   ConnectError,
   FrameError,
-  HistoryError,
-  PeerConnectError,
   WebsocketError,
   type ClosedErrorInit,
-  type PeerConnectErrorInit,
+  type FrameErrorInit,
+  type ErrorCode,
+  type ErrorCodes,
   type ErrorDetails,
   type ConnectErrorInit,
-  type RefusalReason,
-  type ChannelErrorInit,
 } from './errors.ts'
 export type { AnyHttpServer } from './server/http/http.ts'
 export { listen, type Callback, type ListenOptions, type Unlisten } from './events/listen.ts'
@@ -48,6 +46,11 @@ export {
   type QueryNames,
   type TokenOptions,
 } from './server/handshake/request.ts'
+export {
+  PeerConnectError,
+  type PeerConnectErrorInit,
+  type RefusalReason,
+} from './server/handshake/peer-connect-error.ts'
 export type { Retry } from './client/reconnect.ts'
 export { ReadonlyRoom, Room, type RoomEvents, type RoomMember } from './rooms/room.ts'
 export { WebsocketServer } from './server/server.ts'

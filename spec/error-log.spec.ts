@@ -23,7 +23,7 @@ test('an error of a place is printed, and more of it within a second are counted
   assert.deepEqual(printed(), [boom])
   t.mock.timers.tick(1_000)
   assert.deepEqual(printed().slice(1), [
-    '… and 412 more like it in the last 1 s: `message` of a connection failed, last with "boom"',
+    '… and 412 more like it in the last 1 s: `message` of a connection failed, last with "boom (ERR_UNEXPECTED)"',
   ])
 })
 

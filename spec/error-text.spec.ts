@@ -64,7 +64,7 @@ test('a report has the stacks and codes of an error and of its causes, and nothi
   assert.equal(lines[0], 'WebsocketError: the backplane failed')
   assert.match(lines[1] ?? '', /^ {4}at .*error-text\.spec/)
   assert.ok(lines.includes("[cause]: ReplyError: ERR unknown command 'SAY'"))
-  assert.match(lines.at(-1) ?? '', / \{ code: NOPERM \}$/)
+  assert.match(lines.at(-1) ?? '', / \{ code: 'NOPERM' \}$/)
   assert.doesNotMatch(formatReport(error), /hidden/)
 })
 
@@ -73,7 +73,10 @@ test('a report has the stack that an error and its cause share once', () => {
   const at = report.split('\n').filter((line) => line.includes('error-text.spec'))
   assert.equal(at.length, 1)
   assert.match(report, /^CallbackError: boom\n {4}at /)
-  assert.match(report, /\{ event: message \}\n\[cause\]: TypeError: boom$/)
+  assert.match(
+    report,
+    /\{ code: 'ERR_LISTENER_FAILED', event: 'message' \}\n\[cause\]: TypeError: boom$/,
+  )
 })
 
 test('a report of an error without a message says its kind, and all of several', () => {
@@ -100,7 +103,7 @@ test('console.log of an error of this package shows its report', () => {
     cause: replyError(),
   })
   assert.equal(inspect(error), formatReport(error))
-  assert.match(inspect(error), /\{ status: 401 \}/)
+  assert.match(inspect(error), /\{ code: 'ERR_CONNECT_FAILED', status: 401 \}/)
   assert.doesNotMatch(inspect({ error }), /hidden/)
 })
 

@@ -1,16 +1,20 @@
 import assert from 'node:assert/strict'
 import { mock, test } from 'node:test'
+import { listen, once, WebsocketClient, WebsocketServer } from 'simplewebsockets'
+import { ChannelClient, ChannelServer } from 'simplewebsockets/channels'
+import { link, pair } from 'simplewebsockets/testing'
+import { ChannelError, HistoryError } from '../lib/channel-errors.ts'
 import {
   CallbackError,
   ClosedError,
   ConnectError,
   FrameError,
   messageOf,
-  PeerConnectError,
   invalidValue,
   unknownNameError,
   WebsocketError,
 } from '../lib/errors.ts'
+import { PeerConnectError } from '../lib/server/handshake/peer-connect-error.ts'
 
 const classes = [
   { Kind: WebsocketError, name: 'WebsocketError' },
@@ -125,13 +129,13 @@ test('a CallbackError names the event whose listener failed', () => {
 })
 
 test('a FrameError closes with 1002 unless it says otherwise', () => {
-  assert.equal(new FrameError('no').code, 1002)
-  assert.equal(new FrameError('no', { code: 1009 }).code, 1009)
+  assert.equal(new FrameError('no').closeCode, 1002)
+  assert.equal(new FrameError('no', { closeCode: 1009 }).closeCode, 1009)
 })
 
 test('a ClosedError says 1006 unless it says otherwise', () => {
-  assert.equal(new ClosedError('no').code, 1006)
-  assert.equal(new ClosedError('no', { code: 1000 }).code, 1000)
+  assert.equal(new ClosedError('no').closeCode, 1006)
+  assert.equal(new ClosedError('no', { closeCode: 1000 }).closeCode, 1000)
 })
 
 class Custom extends Error {
@@ -223,3 +227,147 @@ for (const [name, known, message] of slips) {
     assert.equal(error.message, message)
   })
 }
+
+const defaults: [error: WebsocketError, code: string][] = [
+  [new WebsocketError('no'), 'ERR_UNEXPECTED'],
+  [new ConnectError('no'), 'ERR_CONNECT_FAILED'],
+  [new PeerConnectError('no'), 'ERR_NOT_AUTHORIZED'],
+  [new CallbackError('no'), 'ERR_LISTENER_FAILED'],
+  [new FrameError('no'), 'ERR_INVALID_FRAME'],
+  [new ClosedError('no'), 'ERR_CLOSED'],
+  [new ChannelError('no'), 'ERR_CHANNEL_FAILED'],
+  [new HistoryError('no'), 'ERR_HISTORY_FAILED'],
+]
+
+for (const [error, code] of defaults) {
+  test(`the code of a ${error.name} is ${code} unless it says otherwise`, () => {
+    assert.equal(error.code, code)
+    assert.ok(Object.hasOwn(error, 'code'), 'so that it is copied with the error')
+  })
+}
+
+test('an error has the code that it is given, and a cause keeps its own', () => {
+  const cause = Object.assign(new Error('refused'), { code: 'ECONNREFUSED' })
+  const error = new ConnectError(cause, { code: 'ERR_LISTEN_FAILED' })
+  assert.equal(error.code, 'ERR_LISTEN_FAILED')
+  assert.equal(error.cause, cause)
+  assert.equal(new ConnectError(cause, { code: undefined }).code, 'ERR_CONNECT_FAILED')
+})
+
+test('the code of a PeerConnectError follows from its reason', () => {
+  assert.equal(new PeerConnectError('no', { reason: 'origin' }).code, 'ERR_ORIGIN_REFUSED')
+  const code = 'ERR_AUTHORIZE_FAILED'
+  assert.equal(new PeerConnectError('no', { reason: 'origin', code }).code, code)
+})
+
+test('the code of a FrameError follows from its close code', () => {
+  assert.equal(new FrameError('no', { closeCode: 1007 }).code, 'ERR_INVALID_UTF8')
+  assert.equal(new FrameError('no', { closeCode: 1008 }).code, 'ERR_INVALID_MESSAGE')
+  assert.equal(new FrameError('no', { closeCode: 1009 }).code, 'ERR_MESSAGE_TOO_BIG')
+  const code = 'ERR_RATE_LIMIT'
+  assert.equal(new FrameError('no', { closeCode: 1008, code }).code, code)
+})
+
+test('the errors of a mistake in the program have codes', () => {
+  const server = new WebsocketServer()
+  assert.throws(() => server.room(5 as never), { name: 'TypeError', code: 'ERR_INVALID_ARGUMENT' })
+  assert.throws(() => listen(server, 'clinet' as never, () => {}), { code: 'ERR_UNKNOWN_NAME' })
+  assert.throws(() => new WebsocketServer({ orgins: [] } as never), { code: 'ERR_UNKNOWN_NAME' })
+  new ChannelServer(server)
+  assert.throws(() => new ChannelServer(server), { code: 'ERR_INVALID_CALL' })
+})
+
+test('a refused handshake has a code on both sides', async () => {
+  const server = new WebsocketServer()
+  const refused = once(server, 'peerError')
+  const client = new WebsocketClient({ headers: { Origin: 'https://elsewhere.example' } })
+  await assert.rejects(link(server, client), { code: 'ERR_HANDSHAKE_REFUSED', status: 403 })
+  assert.equal((await refused).code, 'ERR_ORIGIN_REFUSED')
+})
+
+test('a server that is not there has a code, and the system has its own', async () => {
+  const opening = new WebsocketClient().open('ws://localhost:1/')
+  const error: unknown = await opening.catch((cause: unknown) => cause)
+  assert.ok(error instanceof ConnectError && error.cause instanceof Error)
+  assert.equal(error.code, 'ERR_CONNECT_FAILED')
+  assert.equal('code' in error.cause && error.cause.code, 'ECONNREFUSED')
+  const nowhere = new WebsocketClient().open('nowhere')
+  await assert.rejects(nowhere, { name: 'ConnectError', code: 'ERR_INVALID_ARGUMENT' })
+})
+
+test('a port that is taken has a code', async () => {
+  const server = new WebsocketServer()
+  const { port } = await server.serve(0)
+  try {
+    await assert.rejects(new WebsocketServer().serve(port), { code: 'ERR_LISTEN_FAILED' })
+    await assert.rejects(server.serve(port), { code: 'ERR_INVALID_CALL' })
+  } finally {
+    await server.close()
+  }
+})
+
+test('a message that is too big has a code, and its close reason does not', async () => {
+  const [server, client] = pair({ server: { maxReceivedMessageSize: 10 } })
+  const failed = once(server, 'error')
+  const closed = once(server, 'close')
+  client.send('x'.repeat(11))
+  const error = await failed
+  assert.ok(error instanceof FrameError)
+  assert.deepEqual([error.code, error.closeCode], ['ERR_MESSAGE_TOO_BIG', 1009])
+  const description = 'Maximum message size of 10 Bytes exceeded'
+  assert.deepEqual(await closed, { code: 1009, description })
+})
+
+test('messages that come too fast have a code, and the close reason does not', async () => {
+  const [server, client] = await link(
+    new WebsocketServer({ rateLimit: { messages: 1, per: 60_000 } }),
+    new WebsocketClient(),
+  )
+  const failed = once(server, 'error')
+  const closed = once(client, 'close')
+  client.send('one')
+  client.send('two')
+  assert.equal((await failed).code, 'ERR_RATE_LIMIT')
+  const description = 'more than 1 messages in 60000 ms'
+  assert.deepEqual(await closed, { code: 1008, description })
+})
+
+test('a ping on a connection that has closed has a code', async () => {
+  const [server] = pair()
+  await server.close(4000)
+  await assert.rejects(server.ping(), { code: 'ERR_CLOSED', closeCode: 4000 })
+})
+
+test('a listener that throws has a code', async () => {
+  const [server, client] = pair()
+  const failed = once(server, 'error')
+  listen(server, 'message', () => {
+    throw new Error('my bug')
+  })
+  client.send('hello')
+  assert.equal((await failed).code, 'ERR_LISTENER_FAILED')
+})
+
+test('a refused join, a refused push and one without a reply have codes', async (t) => {
+  const server = new WebsocketServer()
+  const topic = new ChannelServer(server).topic('room')
+  listen(topic, 'join', ({ channel, accept }) => {
+    listen(channel.messages, 'refused', ({ refuse }) => refuse({ reason: 'no' }))
+    listen(channel.messages, 'ignored', () => {})
+    accept()
+  })
+  const { port } = await server.serve(0)
+  const client = new ChannelClient()
+  t.after(async () => {
+    await client.close()
+    await server.close()
+  })
+  await client.open(`ws://localhost:${port}/socket`)
+  const elsewhere = client.channel('elsewhere').join()
+  await assert.rejects(elsewhere, { name: 'ChannelError', code: 'ERR_JOIN_REFUSED' })
+  const room = client.channel('room')
+  await room.join()
+  await assert.rejects(room.push('refused', {}), { code: 'ERR_PUSH_REFUSED' })
+  const ignored = room.push('ignored', {}, { timeout: 20 })
+  await assert.rejects(ignored, { code: 'ERR_PUSH_TIMEOUT' })
+})

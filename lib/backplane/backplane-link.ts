@@ -106,7 +106,7 @@ export class BackplaneLink {
     this.#failures = 0
     if (count < 2) return
     const text = `the backplane works again: ${count} messages to other nodes were lost`
-    this.#reportFailure(new WebsocketError(text))
+    this.#reportFailure(new WebsocketError(text, { code: 'ERR_BACKPLANE_RECOVERED' }))
   }
 
   /**
@@ -180,7 +180,7 @@ export class BackplaneLink {
       } catch (cause) {
         this.#countDrop()
         const text = `a message from another node on \`${topic}\` could not be handled`
-        this.#reportFailure(new WebsocketError(text, { cause }))
+        this.#reportFailure(new WebsocketError(text, { code: 'ERR_INVALID_MESSAGE', cause }))
         return false
       }
     }
@@ -205,7 +205,10 @@ function attempt<Value>(
 }
 
 function failureOf(cause: unknown): WebsocketError {
-  return new WebsocketError('the backplane failed', { cause: withoutCommand(cause) })
+  return new WebsocketError('the backplane failed', {
+    code: 'ERR_BACKPLANE_FAILED',
+    cause: withoutCommand(cause),
+  })
 }
 
 function parseSender(message: Uint8Array, offset: number): string {

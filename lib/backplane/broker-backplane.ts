@@ -1,3 +1,4 @@
+import { withCode } from '../errors.ts'
 import debug from 'debug'
 import type { Backplane, RefusedChannel, Unsubscribe } from './backplane.ts'
 import { formatLogLine, withoutCommand } from '../error-text.ts'
@@ -106,7 +107,7 @@ export class BrokerBackplane implements Backplane {
     this.#counts.dropped++
     if (size <= max) return false
     const text = `${message.length} bytes are too many for a message between nodes: raise \`maxBufferedAmount\` from ${this.#maxBufferedAmount}, up to ${MAX_BYTES}`
-    return Promise.reject(new RangeError(text))
+    return Promise.reject(withCode(new RangeError(text), 'ERR_MESSAGE_TOO_BIG'))
   }
 
   /**

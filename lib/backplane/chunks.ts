@@ -1,3 +1,5 @@
+import { withCode } from '../errors.ts'
+
 const WHOLE = 0
 const CHUNK = 1
 const ID_LENGTH = 12
@@ -25,7 +27,8 @@ export class Chunker {
     const size = max - HEADER_LENGTH
     const count = size > 0 ? Math.ceil(message.length / size) : Infinity
     if (count > MAX_CHUNKS) {
-      throw new RangeError(`${message.length} bytes are too many for pieces of ${max}`)
+      const text = `${message.length} bytes are too many for pieces of ${max}`
+      throw withCode(new RangeError(text), 'ERR_MESSAGE_TOO_BIG')
     }
     this.#number = (this.#number + 1) >>> 0
     const header = Buffer.alloc(HEADER_LENGTH)

@@ -1,6 +1,7 @@
 import type { CloseReason } from '../connection/close-codes.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
-import type { CallbackError, ChannelError } from '../errors.ts'
+import type { ChannelError } from '../channel-errors.ts'
+import type { CallbackError } from '../errors.ts'
 import { EMITTER, type EventSpec, type Emitter, type Listenable } from '../events/emitter.ts'
 import { INSPECT, inspectLine } from '../inspect.ts'
 import type { PresenceReplica } from './presence/presence-replica.ts'

@@ -161,7 +161,9 @@ export class WebsocketClient implements Listenable<ClientEvents> {
   #refuseOpen({ connection }: Session): Promise<never> {
     const { promise, reject } = deferred<never>()
     const state = connection ? 'open' : 'opening'
-    const error = new ConnectError(`the client is ${state} already: close it first`)
+    const error = new ConnectError(`the client is ${state} already: close it first`, {
+      code: 'ERR_INVALID_CALL',
+    })
     if (this.#emitter.emit('connectError', error)) markHandled(promise)
     reject(error)
     return promise

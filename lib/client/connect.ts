@@ -14,6 +14,7 @@ export class ConnectAborted extends ConnectError {
 
   constructor(reason: CloseReason, cause?: unknown) {
     super(`gave up to connect: ${cause === undefined ? reason.description : messageOf(cause)}`, {
+      code: 'ERR_HANDSHAKE_ABORTED',
       cause,
     })
     this.reason = reason
@@ -77,8 +78,10 @@ export function connectOnce<Result>(
     cancelDial()
   }
   const onAbort = (): void => cancel(signal.reason)
-  const onTimeout = (): void =>
-    cancel(new ConnectError(`no answer within ${settings.connectTimeout} ms`))
+  const onTimeout = (): void => {
+    const text = `no answer within ${settings.connectTimeout} ms`
+    cancel(new ConnectError(text, { code: 'ERR_HANDSHAKE_TIMEOUT' }))
+  }
   const timer = setTimeout(onTimeout, settings.connectTimeout)
   const onPrepared = (request: DialRequest): void => {
     if (isSettled) return
@@ -135,7 +138,7 @@ function startDial(
     return dial(request, callbacks)
   } catch (cause) {
     const mayChange = [url, settings.headers, settings.protocols].some(isFunction)
-    throw mayChange ? cause : new PermanentConnectError(cause)
+    throw mayChange ? cause : new PermanentConnectError(cause, { code: 'ERR_INVALID_ARGUMENT' })
   }
 }
 
@@ -161,7 +164,9 @@ function parseUrl(value: unknown, ErrorClass: typeof ConnectError): URL {
   const scheme = SCHEMES.get(url?.protocol ?? '')
   if (!url || scheme === undefined) {
     const got = JSON.stringify(withoutSecrets(text))
-    throw new ErrorClass(`expected a url like ws://localhost:8080, got ${got}`)
+    throw new ErrorClass(`expected a url like ws://localhost:8080, got ${got}`, {
+      code: 'ERR_INVALID_ARGUMENT',
+    })
   }
   url.protocol = scheme
   return url

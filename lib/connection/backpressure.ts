@@ -1,5 +1,5 @@
 import type { ConnectionSettings } from '../options/connection.ts'
-import type { CloseReason } from './close-codes.ts'
+import type { CloseReason, Fault } from './close-codes.ts'
 import { maxByteLength, toBytes, type Data, type PreparedMessage } from './message.ts'
 
 /** The received messages of a connection that wait for their listeners. */
@@ -37,14 +37,16 @@ export function isOverfull(
 }
 
 /** Returns the reason for closing when more bytes wait for a slow listener than allowed. */
-export function slowListener({ maxWaitingBytes }: ConnectionSettings): CloseReason {
-  return { code: 1008, description: `more than ${maxWaitingBytes} bytes wait for a slow listener` }
+export function slowListener({ maxWaitingBytes }: ConnectionSettings): Fault {
+  const description = `more than ${maxWaitingBytes} bytes wait for a slow listener`
+  return { code: 1008, description, errorCode: 'ERR_SLOW_LISTENER' }
 }
 
 /** The reason for closing when more bytes wait than allowed, and there is no listener. */
-export const NO_LISTENER: CloseReason = {
+export const NO_LISTENER: Fault = {
   code: 1008,
   description: 'listen to `message`, even with an empty callback',
+  errorCode: 'ERR_NO_LISTENER',
 }
 
 /** Returns the number of bytes that may wait for the peer before `send` returns false. */

@@ -1,4 +1,4 @@
-import { describeValue } from '../errors.ts'
+import { describeValue, invalidArgument, outOfRange, type ErrorCodes } from '../errors.ts'
 
 /** The reason for which a connection ended, as given by the side that closed first. */
 export interface CloseReason {
@@ -6,6 +6,14 @@ export interface CloseReason {
   readonly code: number
   /** The text that came with the code, or the standard text of the code. */
   readonly description: string
+}
+
+/**
+ * The reason for which a connection closes because of what its peer sent, and the code of the
+ * `FrameError`. Without one, the code follows from the close code.
+ */
+export interface Fault extends CloseReason {
+  readonly errorCode?: ErrorCodes['FrameError']
 }
 
 /** The close codes of RFC 6455 §7.4.1 and the IANA registry, each with its standard text. */
@@ -56,17 +64,17 @@ export function closeReason(code: number, description = ''): CloseReason {
  */
 export function sendableReason(code: number, description: string): CloseReason {
   if (typeof description !== 'string') {
-    throw new TypeError(`expected a close description to be a string, got ${typeof description}`)
+    throw invalidArgument(`expected a close description to be a string, got ${typeof description}`)
   }
   if (isSendableCloseCode(code)) return closeReason(code, description)
-  throw new RangeError(
+  const text =
     `expected a close code that may be sent (1000 to 1003, 1007 to 1014, 3000 to 4999), ` +
-      `got ${describeValue(code)}`,
-  )
+    `got ${describeValue(code)}`
+  throw outOfRange(text)
 }
 
 /** Returns the reason for closing on a message of more than `maxSize` bytes. */
-export function messageTooBig(maxSize: number): CloseReason {
+export function messageTooBig(maxSize: number): Fault {
   return { code: 1009, description: `Maximum message size of ${maxSize} Bytes exceeded` }
 }
 

@@ -8,13 +8,19 @@ import {
   slowListener,
   slowPeer,
 } from './backpressure.ts'
-import { closeReason, messageTooBig, sendableReason, type CloseReason } from './close-codes.ts'
+import {
+  closeReason,
+  messageTooBig,
+  sendableReason,
+  type CloseReason,
+  type Fault,
+} from './close-codes.ts'
 import { ClosingHandshake, UnreadMessages } from './closing.ts'
 import type { ConnectionEvents, WebsocketConnection } from './connection.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
 import type { DropReason } from './counts.ts'
 import { escapeText } from '../error-text.ts'
-import { ClosedError, FrameError, WebsocketError } from '../errors.ts'
+import { ClosedError, FrameError, WebsocketError, invalidCall } from '../errors.ts'
 import { toBytes, toText, withoutChunk, type Data, type PreparedMessage } from './message.ts'
 import { MESSAGE_OVERHEAD, type MessageSink } from './message-sink.ts'
 import { PingTracker } from './pings.ts'
@@ -34,6 +40,7 @@ const SPEC: EventSpec<ConnectionEvents> = {
 }
 
 const MAX_PINGS = 1_000 // pings that may wait for their pong
+const TOO_MANY_PINGS = `${MAX_PINGS} pings wait for their pong already`
 const KEEPALIVE_PAYLOAD = toBytes('keepalive')
 
 /**
@@ -95,7 +102,7 @@ export class ConnectionCore<Context extends {} = {}>
   override assertEvent(event: PropertyKey): void {
     super.assertEvent(event)
     if (event !== 'message' || !this.#sink) return
-    throw new TypeError('the messages of this connection are for its channels: listen to those')
+    throw invalidCall('the messages of this connection are for its channels: listen to those')
   }
 
   override subjects(value: unknown): readonly unknown[] {
@@ -109,7 +116,7 @@ export class ConnectionCore<Context extends {} = {}>
   override closedError(): ClosedError {
     const { code, description } = this.#closing?.reason ?? closeReason(1006)
     const text = `the connection has closed: ${code} ${description}`
-    return new ClosedError(escapeText(text), { code, target: this.#connection })
+    return new ClosedError(escapeText(text), { closeCode: code, target: this.#connection })
   }
 
   /** Passes messages to `sink` instead of `message` listeners. Call it before the first message. */
@@ -164,7 +171,9 @@ export class ConnectionCore<Context extends {} = {}>
     const refusal = this.#rateLimiter?.tryConsume(bytes)
     if (refusal === undefined) return true
     this.#drop('rateLimit')
-    if (!this.#rateLimiter?.drops) this.onInvalid({ code: 1008, description: refusal })
+    if (!this.#rateLimiter?.drops) {
+      this.onInvalid({ code: 1008, description: refusal, errorCode: 'ERR_RATE_LIMIT' })
+    }
     return false
   }
 
@@ -204,7 +213,8 @@ export class ConnectionCore<Context extends {} = {}>
       sink.onMessage(data, size)
     } catch (error) {
       if (!(error instanceof FrameError)) throw error
-      this.onInvalid({ code: error.code, description: error.message }, error.cause)
+      const { closeCode: code, message: description, code: errorCode, cause } = error
+      this.onInvalid({ code, description, errorCode }, cause)
     }
     if (this.#isPaused && this.transport.canPause === false) sink.overflow()
   }
@@ -243,7 +253,7 @@ export class ConnectionCore<Context extends {} = {}>
   measureRoundTrip(payload: Uint8Array): Promise<number> {
     if (!this.#isOpen) return rejected(this.closedError())
     if ((this.#pings?.size ?? 0) >= MAX_PINGS) {
-      return rejected(new WebsocketError(`${MAX_PINGS} pings wait for their pong already`))
+      return rejected(new WebsocketError(TOO_MANY_PINGS, { code: 'ERR_TOO_MANY_PENDING' }))
     }
     const roundTrip = deferred<number>()
     this.#sendPing(payload, roundTrip)
@@ -339,12 +349,12 @@ export class ConnectionCore<Context extends {} = {}>
     this.#startCloseTimer(closing)
   }
 
-  onInvalid(reason: CloseReason, cause?: unknown): void {
+  onInvalid({ code, description, errorCode }: Fault, cause?: unknown): void {
     if (!this.#isOpen) return
-    const error = new FrameError(reason.description, { code: reason.code, cause })
-    this.#startClose(reason)
+    const error = new FrameError(description, { closeCode: code, code: errorCode, cause })
+    this.#startClose({ code, description })
     if (!this.reportError(error))
-      log('%s has to close: %d %s', this.#connection.id, error.code, error.message)
+      log('%s has to close: %d %s', this.#connection.id, code, error.message)
   }
 
   /** Returns the state of the close. Records `reason` unless one is recorded: the first one wins. */

@@ -1,6 +1,9 @@
 import { makeUpgrader } from '#transport'
 import type { Counts } from '../connection/counts.ts'
-import { PeerConnectError, type PeerConnectErrorInit } from '../errors.ts'
+import {
+  PeerConnectError,
+  type PeerConnectErrorInit,
+} from '../server/handshake/peer-connect-error.ts'
 import type { ServerSettings } from '../options/server.ts'
 import type { Upgrader } from '../transport/tcp/upgrade.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
-import { PeerConnectError, WebsocketError } from '../errors.ts'
+import { WebsocketError } from '../errors.ts'
+import { PeerConnectError } from '../server/handshake/peer-connect-error.ts'
 import type { ServerSettings } from '../options/server.ts'
 import type { AddressLimit } from './handshake/address-limit.ts'
 import { tooManyOfAddress } from './handshake/handshake.ts'

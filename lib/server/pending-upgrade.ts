@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { checkHandshake } from './handshake/handshake.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
-import type { PeerConnectError } from '../errors.ts'
+import type { PeerConnectError } from './handshake/peer-connect-error.ts'
 import {
   boundAddress,
   destroyOnError,

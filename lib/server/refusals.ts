@@ -1,7 +1,7 @@
 import debug from 'debug'
 import { errorLog } from '../error-log.ts'
 import { formatLogLine } from '../error-text.ts'
-import type { PeerConnectError, RefusalReason } from '../errors.ts'
+import type { PeerConnectError, RefusalReason } from '../server/handshake/peer-connect-error.ts'
 import { diagnostics } from './diagnostics.ts'
 import { AuthorizeError } from './handshake/authorize.ts'
 import { CurableRefusal } from './handshake/handshake.ts'

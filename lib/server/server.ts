@@ -3,7 +3,8 @@ import type { CloseReason } from '../connection/close-codes.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
 import { newCounts } from '../connection/counts.ts'
 import type { SendData } from '../connection/message.ts'
-import { ConnectError, invalidValue, PeerConnectError, WebsocketError } from '../errors.ts'
+import { ConnectError, invalidValue, WebsocketError, invalidCall } from '../errors.ts'
+import { PeerConnectError } from '../server/handshake/peer-connect-error.ts'
 import { EMITTER, type Emitter, type Listenable } from '../events/emitter.ts'
 import { formatCount, INSPECT, inspectLine } from '../inspect.ts'
 import { resolveClose, type CloseOptions } from '../options/close.ts'
@@ -107,12 +108,15 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
   serve(port = 8080, host = 'localhost'): Promise<Address> {
     const { promise, resolve, reject } = deferred<Address>()
     const fail = (cause: unknown): void => {
-      const error = cause instanceof ConnectError ? cause : new ConnectError(cause)
+      const error =
+        cause instanceof ConnectError
+          ? cause
+          : new ConnectError(cause, { code: 'ERR_LISTEN_FAILED' })
       if (this.#emitter.emit('connectError', error)) markHandled(promise)
       reject(error)
     }
     if (this.#isServing) {
-      fail(new ConnectError('the server serves already'))
+      fail(new ConnectError('the server serves already', { code: 'ERR_INVALID_CALL' }))
       return promise
     }
     this.#isServing = true
@@ -136,7 +140,9 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
   attach(server: AnyHttpServer): this {
     if (typeof server?.listenerCount !== 'function')
       throw invalidValue('what is attached to', 'an http.Server or an https.Server', server)
-    if (this.#closing) throw new ConnectError('the server is closing')
+    if (this.#closing) {
+      throw new ConnectError('the server is closing', { code: 'ERR_SERVER_CLOSING' })
+    }
     this.#httpServers.attach(server)
     this.#markOpen()
     return this
@@ -212,9 +218,9 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
 
   /** @internal */
   [INSTALL](extension: ServerExtension<Context>): ExtensionHost {
-    if (this.#admission.hasExtension) throw new TypeError('this server has a ChannelServer already')
+    if (this.#admission.hasExtension) throw invalidCall('this server has a ChannelServer already')
     if (this.#isOpen)
-      throw new TypeError('make the ChannelServer before its server serves or is attached')
+      throw invalidCall('make the ChannelServer before its server serves or is attached')
     return this.#admission.install(extension)
   }
 

@@ -134,12 +134,21 @@ function dialTo<Context extends {}>(
           }
           clientTransport.terminate()
           // Browsers and `ws` also fail when the server selects none of the offered subprotocols.
-          onError(new ConnectError('the server speaks none of the subprotocols'))
+          onError(
+            new ConnectError('the server speaks none of the subprotocols', {
+              code: 'ERR_INVALID_HANDSHAKE',
+            }),
+          )
         })
         return serverTransport
       },
       reject: ({ status, message }) =>
-        onError(new ConnectError(`the server answered ${status}: ${message}`, { status })),
+        onError(
+          new ConnectError(`the server answered ${status}: ${message}`, {
+            code: 'ERR_HANDSHAKE_REFUSED',
+            status,
+          }),
+        ),
     }
     void Promise.resolve(server[HANDLE_UPGRADE](upgrade)).then(
       (connection) => connection && onAccepted(connection),

@@ -1,4 +1,4 @@
-import type { CloseReason } from '../connection/close-codes.ts'
+import type { CloseReason, Fault } from '../connection/close-codes.ts'
 import type { ConnectError } from '../errors.ts'
 import type { Data, PreparedMessage } from '../connection/message.ts'
 import type { ClientSettings } from '../options/client.ts'
@@ -21,7 +21,7 @@ export interface TransportReceiver {
   /** Reports the peer's close frame. The transport answers it by itself. */
   onPeerClose(reason: CloseReason): void
   /** Reports that the peer broke the protocol or a limit. The connection closes with `reason`. */
-  onInvalid(reason: CloseReason, cause: unknown): void
+  onInvalid(reason: Fault, cause: unknown): void
   /** Reports the end of the transport, once. No other callback follows. */
   onClosed(reason: CloseReason): void
 }

@@ -1,4 +1,4 @@
-import { closeReason, type CloseReason } from '../connection/close-codes.ts'
+import { closeReason, type CloseReason, type Fault } from '../connection/close-codes.ts'
 import { ConnectError, WebsocketError } from '../errors.ts'
 import { isShared, PreparedMessage, toBytes, type Data } from '../connection/message.ts'
 import type { Dial, OnWake, TransportReceiver, Transport } from './transport.ts'
@@ -10,9 +10,10 @@ const OPEN = 1 // a WebSocket's readyState
 const MIN_POLL = 4 // milliseconds
 const MAX_POLL = 128 // milliseconds
 
-const HIDDEN_FRAMES: CloseReason = {
+const HIDDEN_FRAMES: Fault = {
   code: 1011,
   description: 'this runtime hides its frames: leave `maxReceivedFrameSize` out',
+  errorCode: 'ERR_UNSUPPORTED',
 }
 
 /** The members of a WebSocket used here. The optional ones exist on some platforms only. */
@@ -105,6 +106,7 @@ export class WebSocketTransport implements Transport {
     }
     throw new WebsocketError(
       'a browser cannot ping: let the server do so, or send it a message that it answers',
+      { code: 'ERR_UNSUPPORTED' },
     )
   }
 

@@ -191,16 +191,16 @@ suite('a client in a browser', () => {
         const connection = await client.open(address + path)
         spec.listen(connection, 'message', () => new Promise(() => undefined))
         const error = await spec.once(connection, 'error')
-        const code = 'code' in error && error.code
-        found.push([code, error.message, connection.isOpen])
+        const closeCode = 'closeCode' in error && error.closeCode
+        found.push([closeCode, error.code, error.message, connection.isOpen])
         found.push((await spec.once(client, 'closed')).code)
       }
       return found
     }, String(url))
     assert.deepEqual(codes, [
-      [1009, 'Maximum message size of 1000 Bytes exceeded', false],
+      [1009, 'ERR_MESSAGE_TOO_BIG', 'Maximum message size of 1000 Bytes exceeded', false],
       1009,
-      [1008, 'more than 1000 bytes wait for a slow listener', false],
+      [1008, 'ERR_SLOW_LISTENER', 'more than 1000 bytes wait for a slow listener', false],
       1008,
     ])
   })

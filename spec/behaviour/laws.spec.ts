@@ -52,7 +52,7 @@ test('law 1: more bytes waiting than `maxWaitingBytes` close with 1008 and the c
   assert.deepEqual(await once(client, 'close'), { code: 1008, description: cure })
   const error = await failed
   assert.ok(error instanceof FrameError)
-  assert.equal(error.code, 1008)
+  assert.equal(error.closeCode, 1008)
   assert.equal(error.msg, cure)
 })
 
@@ -492,7 +492,7 @@ test('law 5: when a target ends, its iterators and waits end', async () => {
   client.send('one')
   client.send('two')
   await client.close(4000, 'enough')
-  await assert.rejects(waiting, (error) => error instanceof ClosedError && error.code === 4000)
+  await assert.rejects(waiting, (error) => error instanceof ClosedError && error.closeCode === 4000)
   assert.equal(await looped, 'ended')
   assert.deepEqual(await pongs.next(), { done: true, value: undefined })
   assert.deepEqual(messages, ['one', 'two'])

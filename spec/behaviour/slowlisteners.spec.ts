@@ -125,7 +125,7 @@ async function play(plan: Plan): Promise<void> {
   const heard: Data[] = []
   const errors: string[] = []
   listen(us, 'error', (error) => {
-    errors.push(error instanceof FrameError ? `${error.code} ${error.message}` : String(error))
+    errors.push(error instanceof FrameError ? `${error.closeCode} ${error.message}` : String(error))
   })
   const take = async (message: Data): Promise<void> => {
     heard.push(message)

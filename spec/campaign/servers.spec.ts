@@ -170,7 +170,7 @@ for (const [what, bytes] of [
 function told(connection: WebsocketConnection): number[] {
   const errors: number[] = []
   listen(connection, 'error', (error) => {
-    errors.push(error instanceof FrameError ? error.code : 0)
+    errors.push(error instanceof FrameError ? error.closeCode : 0)
   })
   return errors
 }

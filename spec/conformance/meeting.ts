@@ -96,7 +96,7 @@ export class Meeting implements AsyncDisposable {
     listen(us, 'message', (message) => void this.heard.push(message))
     listen(us, 'pong', (payload) => void this.pongs.push(payload))
     listen(us, 'error', (error) => {
-      this.errors.push(error instanceof FrameError ? error.code : 0)
+      this.errors.push(error instanceof FrameError ? error.closeCode : 0)
     })
   }
 

@@ -134,7 +134,7 @@ test('a ping on a closed connection rejects with a ClosedError that knows the co
   const [server, client] = pair()
   const pending = server.ping()
   cut(client)
-  await assert.rejects(pending, (error) => error instanceof ClosedError && error.code === 1006)
+  await assert.rejects(pending, (error) => error instanceof ClosedError && error.closeCode === 1006)
   await once(server, 'close')
   await assert.rejects(server.ping(), /the connection has closed: 1006 Abnormal closure/)
 })

@@ -160,7 +160,11 @@ test('a target ends once, and its first end is the one that sticks', async () =>
 test('a target that nobody ever listened to ends, too', async () => {
   const shop = new Shop()
   shop.end('night')
-  await assert.rejects(once(shop, 'bell'), { message: 'the shop has closed', code: 1006 })
+  await assert.rejects(once(shop, 'bell'), {
+    message: 'the shop has closed',
+    closeCode: 1006,
+    code: 'ERR_CLOSED',
+  })
   await assert.rejects(once(shop, 'order'), ClosedError)
   assert.equal(await once(shop, 'shut'), 'night')
 })

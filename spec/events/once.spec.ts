@@ -145,7 +145,7 @@ test('once and listen read a connection that was cut off the same way', async ()
   const [end] = pair()
   const wait = once(end, 'message')
   cut(end)
-  await assert.rejects(wait, (error) => error instanceof ClosedError && error.code === 1006)
+  await assert.rejects(wait, (error) => error instanceof ClosedError && error.closeCode === 1006)
 })
 
 /** The listening end of a connection, and the sending one. */

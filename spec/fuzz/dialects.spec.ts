@@ -65,7 +65,7 @@ for (const { name, server, client } of [phoenix, phoenixV1, amber] satisfies Ser
             }
           } catch (error) {
             assert.ok(error instanceof FrameError, String(error))
-            assert.ok([1007, 1008].includes(error.code))
+            assert.ok([1007, 1008].includes(error.closeCode))
           }
         }
       }),

@@ -25,7 +25,10 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   transport: ['', 'connection'],
   'transport/tcp/frames': ['', 'connection'],
   'transport/tcp/deflate': ['', 'connection'],
-  'transport/tcp': ['', 'connection', 'transport', 'transport/tcp/frames', 'transport/tcp/deflate'],
+  'transport/tcp': [
+    ...['', 'connection', 'server/handshake', 'transport'],
+    ...['transport/tcp/frames', 'transport/tcp/deflate'],
+  ],
   backplane: ['', 'options'],
   rooms: ['', 'connection', 'events', 'backplane'],
   'server/http': ['', 'server/handshake'],
@@ -48,8 +51,15 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   'channels/messages': ['', 'events', 'channels'],
   'channels/presence': ['', 'connection', 'events', 'channels', 'channels/protocol'],
   'channels/server': [
-    ...['', 'connection', 'events', 'rooms', 'server', 'channels', 'channels/protocol'],
-    ...['channels/contract', 'channels/history', 'channels/messages', 'channels/presence'],
+    ...['', 'connection', 'events', 'rooms', 'server', 'server/handshake'],
+    ...[
+      'channels',
+      'channels/protocol',
+      'channels/contract',
+      'channels/history',
+      'channels/messages',
+      'channels/presence',
+    ],
   ],
   'channels/client': [
     ...['', 'connection', 'events', 'options', 'client', 'channels', 'channels/protocol'],

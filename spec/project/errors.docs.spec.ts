@@ -66,6 +66,52 @@ for (const file of files.filter((name) => !SENTENCES.includes(name)).sort()) {
   })
 }
 
+/** Collects the code literals of a node, such as 'ERR_CLOSED'. */
+function codesIn(node: ts.Node): string[] {
+  const inside: string[] = []
+  node.forEachChild((child) => void inside.push(...codesIn(child)))
+  return ts.isStringLiteral(node) && node.text.startsWith('ERR_') ? [node.text, ...inside] : inside
+}
+
+/** Parses the table of codes in lib/errors.ts: "class code", for each code of each class. */
+function declaredCodes(): string[] {
+  const source = ts.createSourceFile('', read('lib/errors.ts'), ts.ScriptTarget.Latest, true)
+  const table = source.statements.find(
+    (statement) => ts.isInterfaceDeclaration(statement) && statement.name.text === 'ErrorCodes',
+  )
+  assert.ok(table && ts.isInterfaceDeclaration(table))
+  return table.members.flatMap((member) =>
+    codesIn(member).map((code) => `${member.name?.getText() ?? ''} ${code}`),
+  )
+}
+
+/** Parses the codes of docs/errors.md: "class code", for each row with a code. */
+function documentedCodes(): string[] {
+  const sections = read('docs/errors.md').split('\n## ').slice(1)
+  return sections.flatMap((section) => {
+    const [, owner = ''] = /^(\w+)/.exec(section) ?? []
+    return [...section.matchAll(/^\| `(ERR_\w+)`/gm)].map(([, code = '']) => `${owner} ${code}`)
+  })
+}
+
+test('docs/errors.md has every code of every class once', () => {
+  const declared = declaredCodes().map((each) => each.replace('RangeError', 'TypeError'))
+  assert.deepEqual(documentedCodes().sort(), [...new Set(declared)].sort())
+})
+
+test('every code is used, and no other one', () => {
+  const used = files
+    .flatMap((file) => {
+      const source = ts.createSourceFile(file, read(`lib/${file}`), ts.ScriptTarget.Latest, true)
+      return source.statements
+        .filter((each) => !ts.isInterfaceDeclaration(each) || each.name.text !== 'ErrorCodes')
+        .flatMap((statement) => codesIn(statement))
+    })
+    .filter((code) => code !== 'ERR_BUFFER_TOO_LARGE') // of zlib
+  const declared = declaredCodes().map((each) => each.split(' ')[1] ?? '')
+  assert.deepEqual([...new Set(used)].sort(), [...new Set(declared)].sort())
+})
+
 test('docs/close-codes.md has every close code, its text, and whether it may be sent', () => {
   for (const [code, text] of closeCodeTexts) {
     const row = codes.split('\n').find((line) => line.startsWith(`| ${code} |`))

@@ -235,7 +235,7 @@ test('the functions of `reconnect` are typed, and answer at once', () => {
       },
       when: (cause) => {
         exactly<ConnectError | CloseReason>()(cause)
-        return 'code' in cause ? cause.code !== 1000 : cause.status !== 403
+        return 'status' in cause ? cause.code !== 'ERR_HANDSHAKE_REFUSED' : cause.code !== 1000
       },
     },
   })

@@ -89,7 +89,7 @@ export class Scene implements AsyncDisposable {
     const there = await entered
     const errors: number[] = []
     listen(there, 'error', (error) => {
-      errors.push(error instanceof FrameError ? error.code : 0)
+      errors.push(error instanceof FrameError ? error.closeCode : 0)
     })
     return { peer, there, errors }
   }

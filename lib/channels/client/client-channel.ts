@@ -1,7 +1,8 @@
 import { closeReason, type CloseReason } from '../../connection/close-codes.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { escapeText } from '../../error-text.ts'
-import { ClosedError, type ChannelError } from '../../errors.ts'
+import type { ChannelError } from '../../channel-errors.ts'
+import { ClosedError, invalidCall } from '../../errors.ts'
 import type { Consumer } from '../../events/consumer.ts'
 import { EMITTER, type ErrorSink, type Emitter, type Listenable } from '../../events/emitter.ts'
 import { deferred, rejected, type Deferred } from '../../promises.ts'
@@ -107,7 +108,7 @@ export class ClientChannel extends Channel implements ChannelInternals {
     const { timeout, ...settings } = resolvePushOptions(options)
     if (this.hasClosed || this.#state === 'leaving') return rejected(this.closedError())
     if (this.#state === 'closed') {
-      throw new TypeError(`\`${event}\` was pushed before \`${this.topic}\` was joined: join first`)
+      throw invalidCall(`\`${event}\` was pushed before \`${this.topic}\` was joined: join first`)
     }
     const sendsNow = this.#state === 'joined'
     const terms = { ...settings, timeout: timeout || this.#socket.timeout, sendsNow }
@@ -120,7 +121,7 @@ export class ClientChannel extends Channel implements ChannelInternals {
   }
 
   broadcast(): never {
-    throw new TypeError('a client speaks to its server alone: push, and let the server broadcast')
+    throw invalidCall('a client speaks to its server alone: push, and let the server broadcast')
   }
 
   leave(): Promise<void> {
@@ -176,7 +177,7 @@ export class ClientChannel extends Channel implements ChannelInternals {
     if (this.#state === 'leaving') this.end(LEAVE_REASON)
     if (this.#state !== 'joined') return
     const text = `the connection of \`${this.topic}\` has closed: ${reason.code} ${reason.description}`
-    this.onErrored(new ClosedError(escapeText(text), { code: reason.code, target: this }))
+    this.onErrored(new ClosedError(escapeText(text), { closeCode: reason.code, target: this }))
     if (this.#socket.rejoinDelay(reason, 1) === undefined) this.end(reason)
   }
 
@@ -271,7 +272,7 @@ export class ClientChannel extends Channel implements ChannelInternals {
   closedError(): ClosedError {
     const { code, description } = this.#closeReason ?? LEAVE_REASON
     const text = `the channel of \`${this.topic}\` has closed: ${description}`
-    return new ClosedError(escapeText(text), { code, target: this })
+    return new ClosedError(escapeText(text), { closeCode: code, target: this })
   }
 
   #pushFrame({ event, payload }: PushRequest, joinRef: string | null, ref: string): PushFrame {

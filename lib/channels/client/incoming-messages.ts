@@ -1,5 +1,6 @@
 import { escapeText } from '../../error-text.ts'
-import { ChannelError, messageOf } from '../../errors.ts'
+import { ChannelError } from '../../channel-errors.ts'
+import { messageOf } from '../../errors.ts'
 import { checkContract, type Contract, type StandardSchema } from '../contract/contract.ts'
 import { OrderedValidator } from '../contract/ordered-validator.ts'
 import { IncomingMessage, type Replier } from '../messages/message.ts'
@@ -99,7 +100,9 @@ export class IncomingMessages implements BacklogListener, Replier {
   #refuse({ event }: PushFrame, reason: string, cause: unknown, reply?: unknown): void {
     const { topic } = this.#channel
     const text = escapeText(`\`${event}\` on \`${topic}\` breaks the contract: ${reason}`)
-    this.#channel.reportError(new ChannelError(text, { topic, reply, cause }))
+    this.#channel.reportError(
+      new ChannelError(text, { code: 'ERR_INVALID_MESSAGE', topic, reply, cause }),
+    )
   }
 
   #enqueue(frame: PushFrame, payload: unknown, size: number): void {
@@ -120,13 +123,13 @@ export class IncomingMessages implements BacklogListener, Replier {
     this.#hasReportedOverflow = true
     const { topic } = this.#channel
     const text = `too much waits for a listener on \`${topic}\`, and is dropped: listen to \`message\`, even with an empty callback`
-    this.#channel.reportError(new ChannelError(text, { topic }))
+    this.#channel.reportError(new ChannelError(text, { code: 'ERR_NO_LISTENER', topic }))
   }
 
   #tooSlowError(dropped: number): ChannelError {
     const { topic } = this.#channel
     const text = `the listeners of \`${topic}\` are too slow: ${dropped} messages that waited are dropped`
-    return new ChannelError(text, { topic, status: 'error' })
+    return new ChannelError(text, { code: 'ERR_SLOW_LISTENER', topic, status: 'error' })
   }
 
   /** Ends the queue, once all messages are validated. */

@@ -1,5 +1,6 @@
 import { closeReason } from '../../connection/close-codes.ts'
-import { ChannelError, ClosedError } from '../../errors.ts'
+import { ChannelError } from '../../channel-errors.ts'
+import { ClosedError } from '../../errors.ts'
 import { deferred, isPromise, markHandled, type Deferred } from '../../promises.ts'
 import { isFunction } from '../../validation.ts'
 import { ClientPosition } from '../history/position.ts'
@@ -85,7 +86,7 @@ export class JoinPush {
   onReply(status: string, reply: unknown): void {
     const { topic } = this.#channel
     if (status === 'ok') this.#accept(this.position.begin(reply))
-    else this.fail(errorFromReply('a join', { topic, status, reply }))
+    else this.fail(errorFromReply('a join', { code: 'ERR_JOIN_REFUSED', topic, status, reply }))
   }
 
   /**
@@ -106,7 +107,9 @@ export class JoinPush {
     const joining = this.#joining
     this.#stop()
     this.#ref = this.#joining = undefined
-    channel.onErrored(new ClosedError(error.message, { code: 1011, cause: error, target: channel }))
+    channel.onErrored(
+      new ClosedError(error.message, { closeCode: 1011, cause: error, target: channel }),
+    )
     const delay = this.#socket.rejoinDelay(error, ++this.#attempt)
     // The program's own functions may have left or joined meanwhile.
     const isDecided = channel.state !== 'errored'
@@ -171,7 +174,7 @@ export class JoinPush {
   #onTimeout(): void {
     const { topic } = this.#channel
     const text = `no reply to the join of \`${topic}\` within ${this.#socket.timeout} ms`
-    this.abandon(new ChannelError(text, { topic, status: 'timeout' }))
+    this.abandon(new ChannelError(text, { code: 'ERR_JOIN_TIMEOUT', topic, status: 'timeout' }))
   }
 
   /** Stops waiting for a reply, a payload or the next attempt. */

@@ -1,4 +1,5 @@
-import type { ChannelError } from '../../errors.ts'
+import type { ChannelError } from '../../channel-errors.ts'
+import { invalidArgument } from '../../errors.ts'
 import type { ValueOrProvider } from '../../options/value-or-provider.ts'
 import type { ClientOptions, ReconnectOptions } from '../../options/client.ts'
 import {
@@ -193,7 +194,7 @@ function authSubprotocols({
 }: ChannelClientSettings): ValueOrProvider<readonly string[]> | undefined {
   const { protocolsFor, name } = serializer
   if (authToken === undefined) return undefined
-  if (!protocolsFor) throw new TypeError(`${name} has no \`authToken\`: put it into \`params\``)
+  if (!protocolsFor) throw invalidArgument(`${name} has no \`authToken\`: put it into \`params\``)
   if (typeof authToken !== 'function') return protocolsFor(authToken)
   return async () => protocolsFor(await authToken())
 }

@@ -1,5 +1,6 @@
 import { escapeText } from '../../error-text.ts'
-import { ChannelError, type WebsocketError } from '../../errors.ts'
+import { ChannelError, type ChannelErrorInit } from '../../channel-errors.ts'
+import type { WebsocketError } from '../../errors.ts'
 import { WatchedPromise } from '../../promises.ts'
 import type { PushSettings } from '../messages/push-options.ts'
 import type { ClientChannel } from './client-channel.ts'
@@ -88,7 +89,10 @@ export class PendingPushes {
     if (signal?.aborted) {
       push.reject(signal.reason)
     } else if (this.#unsent.size + this.#sent.size >= MAX_PENDING) {
-      push.reject(this.#error(`${MAX_PENDING} pushes are not answered yet`, 'error'))
+      const text = `${MAX_PENDING} pushes are not answered yet`
+      const { topic } = this.#channel
+      const details: ChannelErrorInit = { code: 'ERR_TOO_MANY_PENDING', topic, status: 'error' }
+      push.reject(new ChannelError(text, details))
     } else {
       if (sendsNow) this.#send(push)
       else this.#unsent.add(push)
@@ -127,7 +131,12 @@ export class PendingPushes {
     else
       this.#fail(
         push,
-        errorFromReply(`\`${push.event}\``, { topic: this.#channel.topic, status, reply }),
+        errorFromReply(`\`${push.event}\``, {
+          code: 'ERR_PUSH_REFUSED',
+          topic: this.#channel.topic,
+          status,
+          reply,
+        }),
       )
     return true
   }
@@ -180,16 +189,13 @@ export class PendingPushes {
       ? `no reply to \`${event}\` on \`${topic}\` within ${timeout} ms`
       : `\`${event}\` on \`${topic}\` was not sent within ${timeout} ms`
     this.#remove(push)
-    this.#fail(push, this.#error(text, 'timeout'))
+    const details: ChannelErrorInit = { code: 'ERR_PUSH_TIMEOUT', topic, status: 'timeout' }
+    this.#fail(push, new ChannelError(text, details))
   }
 
   #fail(push: PendingPush, error: ChannelError): void {
     push.reject(error)
     this.#channel.reportError(error, push.promise.isWatched)
-  }
-
-  #error(text: string, status: 'error' | 'timeout'): ChannelError {
-    return new ChannelError(text, { topic: this.#channel.topic, status })
   }
 
   #remove(push: PendingPush): void {
@@ -203,9 +209,10 @@ const MAX_TEXT = 200 // characters of the server's text, in an error text
 /** Creates the error for a reply with a status other than `ok`. */
 export function errorFromReply(
   what: string,
-  { topic, status, reply }: { topic: string; status: string; reply: unknown },
+  details: ChannelErrorInit & { topic: string; status: string },
 ): ChannelError {
+  const { topic, status, reply } = details
   const replyText = JSON.stringify(reply)?.slice(0, MAX_TEXT) ?? ''
   const text = `${what} on \`${topic}\` was answered \`${status.slice(0, MAX_TEXT)}\`: ${replyText}`
-  return new ChannelError(escapeText(text), { topic, status, reply })
+  return new ChannelError(escapeText(text), details)
 }

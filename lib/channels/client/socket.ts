@@ -2,7 +2,8 @@ import type { CloseReason } from '../../connection/close-codes.ts'
 import { MESSAGE_OVERHEAD, type MessageSink } from '../../connection/message-sink.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { escapeText } from '../../error-text.ts'
-import { FrameError, WebsocketError, type ChannelError } from '../../errors.ts'
+import type { ChannelError } from '../../channel-errors.ts'
+import { FrameError, WebsocketError, invalidArgument } from '../../errors.ts'
 import type { Data } from '../../connection/message.ts'
 import type { ConnectionSettings } from '../../options/connection.ts'
 import { EMITTER, type Emitter } from '../../events/emitter.ts'
@@ -245,7 +246,8 @@ export class ClientSocket implements MessageSink {
     try {
       return this.#settings.serializer.client.decode(data)
     } catch (cause) {
-      const error = cause instanceof WebsocketError ? cause : new FrameError(cause, { code: 1008 })
+      const error =
+        cause instanceof WebsocketError ? cause : new FrameError(cause, { closeCode: 1008 })
       this.log('receive', error.message, error)
       this.#emitter.reportError(error)
       return undefined
@@ -256,7 +258,7 @@ export class ClientSocket implements MessageSink {
     const { client, name } = this.#settings.serializer
     const data = client.encode(frame)
     if (data !== undefined || frame.kind === 'heartbeat') return data
-    throw new TypeError(`${name} has no words for bytes on \`${frame.topic}\``)
+    throw invalidArgument(`${name} has no words for bytes on \`${frame.topic}\``)
   }
 
   /** Ends the channel with most bytes waiting, so that the others and the heartbeat go on. */

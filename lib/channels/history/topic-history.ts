@@ -1,6 +1,7 @@
 import debug from '#debug'
 import { formatLogLine, withoutCommand } from '../../error-text.ts'
-import { HistoryError, invalidValue, type WebsocketError } from '../../errors.ts'
+import { HistoryError } from '../../channel-errors.ts'
+import { invalidValue, type WebsocketError } from '../../errors.ts'
 import { isFunction } from '../../validation.ts'
 import { DONE, isPromise, markHandled, rejected, withTimeout } from '../../promises.ts'
 import { isJsonObject, writeJson } from '../protocol/json.ts'

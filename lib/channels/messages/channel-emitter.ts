@@ -1,4 +1,4 @@
-import { ClosedError } from '../../errors.ts'
+import { ClosedError, invalidArgument } from '../../errors.ts'
 import type { Consumer } from '../../events/consumer.ts'
 import { EMITTER, Emitter, type ErrorSink, type Listenable } from '../../events/emitter.ts'
 import { CHANNEL, type ChannelEvents } from '../channel.ts'
@@ -85,7 +85,7 @@ class MessageEmitter extends Emitter<Record<string, Message>> {
 
   /** Accepts every string: the peer chooses the names of its events. */
   override assertEvent(event: PropertyKey): void {
-    if (typeof event !== 'string') throw new TypeError('expected the name of an event')
+    if (typeof event !== 'string') throw invalidArgument('expected the name of an event')
   }
 
   override closedError(): ClosedError {

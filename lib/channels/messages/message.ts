@@ -1,3 +1,4 @@
+import { invalidCall } from '../../errors.ts'
 import type { Ref } from '../protocol/serializer.ts'
 import type { QueuedMessage } from './message-queue.ts'
 
@@ -73,7 +74,7 @@ export class IncomingMessage implements Message, QueuedMessage {
   }
 
   #answer(status: string, payload: unknown): void {
-    if (this.#isAnswered) throw new TypeError(`this \`${this.event}\` was answered already`)
+    if (this.#isAnswered) throw invalidCall(`this \`${this.event}\` was answered already`)
     this.#replier.answer(this.#ref, status, payload)
     this.#isAnswered = true
   }

@@ -1,4 +1,4 @@
-import { ChannelError } from '../../errors.ts'
+import { ChannelError } from '../../channel-errors.ts'
 import { PRESENCE_DIFF, PRESENCE_STATE } from '../protocol/phoenix.ts'
 import {
   parseState,
@@ -157,7 +157,10 @@ export class PresenceReplica {
     if (this.#followers.size === 0) return
     const { topic } = this.#owner
     this.#owner.reportError(
-      new ChannelError(`the server told ${problem} on \`${topic}\``, { topic }),
+      new ChannelError(`the server told ${problem} on \`${topic}\``, {
+        code: 'ERR_INVALID_MESSAGE',
+        topic,
+      }),
     )
   }
 }

@@ -1,4 +1,4 @@
-import { invalidValue } from '../../errors.ts'
+import { invalidCall, invalidValue, outOfRange } from '../../errors.ts'
 import { listen } from '../../events/listen.ts'
 import { isObject, milliseconds, resolveOptions } from '../../validation.ts'
 import { EMITTER, type Emitter, type Listenable } from '../../events/emitter.ts'
@@ -77,7 +77,7 @@ export class Presence<Known extends object = AnyEvents>
       return
     }
     if (topicsWithPresence.has(target)) {
-      throw new TypeError(`the topic \`${target.pattern}\` has a presence already: use that one`)
+      throw invalidCall(`the topic \`${target.pattern}\` has a presence already: use that one`)
     }
     topicsWithPresence.add(target)
     this.#topic = target
@@ -144,7 +144,7 @@ export class Presence<Known extends object = AnyEvents>
    */
   track(channel: Channel<any, any, any>, key: string, meta: Known): void {
     const topic = this.#topic
-    if (!topic) throw new TypeError('a server tracks: make a presence of its topic there')
+    if (!topic) throw invalidCall('a server tracks: make a presence of its topic there')
     checkKey(key)
     if (!topic.hasChannel(channel)) {
       throw invalidValue('the channel', `a member of the topic \`${topic.pattern}\``, channel)
@@ -241,7 +241,7 @@ export class Presence<Known extends object = AnyEvents>
   #followChannel(channel: Channel<any, any, any>): void {
     const replica = channel[REPLICA]
     if (!replica) {
-      throw new TypeError('a member has no presence of its own: make one of its topic')
+      throw invalidCall('a member has no presence of its own: make one of its topic')
     }
     this.#stateByTopic.set(channel.topic, replica.state)
     replica.follow(this.#emitter)
@@ -266,9 +266,8 @@ function snapshotOf(meta: object): Meta {
   const text = writeJson(meta, 'what is known', MAX_DEPTH - AROUND_META)
   const size = utf8Length(text)
   if (size > MAX_META) {
-    throw new RangeError(
-      `what is known has ${size} bytes of JSON, and may have ${MAX_META}: keep what is large elsewhere, by its id`,
-    )
+    const text = `what is known has ${size} bytes of JSON, and may have ${MAX_META}: keep what is large elsewhere, by its id`
+    throw outOfRange(text)
   }
   const snapshot = JSON.parse(text) as unknown
   if (!isJsonObject(snapshot)) throw invalidValue('what is known', 'an object', meta)
@@ -279,7 +278,8 @@ function checkKey(key: unknown): void {
   if (typeof key !== 'string') throw invalidValue('a key', 'a string', key)
   const size = utf8Length(key)
   if (size <= MAX_KEY) return
-  throw new RangeError(`a key has ${size} bytes, and may have ${MAX_KEY}: track by an id`)
+  const text = `a key has ${size} bytes, and may have ${MAX_KEY}: track by an id`
+  throw outOfRange(text)
 }
 
 /** Returns a random prefix, so that no other server creates the same refs. */

@@ -1,4 +1,5 @@
 import { PreparedMessage, type Data } from '../../connection/message.ts'
+import { invalidArgument } from '../../errors.ts'
 import type { PushFrame, Serializer } from './serializer.ts'
 import { phoenix, startsAsBroadcast } from './phoenix.ts'
 import { protocolError } from './json.ts'
@@ -71,7 +72,7 @@ export function createBroadcast(
 ): Broadcast {
   const frame: PushFrame = { kind: 'push', topic, event, joinRef: null, ref: null, payload }
   const data = serializer.server.encode(frame)
-  if (data === undefined) throw new TypeError(`${serializer.name} has no words for \`${event}\``)
+  if (data === undefined) throw invalidArgument(`${serializer.name} has no words for \`${event}\``)
   return new Broadcast(serializer, data)
 }
 

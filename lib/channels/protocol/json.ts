@@ -1,4 +1,10 @@
-import { FrameError, messageOf, describeValue, invalidValue } from '../../errors.ts'
+import {
+  FrameError,
+  messageOf,
+  describeValue,
+  invalidArgument,
+  invalidValue,
+} from '../../errors.ts'
 
 /** Maximum UTF-8 bytes of a name or ref: a binary frame has one byte for its length. */
 export const MAX_NAME = 255
@@ -47,7 +53,7 @@ export function isJsonObject(value: unknown): value is Record<string, unknown> {
 
 /** Creates the error for a message that violates its protocol, with close code 1008. */
 export function protocolError(text: string): FrameError {
-  return new FrameError(text, { code: 1008 })
+  return new FrameError(text, { closeCode: 1008 })
 }
 
 /**
@@ -62,7 +68,7 @@ export function readJson(text: string, outerLevels: number): unknown {
   try {
     return JSON.parse(text)
   } catch (cause) {
-    throw new FrameError('expected JSON', { code: 1007, cause })
+    throw new FrameError('expected JSON', { closeCode: 1007, code: 'ERR_INVALID_MESSAGE', cause })
   }
 }
 
@@ -94,12 +100,12 @@ export function writeJson(value: unknown, label: string, maxDepth: number = MAX_
   }
   const text = stringify(value, label)
   if (text !== undefined && nestsDeeper(text, maxDepth)) {
-    throw new TypeError(`${label} nests deeper than ${maxDepth} levels of JSON: make it flatter`)
+    throw invalidArgument(`${label} nests deeper than ${maxDepth} levels of JSON: make it flatter`)
   }
   if (text !== undefined) return text
   const kind =
     typeof value === 'object' ? 'an object whose `toJSON` is undefined' : describeValue(value)
-  throw new TypeError(`${label} can't be JSON: it is ${kind}`)
+  throw invalidArgument(`${label} can't be JSON: it is ${kind}`)
 }
 
 /**
@@ -157,7 +163,7 @@ function stringify(value: unknown, label: string): string | undefined {
     return JSON.stringify(value)
   } catch (cause) {
     const [reason = ''] = messageOf(cause).split('\n')
-    throw new TypeError(`${label} can't be JSON: ${reason}`, { cause })
+    throw invalidArgument(`${label} can't be JSON: ${reason}`, cause)
   }
 }
 

@@ -1,5 +1,5 @@
 import { decoder, encoder } from '../../connection/message.ts'
-import { FrameError } from '../../errors.ts'
+import { FrameError, outOfRange } from '../../errors.ts'
 import { utf8Length, protocolError, MAX_NAME } from './json.ts'
 
 /**
@@ -73,16 +73,16 @@ export function writeBinary(
 function nameLength(name: string): number {
   const length = utf8Length(name)
   if (length <= MAX_NAME) return length
-  throw new RangeError(
+  const text =
     `expected \`${name.slice(0, 32)}…\` to have at most ${MAX_NAME} bytes, as it goes with bytes, ` +
-      `got ${length}`,
-  )
+    `got ${length}`
+  throw outOfRange(text)
 }
 
 function decodeText(bytes: Uint8Array): string {
   try {
     return decoder.decode(bytes)
   } catch (cause) {
-    throw new FrameError('expected names in UTF-8', { code: 1007, cause })
+    throw new FrameError('expected names in UTF-8', { closeCode: 1007, cause })
   }
 }

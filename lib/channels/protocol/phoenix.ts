@@ -1,3 +1,4 @@
+import { invalidArgument } from '../../errors.ts'
 import { encodeTokenSubprotocol } from '../../server/handshake/token-subprotocol.ts'
 import { BROADCAST_KIND, PUSH_KIND, REPLY_KIND, readBinary, writeBinary } from './phoenix-binary.ts'
 import {
@@ -263,14 +264,14 @@ function encodeServerBytes(frame: ServerFrame, data: Uint8Array): Uint8Array | u
 function writeObject(value: unknown, label: string): string {
   const text = writeJson(value, label)
   if (text !== 'null') return text
-  throw new TypeError(`expected ${label} to be an object, got null`)
+  throw invalidArgument(`expected ${label} to be an object, got null`)
 }
 
 // An event that an application passes on from one client to others must not end their memberships.
 function eventOf(frame: JoinFrame | PushFrame): string {
   if (frame.kind === 'join') return JOIN
   const { event } = frame
-  if (typeof event !== 'string') throw new TypeError('expected the name of an event')
+  if (typeof event !== 'string') throw invalidArgument('expected the name of an event')
   if (!protocolEvents.has(event) && !event.startsWith(REPLY_EVENT)) return event
   throw reservedEventError(event)
 }
@@ -285,5 +286,7 @@ export function assertBroadcastEvent(event: unknown): void {
 }
 
 function reservedEventError(event: string): TypeError {
-  return new TypeError(`expected an event of your own, got \`${event}\`, which is one of Phoenix's`)
+  return invalidArgument(
+    `expected an event of your own, got \`${event}\`, which is one of Phoenix's`,
+  )
 }

@@ -1,5 +1,9 @@
+import { invalidCall } from '../../errors.ts'
 import type { Data } from '../../connection/message.ts'
-import { PeerConnectError, type PeerConnectErrorInit } from '../../errors.ts'
+import {
+  PeerConnectError,
+  type PeerConnectErrorInit,
+} from '../../server/handshake/peer-connect-error.ts'
 import type { Emitter } from '../../events/emitter.ts'
 import { DONE } from '../../promises.ts'
 import { RoomRegistry } from '../../rooms/registry.ts'
@@ -93,7 +97,7 @@ export class ChannelServerCore<Context extends {}> implements ServerExtension<Co
   /** @throws TypeError for a pattern that was declared already. */
   assertNew(pattern: string): void {
     if (!this.#topics.some((topic) => topic.pattern === pattern)) return
-    throw new TypeError(`the topic \`${pattern}\` was declared already`)
+    throw invalidCall(`the topic \`${pattern}\` was declared already`)
   }
 
   declare(topic: Topic<AnyEvents, AnyEvents, Context>): void {

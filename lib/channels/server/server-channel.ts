@@ -2,7 +2,7 @@ import type { CloseReason } from '../../connection/close-codes.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { DELIVER, type Data, type PreparedMessage } from '../../connection/message.ts'
 import { escapeText } from '../../error-text.ts'
-import { ClosedError } from '../../errors.ts'
+import { ClosedError, invalidCall } from '../../errors.ts'
 import type { Consumer } from '../../events/consumer.ts'
 import { EMITTER, type ErrorSink, type Emitter, type Listenable } from '../../events/emitter.ts'
 import { DONE, rejected } from '../../promises.ts'
@@ -112,7 +112,7 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   join(): Promise<unknown> {
-    throw new TypeError('a client joins; on a server, answer its `join` with accept')
+    throw invalidCall('a client joins; on a server, answer its `join` with accept')
   }
 
   push(event: string, payload: unknown = {}, options?: PushOptions): Promise<unknown> {
@@ -132,7 +132,7 @@ export class ServerChannel<Context extends {} = {}>
       return this.#socket.broadcast(this, event, payload)
     }
     if (this.#join?.isPending === true) {
-      throw new TypeError(
+      throw invalidCall(
         `\`${event}\` was broadcast before \`${this.topic}\` was joined: accept first`,
       )
     }
@@ -286,7 +286,7 @@ export class ServerChannel<Context extends {} = {}>
   closedError(): ClosedError {
     const { code, description } = this.#closeReason ?? { code: 1006, description: '' }
     const text = `the channel of \`${this.topic}\` has closed: ${description}`
-    return new ClosedError(escapeText(text), { code, target: this })
+    return new ClosedError(escapeText(text), { closeCode: code, target: this })
   }
 
   #reply(ref: Ref, status: string, payload: unknown): void {

@@ -2,7 +2,8 @@ import type { CloseReason } from '../../connection/close-codes.ts'
 import { MESSAGE_OVERHEAD, type MessageSink } from '../../connection/message-sink.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { recordDrop } from '../../server/diagnostics.ts'
-import type { PeerConnectErrorInit } from '../../errors.ts'
+import { invalidCall } from '../../errors.ts'
+import type { PeerConnectErrorInit } from '../../server/handshake/peer-connect-error.ts'
 import { listen } from '../../events/listen.ts'
 import type { Data, PreparedMessage } from '../../connection/message.ts'
 import type { PendingPeer } from '../../server/extension.ts'
@@ -68,7 +69,7 @@ export class ServerSocket<Context extends {}>
   }
 
   get connection(): WebsocketConnection<Context> {
-    if (!this.#connection) throw new TypeError('nobody is let in yet')
+    if (!this.#connection) throw invalidCall('nobody is let in yet')
     return this.#connection
   }
 

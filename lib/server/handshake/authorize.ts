@@ -1,11 +1,7 @@
 import { STATUS_CODES, type IncomingMessage } from 'node:http'
-import {
-  messageOf,
-  PeerConnectError,
-  invalidValue,
-  type PeerConnectErrorInit,
-} from '../../errors.ts'
+import { messageOf, invalidValue } from '../../errors.ts'
 import type { AuthorizeDetails, ServerSettings } from '../../options/server.ts'
+import { PeerConnectError, type PeerConnectErrorInit } from './peer-connect-error.ts'
 import type { RequestDetails } from './request.ts'
 
 type Authorize = NonNullable<ServerSettings['authorize']>
@@ -23,7 +19,11 @@ export interface Handshake {
 }
 
 /** A wrong answer, or a failure, of `authorize`: the program's mistake, not the peer's. */
-export class AuthorizeError extends PeerConnectError {}
+export class AuthorizeError extends PeerConnectError {
+  constructor(message: string, details: PeerConnectErrorInit) {
+    super(message, { ...details, code: 'ERR_AUTHORIZE_FAILED' })
+  }
+}
 
 /**
  * Calls `authorize` and resolves with the context, unless `aborter` is aborted first with

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { PeerConnectError, type PeerConnectErrorInit } from '../../errors.ts'
+import { PeerConnectError, type PeerConnectErrorInit } from './peer-connect-error.ts'
 import type { ServerSettings } from '../../options/server.ts'
 import { hostAllowed, hostCure, isLocalHost, isLoopback, type Binding } from './host.ts'
 import { originAllowed, originCure } from './origin.ts'

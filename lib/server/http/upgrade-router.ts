@@ -1,5 +1,6 @@
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
+import { invalidArgument } from '../../errors.ts'
 import { writeResponse, destroyOnError, watchDisconnect, type AnyHttpServer } from './http.ts'
 import { matchPath, pathOf, pathsOverlap } from '../handshake/path.ts'
 
@@ -45,7 +46,7 @@ class UpgradeRouter {
   add(route: UpgradeRoute): void {
     const other = [...this.#routes].find(({ path }) => pathsOverlap(path, route.path))
     if (other) {
-      throw new TypeError(
+      throw invalidArgument(
         `expected a \`path\` of its own on this http server, got ${nameOf(route)} beside ${nameOf(other)}`,
       )
     }

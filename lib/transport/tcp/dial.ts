@@ -10,6 +10,8 @@ import { deflateOptions, isValidAnswer, MAX_WINDOW_BITS, readAnswer } from './de
 import { TcpTransport } from './tcp-transport.ts'
 
 const MAX_BODY = 4 * 1024 // bytes kept of the body of a response other than 101
+// The errors of `ws` for a 101 that doesn't fit the request have no code.
+const INVALID_ANSWER = /Sec-WebSocket-|subprotocol|Upgrade header/
 const BODY_TIMEOUT = 1_000 // milliseconds
 
 /** Dials with `ws`, which makes the opening handshake, and throws for a request it can't dial. */
@@ -30,7 +32,10 @@ export const dial: Dial = (request, { onOpen: opened, onError: failed }) => {
     failed(error)
   }
   socket
-    .on('error', (cause) => fail(new ConnectError(cause)))
+    .on('error', (cause) => {
+      const code = INVALID_ANSWER.test(cause.message) ? 'ERR_INVALID_HANDSHAKE' : undefined
+      fail(new ConnectError(cause, { code }))
+    })
     .on('unexpected-response', (_, response) => {
       isRejected = true
       readRejection(response, fail)
@@ -43,7 +48,7 @@ export const dial: Dial = (request, { onOpen: opened, onError: failed }) => {
       }
       const header = headers['sec-websocket-extensions']
       const text = `the server answered with Sec-WebSocket-Extensions that make no sense: ${header}`
-      fail(new ConnectError(escapeText(text)))
+      fail(new ConnectError(escapeText(text), { code: 'ERR_INVALID_HANDSHAKE' }))
     })
     .on('open', () => {
       if (isRejected) return
@@ -110,6 +115,7 @@ function readRejection(response: IncomingMessage, fail: (error: ConnectError) =>
     clearTimeout(timer)
     fail(
       new ConnectError(escapeText(`the server answered ${status} ${statusMessage}`.trimEnd()), {
+        code: 'ERR_HANDSHAKE_REFUSED',
         status,
         headers: flattenHeaders(response.headers),
         body: body.subarray(0, MAX_BODY).toString(),

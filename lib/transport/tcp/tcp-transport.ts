@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import type { Duplex } from 'node:stream'
-import type { CloseReason } from '../../connection/close-codes.ts'
+import type { CloseReason, Fault } from '../../connection/close-codes.ts'
 import type { Data, PreparedMessage } from '../../connection/message.ts'
 import type { ConnectionSettings } from '../../options/connection.ts'
 import type { TransportReceiver, Transport } from '../transport.ts'
@@ -38,7 +38,7 @@ export interface TcpTransportOptions {
 
 /** The outcome of inflating a message: its bytes or an error. It waits to be delivered. */
 interface Inflated {
-  readonly outcome: Buffer | CloseReason
+  readonly outcome: Buffer | Fault
   readonly isText: boolean
 }
 
@@ -236,7 +236,7 @@ export class TcpTransport implements Transport, FrameListener {
   }
 
   /** Closes the connection because of `reason`. If it is closing already, ends TCP. */
-  onInvalid(reason: CloseReason): void {
+  onInvalid(reason: Fault): void {
     this.#parser.stop()
     this.#messageTimer?.stop()
     this.#tcp.resume() // so that the end of TCP is noticed
@@ -254,7 +254,11 @@ export class TcpTransport implements Transport, FrameListener {
       return
     }
     this.#messageTimer ??= new MessageTimer(messageTimeout, () =>
-      this.onInvalid({ code: 1008, description: `a message took more than ${messageTimeout} ms` }),
+      this.onInvalid({
+        code: 1008,
+        description: `a message took more than ${messageTimeout} ms`,
+        errorCode: 'ERR_MESSAGE_TIMEOUT',
+      }),
     )
     const { partialBytes } = this.#parser
     // Messages get numbers from 0 up, and frames between messages get numbers from -1 down.
@@ -334,7 +338,7 @@ export class TcpTransport implements Transport, FrameListener {
   }
 }
 
-const INVALID_TEXT: CloseReason = { code: 1007, description: 'invalid UTF-8 sequence' }
+const INVALID_TEXT: Fault = { code: 1007, description: 'invalid UTF-8 sequence' }
 
 // All connections share these functions. Otherwise each one would need four closures of its own.
 const TRANSPORT: unique symbol = Symbol('transport')

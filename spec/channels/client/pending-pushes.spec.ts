@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { mock, test, type TestContext } from 'node:test'
-import { ChannelError, ClosedError } from '../../../lib/errors.ts'
+import { ChannelError } from '../../../lib/channel-errors.ts'
+import { ClosedError } from '../../../lib/errors.ts'
 import {
   PendingPushes,
   errorFromReply,

@@ -41,7 +41,7 @@ test('a name has 255 bytes at most, however many characters these are', () => {
     const longer = name === '' ? 'a'.repeat(256) : `${name}😀`
     for (const check of [assertName, assertRef]) {
       assert.throws(() => check(longer, 'this'), {
-        ...{ name: 'FrameError', code: 1008, message: '`this` is longer than 255 bytes' },
+        ...{ name: 'FrameError', closeCode: 1008, message: '`this` is longer than 255 bytes' },
       })
     }
   }
@@ -63,9 +63,9 @@ test('512 levels are read, besides those around them, and one more is not', () =
     assert.equal(JSON.stringify(readJson(nested(depth), 0)), nested(depth))
     assert.deepEqual(readJson(`{"a":${nested(depth)}}`, 1), { a: JSON.parse(nested(depth)) })
   }
-  assert.throws(() => readJson(nested(513), 0), { code: 1008 })
-  assert.throws(() => readJson(`{"a":${nested(512)}}`, 0), { code: 1008 })
-  assert.throws(() => readJson(`{"a":${nested(513)}}`, 1), { code: 1008 })
+  assert.throws(() => readJson(nested(513), 0), { closeCode: 1008 })
+  assert.throws(() => readJson(`{"a":${nested(512)}}`, 0), { closeCode: 1008 })
+  assert.throws(() => readJson(`{"a":${nested(513)}}`, 1), { closeCode: 1008 })
 })
 
 test('512 levels are written, and one more is refused with its cure', () => {
@@ -88,7 +88,7 @@ test('levels are those open at a time, whatever stands in strings', () => {
   ]
   assert.deepEqual(readJson(JSON.stringify(wide), 0), wide)
   const deep = `["${'\\\\'.repeat(600)}",${'['.repeat(512)}${']'.repeat(512)}]`
-  assert.throws(() => readJson(deep, 0), { code: 1008 })
+  assert.throws(() => readJson(deep, 0), { closeCode: 1008 })
 })
 
 test('what is no JSON says so, with the cause', () => {
@@ -96,7 +96,7 @@ test('what is no JSON says so, with the cause', () => {
     () => readJson('{', 0),
     (error) => {
       assert.ok(error instanceof FrameError && error.cause instanceof SyntaxError)
-      assert.deepEqual([error.code, error.message], [1007, 'expected JSON'])
+      assert.deepEqual([error.closeCode, error.message], [1007, 'expected JSON'])
       return true
     },
   )

@@ -41,6 +41,6 @@ test('a name is UTF-8 by itself, not together with its neighbour', () => {
   const frame = Uint8Array.of(0, 1, 1, 0xc3, 0xa9)
   assert.throws(
     () => readBinary(frame, 2),
-    (error) => error instanceof FrameError && error.code === 1007,
+    (error) => error instanceof FrameError && error.closeCode === 1007,
   )
 })

@@ -95,7 +95,7 @@ export function refuses(codec: Codec, data: Wire, code: number, text?: RegExp): 
     () => codec.decode(data),
     (error) => {
       assert.ok(error instanceof FrameError, String(error))
-      assert.equal(error.code, code, error.message)
+      assert.equal(error.closeCode, code, error.message)
       assert.match(error.message, text ?? /./)
       assert.ok(Buffer.byteLength(error.message) <= 123, error.message)
       return true
@@ -237,7 +237,7 @@ function survives(codec: Codec, data: Wire, seed: number): Frame | undefined {
     return codec.decode(data)
   } catch (error) {
     assert.ok(error instanceof FrameError, `seed ${seed}: ${String(error)}`)
-    assert.ok(error.code === 1007 || error.code === 1008, `seed ${seed}: ${error.code}`)
+    assert.ok([1007, 1008].includes(error.closeCode), `seed ${seed}: ${error.closeCode}`)
     return undefined
   }
 }

@@ -1,5 +1,5 @@
 import { constants, deflateRaw, deflateRawSync, type ZlibOptions } from 'node:zlib'
-import type { CloseReason } from '../../../connection/close-codes.ts'
+import type { Fault } from '../../../connection/close-codes.ts'
 import type { ConnectionSettings } from '../../../options/connection.ts'
 import type { DeflateParameters, Direction } from './extensions.ts'
 import { Inflater } from './inflater.ts'
@@ -68,7 +68,7 @@ export class Deflate implements PoolUser {
   }
 
   /** Inflates a whole message. Returns the message, or the close reason if it is invalid. */
-  inflate(payload: Uint8Array): Buffer | CloseReason | Promise<Buffer | CloseReason> {
+  inflate(payload: Uint8Array): Buffer | Fault | Promise<Buffer | Fault> {
     return this.#inflater.inflate(payload)
   }
 

@@ -1,5 +1,5 @@
 import { inflateRaw, inflateRawSync, type ZlibOptions } from 'node:zlib'
-import { messageTooBig, type CloseReason } from '../../../connection/close-codes.ts'
+import { messageTooBig, type Fault } from '../../../connection/close-codes.ts'
 import { Inflation, type Inflated } from './inflation.ts'
 import { runInThreadPool, type PoolUser } from './thread-pool.ts'
 
@@ -44,7 +44,7 @@ export class Inflater implements PoolUser {
    * message, or the reason why the connection has to close. Only one message may be inflated at a
    * time, because the next one may look back at it.
    */
-  inflate(payload: Uint8Array): Buffer | CloseReason | Promise<Buffer | CloseReason> {
+  inflate(payload: Uint8Array): Buffer | Fault | Promise<Buffer | Fault> {
     const { maxSize } = this.#options
     if (payload.length > MAX_SYNC_INPUT) return this.#inflateAsync(payload)
     const inflation = this.#createInflation(payload, Math.min(maxSize, MAX_SYNC_OUTPUT))
@@ -59,7 +59,7 @@ export class Inflater implements PoolUser {
     return isLong ? this.#inflateAsync(payload) : this.#finish(inflation)
   }
 
-  async #inflateAsync(payload: Uint8Array): Promise<Buffer | CloseReason> {
+  async #inflateAsync(payload: Uint8Array): Promise<Buffer | Fault> {
     const inflation = this.#createInflation(payload, this.#options.maxSize)
     try {
       while (inflation.isUnderWay) {
@@ -77,7 +77,7 @@ export class Inflater implements PoolUser {
     return new Inflation(payload, { windowBits, maxSize, history: this.#history })
   }
 
-  #finish(inflation: Inflation): Buffer | CloseReason {
+  #finish(inflation: Inflation): Buffer | Fault {
     if (this.#options.keepsContext) this.#history = inflation.history
     return inflation.isTooBig ? messageTooBig(this.#options.maxSize) : inflation.outcome
   }

@@ -1,5 +1,5 @@
 import type { ZlibOptions } from 'node:zlib'
-import type { CloseReason } from '../../../connection/close-codes.ts'
+import type { Fault } from '../../../connection/close-codes.ts'
 import { slideWindow } from './sliding-window.ts'
 
 const MAX_STREAMS = 2 // in one message; a final block ends a stream, and each takes one zlib call
@@ -47,10 +47,15 @@ function makeTrailer(length: number): Trailer {
 // A message may itself end with the length field of the first trailer. Then the second is tried.
 const TRAILERS = [makeTrailer(8), makeTrailer(9)] as const
 
-const CUT_OFF: CloseReason = { code: 1007, description: 'a compressed message is cut off' }
-const TOO_MANY_STREAMS: CloseReason = {
+const CUT_OFF: Fault = {
+  code: 1007,
+  description: 'a compressed message is cut off',
+  errorCode: 'ERR_INVALID_FRAME',
+}
+const TOO_MANY_STREAMS: Fault = {
   code: 1008,
   description: `a compressed message goes on behind ${MAX_STREAMS} final blocks`,
+  errorCode: 'ERR_INVALID_FRAME',
 }
 
 /** The state of inflating one message, which usually takes one call of zlib, sometimes more. */
@@ -62,7 +67,7 @@ export class Inflation {
   #trailer: Trailer = TRAILERS[0]
   #parts: Buffer[] = []
   #size = 0
-  #error: CloseReason | undefined
+  #error: Fault | undefined
   #isTooBig = false
 
   constructor(payload: Uint8Array, { windowBits, maxSize, history }: InflationOptions) {
@@ -101,7 +106,7 @@ export class Inflation {
   }
 
   /** The message, or the close reason if it is invalid. */
-  get outcome(): Buffer | CloseReason {
+  get outcome(): Buffer | Fault {
     const [first = Buffer.alloc(0), ...more] = this.#parts
     return this.#error ?? (more.length === 0 ? first : Buffer.concat(this.#parts))
   }
@@ -130,7 +135,7 @@ export class Inflation {
   fail(error: unknown): void {
     const { code, message } = error as NodeJS.ErrnoException
     if (code === 'ERR_BUFFER_TOO_LARGE') this.#isTooBig = true
-    else this.#error = { code: 1007, description: message }
+    else this.#error = { code: 1007, description: message, errorCode: 'ERR_INVALID_FRAME' }
   }
 
   #addUpToFinalBlock(data: Buffer, consumed: number): void {

@@ -1,5 +1,5 @@
 import { isAscii, isUtf8 } from 'node:buffer'
-import type { CloseReason } from '../../../connection/close-codes.ts'
+import type { CloseReason, Fault } from '../../../connection/close-codes.ts'
 import type { Data } from '../../../connection/message.ts'
 import { BINARY, CLOSE, COMPRESSED, FIN, MASKED, OPCODE, PING, PONG, TEXT } from './frame.ts'
 import {
@@ -38,7 +38,7 @@ export interface FrameListener {
   /** Reports a close frame. Nothing after it is read. */
   onClose(reason: CloseReason): void
   /** Reports that the peer broke the protocol or a limit. Nothing after that is read. */
-  onInvalid(reason: CloseReason): void
+  onInvalid(reason: Fault): void
 }
 
 /** A message of which some frames or bytes are still to come. */
@@ -356,7 +356,7 @@ export class FrameParser {
     }
   }
 
-  #fail(reason: CloseReason): typeof INCOMPLETE {
+  #fail(reason: Fault): typeof INCOMPLETE {
     this.stop()
     this.#listener.onInvalid(reason)
     return INCOMPLETE

@@ -3,6 +3,7 @@ import {
   isSendableCloseCode,
   messageTooBig,
   type CloseReason,
+  type Fault,
 } from '../../../connection/close-codes.ts'
 import type { ConnectionSettings } from '../../../options/connection.ts'
 import { BINARY, CLOSE, COMPRESSED, FIN, MASKED, NO_CODE, OPCODE, PONG, TEXT } from './frame.ts'
@@ -31,13 +32,17 @@ export interface BegunMessage {
   readonly fragments: number
 }
 
-export const INVALID_TEXT: CloseReason = { code: 1007, description: 'invalid UTF-8 sequence' }
-const TOO_MANY_FRAGMENTS: CloseReason = { code: 1008, description: 'Too many message fragments' }
-export const HIGHEST_BIT: CloseReason = {
+export const INVALID_TEXT: Fault = { code: 1007, description: 'invalid UTF-8 sequence' }
+const TOO_MANY_FRAGMENTS: Fault = {
+  code: 1008,
+  description: 'Too many message fragments',
+  errorCode: 'ERR_MESSAGE_TOO_BIG',
+}
+export const HIGHEST_BIT: Fault = {
   code: 1002,
   description: 'the highest bit of a length must be clear',
 }
-const LONG_LENGTH: CloseReason = {
+const LONG_LENGTH: Fault = {
   code: 1002,
   description: 'a length must take no more bytes than it needs',
 }
@@ -75,11 +80,12 @@ export function findLimitError(
   [lengthField, length]: readonly [lengthField: number, length: number],
   { settings }: FrameRules,
   message: BegunMessage | undefined,
-): CloseReason | undefined {
+): Fault | undefined {
   const { maxReceivedFrameSize: maxFrame, maxReceivedMessageSize: maxMessage } = settings
   if (lengthField >= 126 && length < (lengthField === 126 ? 126 : 65_536)) return LONG_LENGTH
   if (maxFrame !== false && length > maxFrame) {
-    return { code: 1008, description: `frame size exceeds maximum of ${maxFrame} Bytes.` }
+    const description = `frame size exceeds maximum of ${maxFrame} Bytes.`
+    return { code: 1008, description, errorCode: 'ERR_MESSAGE_TOO_BIG' }
   }
   if ((first & OPCODE) >= CLOSE) return undefined
   const isText = message?.isText ?? (first & OPCODE) === TEXT
@@ -92,7 +98,7 @@ export function findLimitError(
 }
 
 /** Reads the payload of a close frame, RFC 6455 §5.5.1. */
-export function readClose(payload: Uint8Array): CloseReason | { readonly fault: CloseReason } {
+export function readClose(payload: Uint8Array): CloseReason | { readonly fault: Fault } {
   if (payload.length === 0) return { code: NO_CODE, description: '' }
   const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.length)
   const code = bytes.readUInt16BE()
