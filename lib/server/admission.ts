@@ -34,7 +34,7 @@ const SLOW_LOOP =
   "may. Don't await the work of one client in the loop's body, or use a callback."
 
 /** A server's settings, with the lists that an extension appends to. */
-export interface AdmissionSettings extends ServerSettings {
+interface AdmissionSettings extends ServerSettings {
   readonly protocols: string[]
   readonly suffixes: string[]
 }

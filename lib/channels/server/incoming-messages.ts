@@ -30,7 +30,6 @@ export class IncomingMessages implements BacklogListener {
   }
 
   // A field would take memory in each channel.
-  // eslint-disable-next-line @typescript-eslint/class-literal-property-style
   get countsUnlistened(): boolean {
     return true
   }
