@@ -1,4 +1,4 @@
-import { formatUnescaped, describeValue } from './error-text.ts'
+import { formatUnescaped, describeValue } from './format.ts'
 import type { WebsocketError } from './errors.ts'
 
 const PERIOD = 1_000 // milliseconds in which only one error of a source is printed

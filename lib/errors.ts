@@ -1,6 +1,5 @@
-import { messageOf, formatReport, describeValue } from './error-text.ts'
-
-export { messageOf, describeValue }
+import { messageOf, formatReport, describeValue } from './format.ts'
+import { INSPECT } from './internal.ts'
 
 /*
  * WebsocketError
@@ -9,12 +8,9 @@ export { messageOf, describeValue }
  * ├─ CallbackError       a listener of the application failed
  * ├─ FrameError          an invalid or oversized message
  * ├─ ClosedError         an operation on something that has closed
- * ├─ ChannelError        a join or a push was refused, or not answered: channel-errors.ts
- * └─ HistoryError        the history of a topic could not be written or read: channel-errors.ts
+ * ├─ ChannelError        a join or a push was refused, or not answered: channels/errors.ts
+ * └─ HistoryError        the history of a topic could not be written or read: channels/errors.ts
  */
-
-// `util.inspect.custom`: the method whose result `console.log` of Node, Bun and Deno prints.
-const INSPECT: unique symbol = Symbol.for('nodejs.util.inspect.custom')
 
 /**
  * The codes of each class of error. A code never changes, whatever its message says. Two classes
@@ -300,44 +296,4 @@ export function invalidCall(text: string): TypeError {
 /** Returns the error of an invalid value: the text states the thing, the cure and the value. */
 export function invalidValue(thing: string, expected: string, value: unknown): TypeError {
   return invalidArgument(`expected ${thing} to be ${expected}, got ${describeValue(value)}`)
-}
-
-/** Returns the error of an unknown name. Its text suggests the most similar known name. */
-export function unknownNameError(kind: string, name: string, known: readonly string[]): TypeError {
-  const aliases = synonyms
-    .map((words) => ({ words, knownName: words.find((word) => known.includes(word)) }))
-    .flatMap(({ words, knownName }) =>
-      knownName === undefined ? [] : words.map((word) => ({ word, knownName })),
-    )
-  const [nearest] = [...known.map((knownName) => ({ word: knownName, knownName })), ...aliases]
-    .map(({ word, knownName }) => ({
-      word,
-      knownName,
-      edits: editDistance(name.toLowerCase(), word.toLowerCase()),
-    }))
-    .filter(({ word, edits }) => edits <= Math.max(2, word.length / 3))
-    .sort((one, two) => one.edits - two.edits)
-  const cure = nearest ? `did you mean \`${nearest.knownName}\`?` : `there are ${known.join(', ')}`
-  return withCode(new TypeError(`unknown ${kind} \`${name}\`: ${cure}`), 'ERR_UNKNOWN_NAME')
-}
-
-/** Names that other libraries use for the same thing. */
-const synonyms: readonly (readonly string[])[] = [
-  ['client', 'connect', 'open', 'connection', 'connected'],
-  ['message', 'data'],
-  ['close', 'closed', 'disconnect', 'disconnected', 'end'],
-]
-
-/** Returns the Levenshtein distance: how many letters to add, remove or change. */
-function editDistance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, column) => column)
-  for (const [rowIndex, letter] of [...from].entries()) {
-    const next = [rowIndex + 1]
-    for (const [column, other] of [...to].entries()) {
-      const change = (row[column] ?? 0) + (letter === other ? 0 : 1)
-      next.push(Math.min(change, (row[column + 1] ?? 0) + 1, (next[column] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row.at(-1) ?? 0
 }

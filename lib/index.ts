@@ -5,7 +5,6 @@ export {
   type RefusedChannel,
   type Unsubscribe,
 } from './backplane/backplane.ts'
-export { ChannelError, HistoryError, type ChannelErrorInit } from './channel-errors.ts'
 export type { UrlSource } from './client/connect.ts'
 export { WebsocketClient, type ClientEvents } from './client/client.ts'
 export {

@@ -1,4 +1,4 @@
-import { invalidValue, unknownNameError } from './errors.ts'
+import { invalidValue, withCode } from './errors.ts'
 
 /** The default, the check and the limit of one option. */
 export interface Rule<Value> {
@@ -124,4 +124,44 @@ export function resolveOptions<Rules extends object>(
   }
   // The cast is safe: the map has exactly the names of the rules.
   return Object.fromEntries(resolved) as Resolved<Rules>
+}
+
+/** Returns the error of an unknown name. Its text suggests the most similar known name. */
+export function unknownNameError(kind: string, name: string, known: readonly string[]): TypeError {
+  const aliases = synonyms
+    .map((words) => ({ words, knownName: words.find((word) => known.includes(word)) }))
+    .flatMap(({ words, knownName }) =>
+      knownName === undefined ? [] : words.map((word) => ({ word, knownName })),
+    )
+  const [nearest] = [...known.map((knownName) => ({ word: knownName, knownName })), ...aliases]
+    .map(({ word, knownName }) => ({
+      word,
+      knownName,
+      edits: editDistance(name.toLowerCase(), word.toLowerCase()),
+    }))
+    .filter(({ word, edits }) => edits <= Math.max(2, word.length / 3))
+    .sort((one, two) => one.edits - two.edits)
+  const cure = nearest ? `did you mean \`${nearest.knownName}\`?` : `there are ${known.join(', ')}`
+  return withCode(new TypeError(`unknown ${kind} \`${name}\`: ${cure}`), 'ERR_UNKNOWN_NAME')
+}
+
+/** Names that other libraries use for the same thing. */
+const synonyms: readonly (readonly string[])[] = [
+  ['client', 'connect', 'open', 'connection', 'connected'],
+  ['message', 'data'],
+  ['close', 'closed', 'disconnect', 'disconnected', 'end'],
+]
+
+/** Returns the Levenshtein distance: how many letters to add, remove or change. */
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, column) => column)
+  for (const [rowIndex, letter] of [...from].entries()) {
+    const next = [rowIndex + 1]
+    for (const [column, other] of [...to].entries()) {
+      const change = (row[column] ?? 0) + (letter === other ? 0 : 1)
+      next.push(Math.min(change, (row[column + 1] ?? 0) + 1, (next[column] ?? 0) + 1))
+    }
+    row = next
+  }
+  return row.at(-1) ?? 0
 }

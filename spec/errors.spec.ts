@@ -3,15 +3,15 @@ import { mock, test } from 'node:test'
 import { listen, once, WebsocketClient, WebsocketServer } from 'simplewebsockets'
 import { ChannelClient, ChannelServer } from 'simplewebsockets/channels'
 import { link, pair } from 'simplewebsockets/testing'
-import { ChannelError, HistoryError } from '../lib/channel-errors.ts'
+import { ChannelError, HistoryError } from '../lib/channels/errors.ts'
+import { messageOf } from '../lib/format.ts'
+import { unknownNameError } from '../lib/validation.ts'
 import {
   CallbackError,
   ClosedError,
   ConnectError,
   FrameError,
-  messageOf,
   invalidValue,
-  unknownNameError,
   WebsocketError,
 } from '../lib/errors.ts'
 import { PeerConnectError } from '../lib/server/handshake/peer-connect-error.ts'

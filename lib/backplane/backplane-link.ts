@@ -1,6 +1,6 @@
+import { withoutCommand } from '../format.ts'
 import { backoff } from '../backoff.ts'
 import type { Backplane, Unsubscribe } from './backplane.ts'
-import { withoutCommand } from '../error-text.ts'
 import { WebsocketError } from '../errors.ts'
 import { isPromise } from '../promises.ts'
 

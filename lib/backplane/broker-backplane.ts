@@ -1,7 +1,7 @@
+import { formatLogLine, withoutCommand } from '../format.ts'
 import { withCode } from '../errors.ts'
 import debug from 'debug'
 import type { Backplane, RefusedChannel, Unsubscribe } from './backplane.ts'
-import { formatLogLine, withoutCommand } from '../error-text.ts'
 import { resolveBroker, type BrokerOptions } from '../options/broker.ts'
 import { channelName, type BrokerClient } from './broker.ts'
 import { BrokerSubscriptions, type Receiver } from './broker-subscriptions.ts'

@@ -1,6 +1,6 @@
+import { messageOf } from '../format.ts'
 import { BrokerBackplane } from './broker-backplane.ts'
 import type { BrokerClient, BrokerEvents } from './broker.ts'
-import { messageOf } from '../error-text.ts'
 import { invalidValue } from '../errors.ts'
 import type { BrokerOptions } from '../options/broker.ts'
 import { isObject } from '../validation.ts'

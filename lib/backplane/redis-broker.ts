@@ -1,5 +1,5 @@
+import { messageOf } from '../format.ts'
 import type { BrokerClient, BrokerEvents } from './broker.ts'
-import { messageOf } from '../error-text.ts'
 import { rejected } from '../promises.ts'
 import type { RedisClient } from './redis-backplane.ts'
 

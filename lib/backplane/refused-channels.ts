@@ -1,5 +1,5 @@
+import { formatLogLine } from '../format.ts'
 import type { RefusedChannel } from './backplane.ts'
-import { formatLogLine } from '../error-text.ts'
 
 type Operation = RefusedChannel['operation']
 

@@ -1,15 +1,13 @@
+import type { ChannelError } from './errors.ts'
+import { EMITTER, INSPECT, REPLICA } from '../internal.ts'
+import { inspectLine } from '../format.ts'
 import type { CloseReason } from '../connection/close-codes.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
-import type { ChannelError } from '../channel-errors.ts'
 import type { CallbackError } from '../errors.ts'
-import { EMITTER, type EventSpec, type Emitter, type Listenable } from '../events/emitter.ts'
-import { INSPECT, inspectLine } from '../inspect.ts'
+import type { EventSpec, Emitter, Listenable } from '../events/emitter.ts'
 import type { PresenceReplica } from './presence/presence-replica.ts'
 import type { PushOptions } from './messages/push-options.ts'
 import type { Message } from './messages/message.ts'
-
-/** The key of the presence replica of a client's channel: the presence as its server reports it. */
-export const REPLICA: unique symbol = Symbol('replica')
 
 /** Payloads of unknown types, by event name. */
 export type AnyEvents = Record<string, any>

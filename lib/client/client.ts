@@ -1,21 +1,16 @@
 import { resolveClient } from '#options'
 import * as defaultNetwork from '#transport'
+import { INSPECT, EMITTER, OPEN_WITH } from '../internal.ts'
+import { inspectLine } from '../format.ts'
 import type { UrlSource } from './connect.ts'
 import { sendableReason, type CloseReason } from '../connection/close-codes.ts'
 import { WebsocketConnection } from '../connection/connection.ts'
 import { ConnectError, type WebsocketError } from '../errors.ts'
-import { INSPECT, inspectLine } from '../inspect.ts'
 import type { ClientOptions, ClientSettings } from '../options/client.ts'
 import { checkNames, checkSignal } from '../validation.ts'
 import { deferred, DONE, markHandled } from '../promises.ts'
 import type { Retry } from './reconnect.ts'
-import {
-  EMITTER,
-  Emitter,
-  type ErrorSink,
-  type EventSpec,
-  type Listenable,
-} from '../events/emitter.ts'
+import { Emitter, type ErrorSink, type EventSpec, type Listenable } from '../events/emitter.ts'
 import type { Network } from '../transport/transport.ts'
 import { Session } from './session.ts'
 
@@ -32,9 +27,6 @@ export interface ClientEvents {
   /** The end: the connection has closed or could not be opened, and the client won't try again. */
   closed: CloseReason
 }
-
-/** The name of the method that opens a connection over a given network. */
-export const OPEN_WITH: unique symbol = Symbol('openWith')
 
 const SPEC: EventSpec<ClientEvents> = {
   kind: 'client',

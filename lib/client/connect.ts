@@ -1,5 +1,6 @@
+import { messageOf } from '../format.ts'
 import type { CloseReason } from '../connection/close-codes.ts'
-import { ConnectError, messageOf, invalidValue } from '../errors.ts'
+import { ConnectError, invalidValue } from '../errors.ts'
 import { areHeaders, areProtocols, type ValueOrProvider } from '../options/value-or-provider.ts'
 import type { ClientSettings } from '../options/client.ts'
 import { deferred } from '../promises.ts'

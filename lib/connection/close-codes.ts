@@ -1,4 +1,5 @@
-import { describeValue, invalidArgument, outOfRange, type ErrorCodes } from '../errors.ts'
+import { describeValue } from '../format.ts'
+import { invalidArgument, outOfRange, type ErrorCodes } from '../errors.ts'
 
 /** The reason for which a connection ended, as given by the side that closed first. */
 export interface CloseReason {

@@ -1,4 +1,5 @@
 import debug from '#debug'
+import { escapeText } from '../format.ts'
 import {
   exceedsBuffer,
   highWaterMark,
@@ -19,7 +20,6 @@ import { ClosingHandshake, UnreadMessages } from './closing.ts'
 import type { ConnectionEvents, WebsocketConnection } from './connection.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
 import type { DropReason } from './counts.ts'
-import { escapeText } from '../error-text.ts'
 import { ClosedError, FrameError, WebsocketError, invalidCall } from '../errors.ts'
 import { toBytes, toText, withoutChunk, type Data, type PreparedMessage } from './message.ts'
 import { MESSAGE_OVERHEAD, type MessageSink } from './message-sink.ts'

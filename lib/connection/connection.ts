@@ -1,12 +1,13 @@
+import { DELIVER, INSPECT, EMITTER } from '../internal.ts'
+import { inspectLine } from '../format.ts'
 import type { CloseReason } from './close-codes.ts'
 import { ConnectionCore } from './connection-core.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
 import type { CallbackError, FrameError } from '../errors.ts'
-import { DELIVER, toData, type Data, type PreparedMessage, type SendData } from './message.ts'
+import { toData, type Data, type PreparedMessage, type SendData } from './message.ts'
 import { pingPayload } from './pings.ts'
-import { INSPECT, inspectLine } from '../inspect.ts'
 import type { RequestDetails } from '../server/handshake/request.ts'
-import { EMITTER, type Listenable } from '../events/emitter.ts'
+import type { Listenable } from '../events/emitter.ts'
 import type { Transport } from '../transport/transport.ts'
 
 /** The events of a connection. */

@@ -1,8 +1,5 @@
 import { invalidValue } from '../errors.ts'
 
-/** The name of the method that sends a prepared message, for code that sends one to many. */
-export const DELIVER: unique symbol = Symbol('deliver')
-
 /** The payload of a message: a string for text, bytes for binary. */
 export type Data = string | Uint8Array
 

@@ -1,20 +1,11 @@
+import { EMITTER } from '../internal.ts'
 import mitt, { type Emitter as Mitt } from 'mitt'
+import { describeValue } from '../format.ts'
+import { unknownNameError } from '../validation.ts'
 import { errorLog } from '../error-log.ts'
-import {
-  CallbackError,
-  ClosedError,
-  describeValue,
-  unknownNameError,
-  type WebsocketError,
-} from '../errors.ts'
+import { CallbackError, ClosedError, type WebsocketError } from '../errors.ts'
 import type { Consumer } from './consumer.ts'
 import { DeliveryQueue } from './delivery-queue.ts'
-
-/**
- * The key of a target's private emitter. The package doesn't export it, so that programs can't
- * forge events.
- */
-export const EMITTER: unique symbol = Symbol('emitter')
 
 /** Anything you can `listen` to: its events and their values are those of `Events`. */
 export interface Listenable<Events extends object> {

@@ -1,6 +1,7 @@
+import { EMITTER } from '../internal.ts'
 import { invalidValue } from '../errors.ts'
 import { checkNames, checkSignal } from '../validation.ts'
-import { EMITTER, type Emitter, type Listenable } from './emitter.ts'
+import type { Emitter, Listenable } from './emitter.ts'
 
 /**
  * Returns the private half of a target.

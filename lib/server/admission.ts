@@ -1,9 +1,7 @@
 import { makeUpgrader } from '#transport'
 import type { Counts } from '../connection/counts.ts'
-import {
-  PeerConnectError,
-  type PeerConnectErrorInit,
-} from '../server/handshake/peer-connect-error.ts'
+import { invalidCall } from '../errors.ts'
+import { PeerConnectError, type PeerConnectErrorInit } from './handshake/peer-connect-error.ts'
 import type { ServerSettings } from '../options/server.ts'
 import type { Upgrader } from '../transport/tcp/upgrade.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
@@ -51,6 +49,7 @@ export interface AdmissionOwner<Context extends {}> {
   readonly host: () => string
   /** Returns the error for a peer that comes while the server is closing; otherwise undefined. */
   readonly closingError: () => PeerConnectError | undefined
+  readonly isOpen: () => boolean
   /** Opens a server that doesn't listen, at its first client. */
   readonly markOpen: () => void
 }
@@ -76,14 +75,16 @@ export class Admission<Context extends {}> {
     return this.#pendingHandshakes.size
   }
 
-  /** Whether an extension is installed. */
-  get hasExtension(): boolean {
-    return this.#extension !== undefined
-  }
-
-  /** Installs an extension. Its path suffixes and its subprotocols are served from then on. */
+  /**
+   * Installs an extension. Its path suffixes and its subprotocols are served from then on.
+   *
+   * @throws TypeError where the server has one already, and while the server is open.
+   */
   install(extension: ServerExtension<Context>): ExtensionHost {
     const { settings, counts, emitter } = this.#owner
+    if (this.#extension) throw invalidCall('this server has a ChannelServer already')
+    if (this.#owner.isOpen())
+      throw invalidCall('make the ChannelServer before its server serves or is attached')
     this.#extension = extension
     this.#transportSettings = { ...settings, binary: false }
     this.#upgrader = makeUpgrader(this.#transportSettings)

@@ -40,6 +40,3 @@ export interface ExtensionHost extends ErrorSink {
   /** Reports a failure that belongs to no connection. */
   reportFailure(error: WebsocketError): void
 }
-
-/** The key of the method that installs an extension on a server. */
-export const INSTALL: unique symbol = Symbol('install')

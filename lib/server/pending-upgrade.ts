@@ -43,9 +43,6 @@ export interface PendingUpgrade {
 export type HandleUpgrade<Context extends {}> =
   WebsocketConnection<Context> | Promise<WebsocketConnection<Context> | undefined> | undefined
 
-/** The key of the method that handles an upgrade, also one that doesn't come over HTTP. */
-export const HANDLE_UPGRADE: unique symbol = Symbol('handleUpgrade')
-
 /** The details that an HTTP server adds to an upgrade request. */
 export interface UpgradeDetails {
   readonly http: AnyHttpServer

@@ -1,6 +1,6 @@
 import debug from 'debug'
+import { formatLogLine } from '../format.ts'
 import { errorLog } from '../error-log.ts'
-import { formatLogLine } from '../error-text.ts'
 import type { PeerConnectError, RefusalReason } from '../server/handshake/peer-connect-error.ts'
 import { diagnostics } from './diagnostics.ts'
 import { AuthorizeError } from './handshake/authorize.ts'

@@ -1,12 +1,13 @@
 import debug from 'debug'
+import { ADMISSION, EMITTER, INSPECT } from '../internal.ts'
+import { formatCount, inspectLine } from '../format.ts'
 import type { CloseReason } from '../connection/close-codes.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
 import { newCounts } from '../connection/counts.ts'
 import type { SendData } from '../connection/message.ts'
-import { ConnectError, invalidValue, WebsocketError, invalidCall } from '../errors.ts'
-import { PeerConnectError } from '../server/handshake/peer-connect-error.ts'
-import { EMITTER, type Emitter, type Listenable } from '../events/emitter.ts'
-import { formatCount, INSPECT, inspectLine } from '../inspect.ts'
+import { ConnectError, invalidValue, WebsocketError } from '../errors.ts'
+import { PeerConnectError } from './handshake/peer-connect-error.ts'
+import type { Emitter, Listenable } from '../events/emitter.ts'
 import { resolveClose, type CloseOptions } from '../options/close.ts'
 import { resolveServer, type ServerOptions } from '../options/server.ts'
 import { deferred, markHandled, type Deferred } from '../promises.ts'
@@ -14,11 +15,9 @@ import type { ReadonlyRoom, Room } from '../rooms/room.ts'
 import { Admission } from './admission.ts'
 import { Connections } from './connections.ts'
 import { diagnostics } from './diagnostics.ts'
-import { INSTALL, type ExtensionHost, type ServerExtension } from './extension.ts'
 import { AddressLimit } from './handshake/address-limit.ts'
 import { HttpServers } from './http-servers.ts'
 import type { AnyHttpServer } from './http/http.ts'
-import { HANDLE_UPGRADE, type HandleUpgrade, type PendingUpgrade } from './pending-upgrade.ts'
 import { Refusals } from './refusals.ts'
 import { RollingClose } from './rolling-close.ts'
 import { ServerEmitter, type Address, type ServerEvents } from './server-emitter.ts'
@@ -72,6 +71,7 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
       refusals: this.#refusals,
       host: () => this.#httpServers.host,
       closingError: () => this.#closingError(),
+      isOpen: () => this.#isOpen,
       markOpen: () => this.#markOpen(),
     })
     this.#httpServers = new HttpServers({
@@ -211,17 +211,9 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
     await this.close()
   }
 
-  /** @internal */
-  [HANDLE_UPGRADE](upgrade: PendingUpgrade): HandleUpgrade<Context> {
-    return this.#admission.handle(upgrade)
-  }
-
-  /** @internal */
-  [INSTALL](extension: ServerExtension<Context>): ExtensionHost {
-    if (this.#admission.hasExtension) throw invalidCall('this server has a ChannelServer already')
-    if (this.#isOpen)
-      throw invalidCall('make the ChannelServer before its server serves or is attached')
-    return this.#admission.install(extension)
+  /** @hidden */
+  get [ADMISSION](): Admission<Context> {
+    return this.#admission
   }
 
   /** @internal */

@@ -1,3 +1,4 @@
+import { ADMISSION, OPEN_WITH, EMITTER } from '../internal.ts'
 export {
   historyContract,
   type HistoryContractOptions,
@@ -7,7 +8,6 @@ export {
 export { backplaneContract, type BackplanePair, type ContractTest } from './backplane-contract.ts'
 
 import type { UrlSource } from '../client/connect.ts'
-import { OPEN_WITH } from '../client/client.ts'
 import type { ConnectionOwner } from '../connection/connection-owner.ts'
 import { WebsocketConnection } from '../connection/connection.ts'
 import { newCounts } from '../connection/counts.ts'
@@ -20,8 +20,7 @@ import { resolveServer } from '../options/server.ts'
 import { deferred } from '../promises.ts'
 import { requestHeaders, RequestDetails } from '../server/handshake/request.ts'
 import type { WebsocketServer } from '../server/server.ts'
-import { EMITTER } from '../events/emitter.ts'
-import { HANDLE_UPGRADE, type PendingUpgrade } from '../server/pending-upgrade.ts'
+import type { PendingUpgrade } from '../server/pending-upgrade.ts'
 import { memoryPair } from './memory-transport.ts'
 import type { Dial, Network } from '../transport/transport.ts'
 
@@ -150,7 +149,7 @@ function dialTo<Context extends {}>(
           }),
         ),
     }
-    void Promise.resolve(server[HANDLE_UPGRADE](upgrade)).then(
+    void Promise.resolve(server[ADMISSION].handle(upgrade)).then(
       (connection) => connection && onAccepted(connection),
     )
     return () => abortController.abort()

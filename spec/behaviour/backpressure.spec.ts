@@ -9,7 +9,7 @@ import {
   type WebsocketConnection,
 } from 'simplewebsockets'
 import { link, pair } from 'simplewebsockets/testing'
-import { EMITTER } from '../../lib/events/emitter.ts'
+import { EMITTER } from '../../lib/internal.ts'
 import { inUse } from '../support/heap.ts'
 import { frame, RawPeer } from '../support/rawpeer.ts'
 import { MIB, turn } from '../support/scene.ts'

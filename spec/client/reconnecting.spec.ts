@@ -18,7 +18,7 @@ import {
   type WebsocketConnection,
 } from 'simplewebsockets'
 import { cut, link } from 'simplewebsockets/testing'
-import { OPEN_WITH } from '../../lib/client/client.ts'
+import { OPEN_WITH } from '../../lib/internal.ts'
 import type { DialRequest, DialCallbacks, Transport } from '../../lib/transport/transport.ts'
 import { RawServer } from '../support/rawpeer.ts'
 import { memoryEnds } from '../support/transport/memory.ts'

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
+import { EMITTER } from '../../lib/internal.ts'
 import { ClosingHandshake, UnreadMessages } from '../../lib/connection/closing.ts'
 import type { ConnectionEvents } from '../../lib/connection/connection.ts'
-import { EMITTER, Emitter } from '../../lib/events/emitter.ts'
+import { Emitter } from '../../lib/events/emitter.ts'
 import { listen } from '../../lib/events/listen.ts'
 import { once } from '../../lib/events/once.ts'
 

@@ -47,7 +47,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   channels: ['', 'events'],
   'channels/protocol': ['', 'connection', 'server/handshake'],
   'channels/contract': [''],
-  'channels/history': ['', 'options', 'backplane', 'channels/protocol'],
+  'channels/history': ['', 'options', 'backplane', 'channels', 'channels/protocol'],
   'channels/messages': ['', 'events', 'channels'],
   'channels/presence': ['', 'connection', 'events', 'channels', 'channels/protocol'],
   'channels/server': [

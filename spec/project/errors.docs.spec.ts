@@ -34,8 +34,15 @@ function isSum(node: ts.Node): node is ts.BinaryExpression {
   return ts.isBinaryExpression(node) && node.operatorToken.kind === ts.SyntaxKind.PlusToken
 }
 
+/** Whether a function makes what `console.log` prints of an object: no message. */
+function printsObject(node: ts.Node): boolean {
+  if (!ts.isMethodDeclaration(node) && !ts.isFunctionDeclaration(node)) return false
+  return ['[INSPECT]', 'inspectLine'].includes(node.name?.getText() ?? '')
+}
+
 /** Collects the texts of more than a word, whole where they are put together. */
 function textsIn(node: ts.Node): string[] {
+  if (printsObject(node)) return []
   const inside: string[] = []
   node.forEachChild((child) => void inside.push(...textsIn(child)))
   const text = textOf(node)

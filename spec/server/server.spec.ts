@@ -34,7 +34,7 @@ import {
 } from 'simplewebsockets'
 import { link } from 'simplewebsockets/testing'
 import { WebSocketServer as ForeignServer } from 'ws'
-import { HANDLE_UPGRADE } from '../../lib/server/pending-upgrade.ts'
+import { ADMISSION } from '../../lib/internal.ts'
 import { handshake, certificate, RawPeer } from '../support/rawpeer.ts'
 import type { Transport } from '../../lib/transport/transport.ts'
 import { memoryEnds } from '../support/transport/memory.ts'
@@ -1327,7 +1327,7 @@ function enterBroken(server: WebsocketServer): Transport {
   transport.close = () => {
     throw new Error('the transport is broken')
   }
-  void server[HANDLE_UPGRADE]({
+  void server[ADMISSION].handle({
     source: { url: '/', rawHeaders: ['host', 'localhost'], remoteAddress: '127.0.0.1' },
     incoming: undefined,
     boundAddress: '',

@@ -1,12 +1,13 @@
+import { escapeText } from '../../format.ts'
+import type { ChannelError } from '../errors.ts'
+import { EMITTER, REPLICA } from '../../internal.ts'
 import { closeReason, type CloseReason } from '../../connection/close-codes.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
-import { escapeText } from '../../error-text.ts'
-import type { ChannelError } from '../../channel-errors.ts'
 import { ClosedError, invalidCall } from '../../errors.ts'
 import type { Consumer } from '../../events/consumer.ts'
-import { EMITTER, type ErrorSink, type Emitter, type Listenable } from '../../events/emitter.ts'
+import type { ErrorSink, Emitter, Listenable } from '../../events/emitter.ts'
 import { deferred, rejected, type Deferred } from '../../promises.ts'
-import { Channel, REPLICA, type ChannelEvents, type ChannelState } from '../channel.ts'
+import { Channel, type ChannelEvents, type ChannelState } from '../channel.ts'
 import type { Contract } from '../contract/contract.ts'
 import {
   ChannelEmitter,

@@ -1,6 +1,5 @@
-import { escapeText } from '../../error-text.ts'
-import { ChannelError } from '../../channel-errors.ts'
-import { messageOf } from '../../errors.ts'
+import { escapeText, messageOf } from '../../format.ts'
+import { ChannelError } from '../errors.ts'
 import { checkContract, type Contract, type StandardSchema } from '../contract/contract.ts'
 import { OrderedValidator } from '../contract/ordered-validator.ts'
 import { IncomingMessage, type Replier } from '../messages/message.ts'

@@ -1,5 +1,5 @@
+import { ChannelError } from '../errors.ts'
 import { closeReason } from '../../connection/close-codes.ts'
-import { ChannelError } from '../../channel-errors.ts'
 import { ClosedError } from '../../errors.ts'
 import { deferred, isPromise, markHandled, type Deferred } from '../../promises.ts'
 import { isFunction } from '../../validation.ts'

@@ -1,4 +1,4 @@
-import type { ChannelError } from '../../channel-errors.ts'
+import type { ChannelError } from '../errors.ts'
 import { invalidArgument } from '../../errors.ts'
 import type { ValueOrProvider } from '../../options/value-or-provider.ts'
 import type { ClientOptions, ReconnectOptions } from '../../options/client.ts'

@@ -1,5 +1,5 @@
-import { escapeText } from '../../error-text.ts'
-import { ChannelError, type ChannelErrorInit } from '../../channel-errors.ts'
+import { escapeText } from '../../format.ts'
+import { ChannelError, type ChannelErrorInit } from '../errors.ts'
 import type { WebsocketError } from '../../errors.ts'
 import { WatchedPromise } from '../../promises.ts'
 import type { PushSettings } from '../messages/push-options.ts'

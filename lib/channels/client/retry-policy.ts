@@ -1,6 +1,6 @@
+import { ChannelError } from '../errors.ts'
 import { isRetryable } from '../../backoff.ts'
 import type { CloseReason } from '../../connection/close-codes.ts'
-import { ChannelError } from '../../channel-errors.ts'
 import { ConnectError, invalidValue } from '../../errors.ts'
 import type { ClientOptions, ReconnectOptions } from '../../options/client.ts'
 import { isFunction, isObject, MAX_TIMER } from '../../validation.ts'

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
+import { withoutCommand } from '../../format.ts'
 import { channelName } from '../../backplane/broker.ts'
 import { BrokerBackplane } from '../../backplane/broker-backplane.ts'
-import { withoutCommand } from '../../error-text.ts'
 import { brokerRules, type BrokerOptions } from '../../options/broker.ts'
 import { flag, isArray, resolveOptions } from '../../validation.ts'
 import { deferred, type Deferred } from '../../promises.ts'

@@ -1,6 +1,6 @@
 import debug from '#debug'
-import { formatLogLine, withoutCommand } from '../../error-text.ts'
-import { HistoryError } from '../../channel-errors.ts'
+import { formatLogLine, withoutCommand } from '../../format.ts'
+import { HistoryError } from '../errors.ts'
 import { invalidValue, type WebsocketError } from '../../errors.ts'
 import { isFunction } from '../../validation.ts'
 import { DONE, isPromise, markHandled, rejected, withTimeout } from '../../promises.ts'

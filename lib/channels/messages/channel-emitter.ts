@@ -1,6 +1,7 @@
+import { EMITTER } from '../../internal.ts'
 import { ClosedError, invalidArgument } from '../../errors.ts'
 import type { Consumer } from '../../events/consumer.ts'
-import { EMITTER, Emitter, type ErrorSink, type Listenable } from '../../events/emitter.ts'
+import { Emitter, type ErrorSink, type Listenable } from '../../events/emitter.ts'
 import { CHANNEL, type ChannelEvents } from '../channel.ts'
 import { ANY_EVENT, type EventFilter } from './message-queue.ts'
 import type { Message } from './message.ts'

@@ -1,4 +1,4 @@
-import { ChannelError } from '../../channel-errors.ts'
+import { ChannelError } from '../errors.ts'
 import { PRESENCE_DIFF, PRESENCE_STATE } from '../protocol/phoenix.ts'
 import {
   parseState,

@@ -1,3 +1,4 @@
+import { ADMISSION } from '../../internal.ts'
 import { invalidCall } from '../../errors.ts'
 import type { Data } from '../../connection/message.ts'
 import {
@@ -10,7 +11,6 @@ import { RoomRegistry } from '../../rooms/registry.ts'
 import type { RoomMember } from '../../rooms/room.ts'
 import { diagnostics, recordDrop } from '../../server/diagnostics.ts'
 import {
-  INSTALL,
   type ServerExtension,
   type ExtensionHost,
   type PendingPeer,
@@ -70,7 +70,7 @@ export class ChannelServerCore<Context extends {}> implements ServerExtension<Co
       HEARTBEAT_CHECK_INTERVAL,
       ...timings.filter((timing) => timing !== false),
     )
-    this.host = server[INSTALL](this)
+    this.host = server[ADMISSION].install(this)
     const { backplane, counts } = this.host
     this.rooms = new RoomRegistry<RoomMember>({
       backplane,

@@ -1,13 +1,7 @@
+import { formatCount, inspectLine } from '../../format.ts'
+import { ADMISSION, INSPECT, EMITTER } from '../../internal.ts'
 import { invalidValue, type WebsocketError } from '../../errors.ts'
-import { formatCount, INSPECT, inspectLine } from '../../inspect.ts'
-import {
-  EMITTER,
-  Emitter,
-  type ErrorSink,
-  type EventSpec,
-  type Listenable,
-} from '../../events/emitter.ts'
-import { INSTALL } from '../../server/extension.ts'
+import { Emitter, type ErrorSink, type EventSpec, type Listenable } from '../../events/emitter.ts'
 import type { WebsocketServer } from '../../server/server.ts'
 import { flag, resolveOptions } from '../../validation.ts'
 import type { AnyEvents } from '../channel.ts'
@@ -79,7 +73,7 @@ export class ChannelServer<Context extends {} = {}> implements Listenable<Channe
    * server that has a channel server already.
    */
   constructor(server: WebsocketServer<Context>, options?: ChannelServerOptions) {
-    if (typeof server?.[INSTALL] !== 'function') {
+    if (server?.[ADMISSION] === undefined) {
       throw invalidValue('what channels stand on', 'a WebsocketServer', server)
     }
     const settings = resolveChannelOptions(options)

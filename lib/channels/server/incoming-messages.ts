@@ -1,4 +1,4 @@
-import { EMITTER } from '../../events/emitter.ts'
+import { EMITTER } from '../../internal.ts'
 import type { ValidationResult } from '../contract/contract.ts'
 import { OrderedValidator } from '../contract/ordered-validator.ts'
 import { MessageQueue, type BacklogListener } from '../messages/message-queue.ts'

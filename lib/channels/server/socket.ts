@@ -1,3 +1,4 @@
+import { EMITTER } from '../../internal.ts'
 import type { CloseReason } from '../../connection/close-codes.ts'
 import { MESSAGE_OVERHEAD, type MessageSink } from '../../connection/message-sink.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
@@ -7,7 +8,7 @@ import type { PeerConnectErrorInit } from '../../server/handshake/peer-connect-e
 import { listen } from '../../events/listen.ts'
 import type { Data, PreparedMessage } from '../../connection/message.ts'
 import type { PendingPeer } from '../../server/extension.ts'
-import { EMITTER, type ErrorSink } from '../../events/emitter.ts'
+import type { ErrorSink } from '../../events/emitter.ts'
 import { Backlog } from '../messages/backlog.ts'
 import type { BacklogListener } from '../messages/message-queue.ts'
 import type { Broadcast } from '../protocol/broadcast.ts'

@@ -1,5 +1,6 @@
+import { EMITTER } from '../../internal.ts'
 import { invalidValue } from '../../errors.ts'
-import { EMITTER, Emitter, type ErrorSink, type Listenable } from '../../events/emitter.ts'
+import { Emitter, type ErrorSink, type Listenable } from '../../events/emitter.ts'
 import type { Channel, AnyEvents } from '../channel.ts'
 import type { Contract } from '../contract/contract.ts'
 import type { TopicHistory } from '../history/topic-history.ts'

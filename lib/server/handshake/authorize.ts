@@ -1,5 +1,6 @@
 import { STATUS_CODES, type IncomingMessage } from 'node:http'
-import { messageOf, invalidValue } from '../../errors.ts'
+import { messageOf } from '../../format.ts'
+import { invalidValue } from '../../errors.ts'
 import type { AuthorizeDetails, ServerSettings } from '../../options/server.ts'
 import { PeerConnectError, type PeerConnectErrorInit } from './peer-connect-error.ts'
 import type { RequestDetails } from './request.ts'

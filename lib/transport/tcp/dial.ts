@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { WebSocket, type PerMessageDeflateOptions } from 'ws'
-import { escapeText } from '../../error-text.ts'
+import { escapeText } from '../../format.ts'
 import { ConnectError } from '../../errors.ts'
 import type { ClientSettings } from '../../options/client.ts'
 import type { DialRequest, Dial, Transport } from '../transport.ts'

@@ -3,7 +3,6 @@ import { mock, suite, test, type TestContext } from 'node:test'
 import { inspect } from 'node:util'
 import {
   CallbackError,
-  ChannelError,
   ClosedError,
   ConnectError,
   listen,
@@ -12,6 +11,7 @@ import {
   type WebsocketConnection,
 } from 'simplewebsockets'
 import {
+  ChannelError,
   amber,
   ChannelClient,
   ChannelServer,

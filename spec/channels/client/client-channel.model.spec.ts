@@ -2,8 +2,8 @@
 // docs/channel-client.md. Replay one with SEED=…, run more with SEQUENCES=….
 import assert from 'node:assert/strict'
 import { mock, test } from 'node:test'
-import { ChannelError, listen, WebsocketServer, type WebsocketConnection } from 'simplewebsockets'
-import { ChannelClient, type Channel } from 'simplewebsockets/channels'
+import { listen, WebsocketServer, type WebsocketConnection } from 'simplewebsockets'
+import { ChannelError, ChannelClient, type Channel } from 'simplewebsockets/channels'
 import { cut, link } from 'simplewebsockets/testing'
 import { seeded } from '../../support/random.ts'
 

@@ -15,7 +15,7 @@ import {
   type ChannelClientOptions,
 } from 'simplewebsockets/channels'
 import { cut, link } from 'simplewebsockets/testing'
-import { OPEN_WITH } from '../../../lib/client/client.ts'
+import { OPEN_WITH } from '../../../lib/internal.ts'
 import * as network from '../../../lib/transport/tcp/index.ts'
 
 const URL_ = 'ws://localhost/socket'

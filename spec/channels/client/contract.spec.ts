@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { type } from 'arktype'
-import { listen, once, WebsocketServer, type ChannelError } from 'simplewebsockets'
+import { listen, once, WebsocketServer } from 'simplewebsockets'
 import {
+  type ChannelError,
   ChannelClient,
   ChannelServer,
   Presence,

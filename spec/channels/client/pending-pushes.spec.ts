@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { mock, test, type TestContext } from 'node:test'
-import { ChannelError } from '../../../lib/channel-errors.ts'
+import { ChannelError } from '../../../lib/channels/errors.ts'
 import { ClosedError } from '../../../lib/errors.ts'
 import {
   PendingPushes,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { ChannelError } from '../../../lib/channels/errors.ts'
 import { closeReason } from '../../../lib/connection/close-codes.ts'
-import { ChannelError } from '../../../lib/channel-errors.ts'
 import { ConnectError } from '../../../lib/errors.ts'
 import type { ReconnectOptions } from '../../../lib/options/client.ts'
 import type { RejoinOptions } from '../../../lib/channels/client/options.ts'

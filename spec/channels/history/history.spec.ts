@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { Socket } from 'phoenix'
-import { HistoryError, listen, memoryBackplane, once, WebsocketServer } from 'simplewebsockets'
+import { listen, memoryBackplane, once, WebsocketServer } from 'simplewebsockets'
 import {
+  HistoryError,
   ChannelClient,
   ChannelServer,
   memoryHistory,
@@ -17,7 +18,7 @@ import {
 import { cut, link } from 'simplewebsockets/testing'
 import WebSocket from 'ws'
 import { z } from 'zod'
-import { OPEN_WITH } from '../../../lib/client/client.ts'
+import { OPEN_WITH } from '../../../lib/internal.ts'
 import { deferred } from '../../../lib/promises.ts'
 import { FaultyHistory, turn } from '../../support/channels/faultyhistory.ts'
 import { Random } from '../../support/channels/random.ts'

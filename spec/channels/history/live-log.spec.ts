@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { mock, test } from 'node:test'
-import { listen, memoryBackplane, WebsocketServer, type HistoryError } from 'simplewebsockets'
+import { listen, memoryBackplane, WebsocketServer } from 'simplewebsockets'
 import {
+  type HistoryError,
   ChannelServer,
   type HistoryOptions,
   type HistoryPage,

@@ -18,8 +18,8 @@ import {
   type Topic,
 } from 'simplewebsockets/channels'
 import { link } from 'simplewebsockets/testing'
+import { EMITTER } from '../../../lib/internal.ts'
 import { errorLog } from '../../../lib/error-log.ts'
-import { EMITTER } from '../../../lib/events/emitter.ts'
 import { printedBy } from '../../support/printed.ts'
 import { AMBER, Raw, reply } from '../../support/channels/raw.ts'
 

@@ -1,4 +1,4 @@
-import { setDefaults, WebsocketError, type ErrorCodes, type ErrorDetails } from './errors.ts'
+import { setDefaults, WebsocketError, type ErrorCodes, type ErrorDetails } from '../errors.ts'
 
 /** The details of a `ChannelError`: its topic and the reply. */
 export interface ChannelErrorInit extends ErrorDetails<ErrorCodes['ChannelError']> {

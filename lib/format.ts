@@ -123,3 +123,18 @@ function fieldOf(failure: unknown, name: string): string | number | undefined {
 function causeOf(failure: unknown): unknown {
   return failure instanceof Error ? failure.cause : undefined
 }
+
+/** An object that can be described in one line. */
+interface Tagged {
+  readonly [Symbol.toStringTag]: string
+}
+
+/** Returns an object's tag and a text as one line. The text must hold no secrets and no payloads. */
+export function inspectLine(object: Tagged, text: string): string {
+  return escapeText(`${object[Symbol.toStringTag]} { ${text} }`)
+}
+
+/** Returns a number of things: `1 client`, `2 clients`. */
+export function formatCount(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`
+}

@@ -7,7 +7,7 @@ import {
   formatReport,
   describeValue,
   withoutCommand,
-} from '../lib/error-text.ts'
+} from '../lib/format.ts'
 import { CallbackError, ConnectError, WebsocketError } from '../lib/errors.ts'
 
 /** Makes an error as ioredis does. */
@@ -62,7 +62,7 @@ test('a report has the stacks and codes of an error and of its causes, and nothi
   const error = new WebsocketError('the backplane failed', { cause: replyError(UNKNOWN) })
   const lines = formatReport(error).split('\n')
   assert.equal(lines[0], 'WebsocketError: the backplane failed')
-  assert.match(lines[1] ?? '', /^ {4}at .*error-text\.spec/)
+  assert.match(lines[1] ?? '', /^ {4}at .*format\.spec/)
   assert.ok(lines.includes("[cause]: ReplyError: ERR unknown command 'SAY'"))
   assert.match(lines.at(-1) ?? '', / \{ code: 'NOPERM' \}$/)
   assert.doesNotMatch(formatReport(error), /hidden/)
@@ -70,7 +70,7 @@ test('a report has the stacks and codes of an error and of its causes, and nothi
 
 test('a report has the stack that an error and its cause share once', () => {
   const report = formatReport(new CallbackError(new TypeError('boom'), { event: 'message' }))
-  const at = report.split('\n').filter((line) => line.includes('error-text.spec'))
+  const at = report.split('\n').filter((line) => line.includes('format.spec'))
   assert.equal(at.length, 1)
   assert.match(report, /^CallbackError: boom\n {4}at /)
   assert.match(
@@ -114,7 +114,7 @@ test('an error that keeps a command is copied without it; any other stays what i
   assert.equal(copy.name, 'ReplyError')
   assert.equal(copy.message, "ERR unknown command 'SAY'")
   assert.equal('code' in copy && copy.code, 'NOPERM')
-  assert.match(copy.stack ?? '', /error-text\.spec/)
+  assert.match(copy.stack ?? '', /format\.spec/)
   assert.doesNotMatch(inspect(copy, { showHidden: true }), /hidden/)
   const other = new Error('no way')
   assert.equal(withoutCommand(other), other)
