@@ -130,7 +130,8 @@ export class BackplaneLink {
     const subscribe = (attemptNumber: number): unknown => {
       const onFailure = (cause: unknown): void => {
         // Only the first failure is reported: the next attempts may fail for the same reason.
-        if (attemptNumber === 1) this.#reportFailure(failureOf(cause))
+        // A listener of the failure may end this subscription, which the caller must have for that.
+        if (attemptNumber === 1) queueMicrotask(() => this.#reportFailure(failureOf(cause)))
         if (!isOpen) return
         timer = setTimeout(() => void subscribe(attemptNumber + 1), backoff(attemptNumber))
         timer.unref?.()

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { mock, test } from 'node:test'
 import {
   listen,
   memoryBackplane,
@@ -128,4 +128,34 @@ test('a room that the program names takes clients only, and other rooms what fil
   assert.equal(isKept(registry, 'room:lobby'), false)
   registry.get('topic:lobby').add(stranger)
   assert.ok(registry.get('topic:lobby').delete(stranger))
+})
+
+test('a failure to subscribe that empties the room ends its subscription', async () => {
+  let subscriptions = 0
+  const backplane: Backplane = {
+    ...memoryBackplane(),
+    subscribe() {
+      if (subscriptions++ === 0) throw new Error('broken')
+      return () => {}
+    },
+  }
+  const [member] = pair()
+  const reports: string[] = []
+  const registry = makeRegistry({
+    backplane,
+    reportFailure: ({ code }) => {
+      reports.push(code)
+      registry.removeFromAll(member)
+    },
+  })
+  mock.timers.enable({ apis: ['setTimeout'] })
+  try {
+    registry.admit(member)
+    await turn()
+    assert.deepEqual(reports, ['ERR_BACKPLANE_FAILED'])
+    mock.timers.tick(60_000)
+    assert.equal(subscriptions, 1)
+  } finally {
+    mock.timers.reset()
+  }
 })

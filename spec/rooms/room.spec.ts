@@ -778,6 +778,7 @@ test('who is let in while the backplane fails is in with the one it failed for',
   const [two] = await enter(server)
   listen(server, 'error', () => room.add(two))
   room.add(one)
+  await turn()
   assert.deepEqual([...room], [one, two])
   assert.ok(room.delete(one))
 })
