@@ -4,7 +4,6 @@ import { EMITTER, REPLICA } from '../../internal.ts'
 import { closeReason, type CloseReason } from '../../connection/close-codes.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { ClosedError, invalidCall } from '../../errors.ts'
-import type { Consumer } from '../../events/consumer.ts'
 import type { ErrorSink, Emitter, Listenable } from '../../events/emitter.ts'
 import { deferred, rejected, type Deferred } from '../../promises.ts'
 import { Channel, type ChannelEvents, type ChannelState } from '../channel.ts'
@@ -15,7 +14,7 @@ import {
   type ChannelInternals,
 } from '../messages/channel-emitter.ts'
 import type { IncomingMessage, Message } from '../messages/message.ts'
-import type { EventFilter } from '../messages/message-queue.ts'
+import type { MessageQueue } from '../messages/message-queue.ts'
 import { resolvePushOptions, type PushOptions } from '../messages/push-options.ts'
 import { PresenceReplica } from '../presence/presence-replica.ts'
 import type { PushFrame, ReplyFrame, TopicFrame } from '../protocol/serializer.ts'
@@ -250,17 +249,8 @@ export class ClientChannel extends Channel implements ChannelInternals {
     return this.#incoming.queue.hasEnded
   }
 
-  addConsumer<Value>(filter: EventFilter, consumer: Consumer<Value>): void {
-    // By `ChannelEvents`, the listeners of these events consume messages.
-    this.#incoming.queue.add(filter, consumer as unknown as Consumer<IncomingMessage>)
-  }
-
-  removeConsumer<Value>(filter: EventFilter, consumer: Consumer<Value>): void {
-    this.#incoming.queue.remove(filter, consumer as unknown as Consumer<IncomingMessage>)
-  }
-
-  resume<Value>(filter: EventFilter, consumer: Consumer<Value>): void {
-    this.#incoming.queue.resume(filter, consumer as unknown as Consumer<IncomingMessage>)
+  get queue(): MessageQueue<IncomingMessage> {
+    return this.#incoming.queue
   }
 
   pinReading(step: 1 | -1): void {

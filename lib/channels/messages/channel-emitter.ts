@@ -3,8 +3,8 @@ import { ClosedError, invalidArgument } from '../../errors.ts'
 import type { Consumer } from '../../events/consumer.ts'
 import { Emitter, type ErrorSink, type Listenable } from '../../events/emitter.ts'
 import { CHANNEL, type ChannelEvents } from '../channel.ts'
-import { ANY_EVENT, type EventFilter } from './message-queue.ts'
-import type { Message } from './message.ts'
+import { ANY_EVENT, type MessageQueue } from './message-queue.ts'
+import type { IncomingMessage, Message } from './message.ts'
 
 /** The members of a channel that its emitters use. */
 export interface ChannelInternals extends Listenable<ChannelEvents> {
@@ -13,18 +13,19 @@ export interface ChannelInternals extends Listenable<ChannelEvents> {
   readonly hasQueueEnded: boolean
   /** The target that receives errors when the channel has no `error` listener. */
   readonly errorSink: ErrorSink
-  /** Adds a consumer of the messages that the peer pushes. */
-  addConsumer<Value>(filter: EventFilter, consumer: Consumer<Value>): void
-  /** Removes a consumer. */
-  removeConsumer<Value>(filter: EventFilter, consumer: Consumer<Value>): void
-  /** Delivers the next message to a consumer. */
-  resume<Value>(filter: EventFilter, consumer: Consumer<Value>): void
+  /** The messages that the peer pushes. */
+  readonly queue: MessageQueue<IncomingMessage>
   /** Adds `step` to the number of pending `once`, which keep reading going. */
   pinReading(step: 1 | -1): void
   /** Handles the failure of a listener. */
   onListenerFailed(): void
   /** Returns the error with which a wait on the closed channel rejects. */
   closedError(): ClosedError
+}
+
+// By `ChannelEvents`, the listeners of these events consume messages.
+function asMessageConsumer<Value>(consumer: Consumer<Value>): Consumer<IncomingMessage> {
+  return consumer as unknown as Consumer<IncomingMessage>
 }
 
 /** The emitter of the channel's own events. */
@@ -49,17 +50,17 @@ export class ChannelEmitter extends Emitter<ChannelEvents> {
   }
 
   override addListener<Value>(event: PropertyKey, consumer: Consumer<Value>): void {
-    if (event === 'message') this.#channel.addConsumer(ANY_EVENT, consumer)
+    if (event === 'message') this.#channel.queue.add(ANY_EVENT, asMessageConsumer(consumer))
     else super.addListener(event, consumer)
   }
 
   override removeListener<Value>(event: PropertyKey, consumer: Consumer<Value>): void {
-    if (event === 'message') this.#channel.removeConsumer(ANY_EVENT, consumer)
+    if (event === 'message') this.#channel.queue.remove(ANY_EVENT, asMessageConsumer(consumer))
     else super.removeListener(event, consumer)
   }
 
   override resume<Value>(event: PropertyKey, consumer: Consumer<Value>): void {
-    if (event === 'message') this.#channel.resume(ANY_EVENT, consumer)
+    if (event === 'message') this.#channel.queue.resume(ANY_EVENT, asMessageConsumer(consumer))
   }
 
   override countPendingOnce(event: PropertyKey, step: 1 | -1): void {
@@ -98,15 +99,15 @@ class MessageEmitter extends Emitter<Record<string, Message>> {
   }
 
   override addListener<Value>(event: PropertyKey, consumer: Consumer<Value>): void {
-    this.#channel.addConsumer(String(event), consumer)
+    this.#channel.queue.add(String(event), asMessageConsumer(consumer))
   }
 
   override removeListener<Value>(event: PropertyKey, consumer: Consumer<Value>): void {
-    this.#channel.removeConsumer(String(event), consumer)
+    this.#channel.queue.remove(String(event), asMessageConsumer(consumer))
   }
 
   override resume<Value>(event: PropertyKey, consumer: Consumer<Value>): void {
-    this.#channel.resume(String(event), consumer)
+    this.#channel.queue.resume(String(event), asMessageConsumer(consumer))
   }
 
   override countPendingOnce(_: PropertyKey, step: 1 | -1): void {

@@ -4,7 +4,6 @@ import type { CloseReason } from '../../connection/close-codes.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import type { Data, PreparedMessage } from '../../connection/message.ts'
 import { ClosedError, invalidCall } from '../../errors.ts'
-import type { Consumer } from '../../events/consumer.ts'
 import type { ErrorSink, Emitter, Listenable } from '../../events/emitter.ts'
 import { DONE, rejected } from '../../promises.ts'
 import type { RoomMember } from '../../rooms/room.ts'
@@ -15,7 +14,7 @@ import {
   MessageTarget,
   type ChannelInternals,
 } from '../messages/channel-emitter.ts'
-import type { EventFilter } from '../messages/message-queue.ts'
+import type { MessageQueue } from '../messages/message-queue.ts'
 import type { IncomingMessage, Replier, Message } from '../messages/message.ts'
 import { resolvePushOptions, type PushOptions } from '../messages/push-options.ts'
 import type { EncodedState } from '../presence/encoded-state.ts'
@@ -267,17 +266,8 @@ export class ServerChannel<Context extends {} = {}>
     return this.#incoming.hasQueueEnded
   }
 
-  addConsumer<Value>(filter: EventFilter, consumer: Consumer<Value>): void {
-    // By `ChannelEvents`, the listeners of these events consume messages.
-    this.#incoming.queue.add(filter, consumer as unknown as Consumer<IncomingMessage>)
-  }
-
-  removeConsumer<Value>(filter: EventFilter, consumer: Consumer<Value>): void {
-    this.#incoming.queue.remove(filter, consumer as unknown as Consumer<IncomingMessage>)
-  }
-
-  resume<Value>(filter: EventFilter, consumer: Consumer<Value>): void {
-    this.#incoming.queue.resume(filter, consumer as unknown as Consumer<IncomingMessage>)
+  get queue(): MessageQueue<IncomingMessage> {
+    return this.#incoming.queue
   }
 
   pinReading(step: 1 | -1): void {
