@@ -35,7 +35,7 @@ const SPEC: EventSpec<ClientEvents> = {
   terminalEvent: 'closed',
 }
 
-class ClientEmitter extends Emitter<ClientEvents> {
+export class ClientEmitter extends Emitter<ClientEvents> {
   /** The target that receives errors when the client has no `error` listener. */
   errorSink: ErrorSink | undefined
 
@@ -72,7 +72,7 @@ export class WebsocketClient implements Listenable<ClientEvents> {
   }
 
   /** @hidden */
-  get [EMITTER](): ClientEmitter {
+  get [EMITTER](): Emitter<ClientEvents> {
     return this.#emitter
   }
 

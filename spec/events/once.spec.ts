@@ -101,7 +101,7 @@ test('once rejects with a ClosedError when its target ends first', async () => {
   for (const wait of waits) {
     await assert.rejects(wait, (error) => {
       assert.ok(error instanceof ClosedError)
-      assert.equal(error.code, 4000)
+      assert.equal(error.closeCode, 4000)
       assert.equal(error.message, 'the connection has closed: 4000 enough')
       return true
     })

@@ -14,7 +14,7 @@ import { run } from './program.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-suite('the samples of the how-tos', { concurrency: 2, timeout: 60_000 }, () => {
+suite('the samples of the how-tos', { concurrency: 2, timeout: 180_000 }, () => {
   test('the first chat survives a restart of its server', async (t) => {
     const folder = await mkdtemp(join(tmpdir(), 'talk-'))
     t.after(() => rm(folder, { recursive: true }))

@@ -3,7 +3,7 @@ import * as defaultNetwork from '#transport'
 import { OPEN_WITH, INSPECT, EMITTER } from '../../internal.ts'
 import { inspectLine } from '../../format.ts'
 import { ConnectAborted, type UrlSource } from '../../client/connect.ts'
-import { WebsocketClient } from '../../client/client.ts'
+import { WebsocketClient, type ClientEmitter } from '../../client/client.ts'
 import type { CloseReason } from '../../connection/close-codes.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { invalidValue, type WebsocketError } from '../../errors.ts'
@@ -95,7 +95,8 @@ export class ChannelClient implements Listenable<ChannelClientEvents> {
       this.#socket.log('transport', error.message, error)
       this.#hasReportedError = this.#emitter.reportError(error)
     })
-    client[EMITTER].errorSink = this.#emitter
+    const clientEmitter = client[EMITTER] as ClientEmitter
+    clientEmitter.errorSink = this.#emitter
     listen(client, 'closed', (reason) => {
       // Without `reconnect`, the program decides when to open again, so the channels wait for that.
       const isStopped = this.#wasClosed || this.#signal?.aborted === true
