@@ -1,3 +1,4 @@
+export type { Listenable } from './events/listenable.ts'
 export type { UrlSource } from './client/connect.ts'
 export { WebsocketClient, type ClientEvents } from './client/client.ts'
 export {
@@ -35,4 +36,3 @@ export {
   type TokenOptions,
 } from './server/handshake/request.ts'
 export type { Retry } from './client/reconnect.ts'
-export type { Listenable } from './events/emitter.ts'

@@ -1,3 +1,4 @@
+export type { Listenable } from './events/listenable.ts'
 export type { RateLimit } from './connection/rate-limiter.ts'
 export {
   memoryBackplane,
@@ -55,4 +56,3 @@ export { ReadonlyRoom, Room, type RoomEvents, type RoomMember } from './rooms/ro
 export { WebsocketServer } from './server/server.ts'
 export type { Address, BackplaneState, ServerEvents } from './server/server-emitter.ts'
 export type { ServerStats } from './server/stats.ts'
-export type { Listenable } from './events/emitter.ts'

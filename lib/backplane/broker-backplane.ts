@@ -21,10 +21,7 @@ export interface BrokerStats {
   readonly published: number
   /** Messages received from the broker, including the echo of this node's own messages. */
   readonly received: number
-  /**
-   * Messages lost on this node: the broker was down, too slow or refused them, or they were
-   * malformed.
-   */
+  /** Messages lost here: the broker was down, too slow or refused them, or they were malformed. */
   readonly dropped: number
   /** Channels with receivers on this node. */
   readonly channels: number

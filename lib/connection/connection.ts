@@ -1,3 +1,4 @@
+import type { Listenable } from '../events/listenable.ts'
 import { DELIVER, INSPECT, EMITTER } from '../internal.ts'
 import { inspectLine } from '../format.ts'
 import type { CloseReason } from './close-codes.ts'
@@ -7,7 +8,6 @@ import type { CallbackError, FrameError } from '../errors.ts'
 import { toData, type Data, type PreparedMessage, type SendData } from './message.ts'
 import { pingPayload } from './pings.ts'
 import type { RequestDetails } from '../server/handshake/request.ts'
-import type { Listenable } from '../events/emitter.ts'
 import type { Transport } from '../transport/transport.ts'
 
 /** The events of a connection. */

@@ -1,4 +1,3 @@
-import { EMITTER } from '../internal.ts'
 import mitt, { type Emitter as Mitt } from 'mitt'
 import { describeValue } from '../format.ts'
 import { unknownNameError } from '../validation.ts'
@@ -6,12 +5,6 @@ import { errorLog } from '../error-log.ts'
 import { CallbackError, ClosedError, type WebsocketError } from '../errors.ts'
 import type { Consumer } from './consumer.ts'
 import { DeliveryQueue } from './delivery-queue.ts'
-
-/** Anything you can `listen` to: its events and their values are those of `Events`. */
-export interface Listenable<Events extends object> {
-  /** @hidden */
-  readonly [EMITTER]: Emitter<Events>
-}
 
 /** The description of the events that all targets of one kind have in common. */
 export interface EventSpec<Events> {

@@ -1,9 +1,9 @@
 import { invalidValue } from '../errors.ts'
 import { DONE, isPromise } from '../promises.ts'
 import type { Consumer } from './consumer.ts'
-import type { Emitter, Listenable } from './emitter.ts'
+import type { Emitter } from './emitter.ts'
 import { EventIterator } from './event-iterator.ts'
-import { checkOptions, emitterOf } from './target.ts'
+import { checkOptions, emitterOf, type Listenable } from './listenable.ts'
 
 /** The options of `listen`. */
 export interface ListenOptions {

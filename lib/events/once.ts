@@ -1,8 +1,7 @@
 import { invalidValue } from '../errors.ts'
 import { deferred, isPromise, markHandled } from '../promises.ts'
 import type { Consumer } from './consumer.ts'
-import type { Listenable } from './emitter.ts'
-import { checkOptions, emitterOf } from './target.ts'
+import { checkOptions, emitterOf, type Listenable } from './listenable.ts'
 
 /** The options of `once`. */
 export interface OnceOptions<Value, Wanted extends Value = Value> {

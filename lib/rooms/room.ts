@@ -1,9 +1,10 @@
+import type { Listenable } from '../events/listenable.ts'
 import { DELIVER, INSPECT, EMITTER } from '../internal.ts'
 import { formatCount, inspectLine } from '../format.ts'
 import { sendableReason } from '../connection/close-codes.ts'
 import { toData, type PreparedMessage, type SendData } from '../connection/message.ts'
 import { checkNames } from '../validation.ts'
-import { Emitter, type ErrorSink, type EventSpec, type Listenable } from '../events/emitter.ts'
+import { Emitter, type ErrorSink, type EventSpec } from '../events/emitter.ts'
 import type { RoomRegistry } from './registry.ts'
 
 /** The events of a room. They are about the members on this node. */

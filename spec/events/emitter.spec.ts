@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { Listenable } from '../../lib/events/listenable.ts'
 import { EMITTER } from '../../lib/internal.ts'
 import { errorLog } from '../../lib/error-log.ts'
 import { CallbackError, ClosedError, WebsocketError } from '../../lib/errors.ts'
 import { listen } from '../../lib/events/listen.ts'
 import { once } from '../../lib/events/once.ts'
-import { Emitter, type EventSpec, type Listenable } from '../../lib/events/emitter.ts'
+import { Emitter, type EventSpec } from '../../lib/events/emitter.ts'
 import { printedBy } from '../support/printed.ts'
 
 interface ShopEvents {

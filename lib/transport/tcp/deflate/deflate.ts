@@ -3,7 +3,7 @@ import type { Fault } from '../../../connection/close-codes.ts'
 import type { ConnectionSettings } from '../../../options/connection.ts'
 import type { DeflateParameters, Direction } from './extensions.ts'
 import { Inflater } from './inflater.ts'
-import { slideWindow } from './sliding-window.ts'
+import { slideWindow } from './slide-window.ts'
 import { runInThreadPool, type PoolUser } from './thread-pool.ts'
 
 const MAX_SYNC = 64 * 1024 // bytes; a longer message is compressed off the event loop

@@ -1,6 +1,6 @@
 import type { ZlibOptions } from 'node:zlib'
 import type { Fault } from '../../../connection/close-codes.ts'
-import { slideWindow } from './sliding-window.ts'
+import { slideWindow } from './slide-window.ts'
 
 const MAX_STREAMS = 2 // in one message; a final block ends a stream, and each takes one zlib call
 const MIN_CHUNK = 1024 // bytes of an output buffer of zlib

@@ -1,7 +1,13 @@
 import { EMITTER } from '../internal.ts'
 import { invalidValue } from '../errors.ts'
 import { checkNames, checkSignal } from '../validation.ts'
-import type { Emitter, Listenable } from './emitter.ts'
+import type { Emitter } from './emitter.ts'
+
+/** Anything you can `listen` to: its events and their values are those of `Events`. */
+export interface Listenable<Events extends object> {
+  /** @hidden */
+  readonly [EMITTER]: Emitter<Events>
+}
 
 /**
  * Returns the private half of a target.
