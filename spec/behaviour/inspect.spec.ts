@@ -4,7 +4,7 @@ import { inspect } from 'node:util'
 import { listen, once, WebsocketClient, WebsocketServer } from 'simplewebsockets'
 import { ChannelClient, ChannelServer } from 'simplewebsockets/channels'
 import { link } from 'simplewebsockets/testing'
-import { inspectLine } from '../lib/format.ts'
+import { inspectLine } from '../../lib/format.ts'
 
 const SECRETS = ['hush', 'payload', 'me:pass']
 
