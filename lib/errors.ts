@@ -1,10 +1,10 @@
-import { messageOf, formatReport, describeValue } from './format.ts'
+import { describeValue, formatReport, messageOf } from './format.ts'
 import { INSPECT } from './internal.ts'
 
 /*
  * WebsocketError
  * ├─ ConnectError        a server could not listen; a client could not reach its server
- * ├─ PeerConnectError    a server rejected the handshake of a peer: server/handshake/
+ * ├─ PeerConnectError    a server rejected a peer: server/handshake/peer-connect-error.ts
  * ├─ CallbackError       a listener of the application failed
  * ├─ FrameError          an invalid or oversized message
  * ├─ ClosedError         an operation on something that has closed
@@ -181,7 +181,7 @@ export class CallbackError extends WebsocketError {
   ) {
     super(messageOrCause, details)
     this.event = details.event
-    // The useful stack is that of the throw in the listener, not that of the catch here.
+    // The stack shows where the listener threw, not where this error was created.
     const [, frames] =
       /(\n {4}at [^]*)$/.exec(this.cause instanceof Error ? (this.cause.stack ?? '') : '') ?? []
     if (frames !== undefined) this.stack = `${this.name}: ${this.message}${frames}`
@@ -198,7 +198,7 @@ export interface FrameErrorInit extends ErrorDetails<ErrorCodes['FrameError']> {
   closeCode?: number | undefined
 }
 
-const CODES_OF_FAULTS: Readonly<Record<number, ErrorCodes['FrameError']>> = {
+const CODE_BY_CLOSE_CODE: Readonly<Record<number, ErrorCodes['FrameError']>> = {
   1007: 'ERR_INVALID_UTF8',
   1008: 'ERR_INVALID_MESSAGE',
   1009: 'ERR_MESSAGE_TOO_BIG',
@@ -216,7 +216,7 @@ export class FrameError extends WebsocketError {
 
   constructor(
     messageOrCause?: unknown,
-    { cause, closeCode = 1002, code = CODES_OF_FAULTS[closeCode] }: FrameErrorInit = {},
+    { cause, closeCode = 1002, code = CODE_BY_CLOSE_CODE[closeCode] }: FrameErrorInit = {},
   ) {
     super(messageOrCause, { cause, code })
     this.closeCode = closeCode
@@ -270,7 +270,7 @@ export function setDefaults(
   Object.assign(prototype, { name, code })
 }
 
-/** Returns an error of JavaScript with a code. */
+/** Adds a code to a built-in error, and returns it. */
 export function withCode<Kind extends Error>(error: Kind, code: ErrorCode): Kind {
   return Object.assign(error, { code })
 }
@@ -283,7 +283,7 @@ export function invalidArgument(text: string, cause?: unknown): TypeError {
   )
 }
 
-/** Returns the error of an argument that is too big, or no close code that may be sent. */
+/** Returns the error of an argument that is too big, or of a close code that may not be sent. */
 export function outOfRange(text: string): RangeError {
   return withCode(new RangeError(text), 'ERR_INVALID_ARGUMENT')
 }

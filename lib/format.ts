@@ -32,7 +32,7 @@ export function describeValue(value: unknown): string {
 }
 
 const MAX_CAUSES = 10 // causes that are followed: an error may be its own cause
-const FIELDS = ['code', 'closeCode', 'event', 'status'] // fields that a report shows in addition to the stack
+const FIELDS = ['code', 'closeCode', 'event', 'status'] // shown in a report beside the stack
 
 /**
  * Returns a failure as one line for a log: its message and its code.
@@ -44,7 +44,7 @@ export function formatLogLine(failure: unknown): string {
   return escapeText(formatUnescaped(failure))
 }
 
-/** Returns the same text as `logTextOf`, but not escaped. For callers that escape it themselves. */
+/** Returns the text of `formatLogLine` unescaped, for callers that escape it themselves. */
 export function formatUnescaped(failure: unknown): string {
   const text = withoutArguments(messageOf(failure))
   const code = fieldOf(failure, 'code')
@@ -124,12 +124,11 @@ function causeOf(failure: unknown): unknown {
   return failure instanceof Error ? failure.cause : undefined
 }
 
-/** An object that can be described in one line. */
 interface Tagged {
   readonly [Symbol.toStringTag]: string
 }
 
-/** Returns an object's tag and a text as one line. The text must hold no secrets and no payloads. */
+/** Returns an object's tag and a text as one line. The text must hold no secrets or payloads. */
 export function inspectLine(object: Tagged, text: string): string {
   return escapeText(`${object[Symbol.toStringTag]} { ${text} }`)
 }

@@ -20,10 +20,8 @@ export const MAX_TIMER = 2 ** 31 - 1
 export const isIntegerFrom = (value: unknown, min: number): boolean =>
   typeof value === 'number' && Number.isInteger(value) && value >= min
 
-/** Returns whether a value is a function. */
 export const isFunction = (value: unknown): value is () => unknown => typeof value === 'function'
 
-/** Returns whether a value is an object. */
 export const isObject = (value: unknown): value is object =>
   typeof value === 'object' && value !== null
 
@@ -74,7 +72,6 @@ export function optional<Value>(
   return { fallback: undefined, expected, isValid }
 }
 
-/** Returns whether a value is an array. */
 export const isArray = (value: unknown): value is unknown[] => Array.isArray(value)
 
 /**

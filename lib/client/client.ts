@@ -1,18 +1,18 @@
 import { resolveClient } from '#options'
 import * as defaultNetwork from '#transport'
-import type { Listenable } from '../events/listenable.ts'
-import { INSPECT, EMITTER, OPEN_WITH } from '../internal.ts'
-import { inspectLine } from '../format.ts'
-import type { UrlSource } from './connect.ts'
 import { sendableReason, type CloseReason } from '../connection/close-codes.ts'
 import { WebsocketConnection } from '../connection/connection.ts'
 import { ConnectError, type WebsocketError } from '../errors.ts'
-import type { ClientOptions, ClientSettings } from '../options/client.ts'
-import { checkNames, checkSignal } from '../validation.ts'
-import { deferred, DONE, markHandled } from '../promises.ts'
-import type { Retry } from './reconnect.ts'
 import { Emitter, type ErrorSink, type EventSpec } from '../events/emitter.ts'
+import type { Listenable } from '../events/listenable.ts'
+import { inspectLine } from '../format.ts'
+import { EMITTER, INSPECT, OPEN_WITH } from '../internal.ts'
+import type { ClientOptions, ClientSettings } from '../options/client.ts'
+import { deferred, DONE, markHandled } from '../promises.ts'
 import type { Network } from '../transport/transport.ts'
+import { checkNames, checkSignal } from '../validation.ts'
+import type { UrlSource } from './connect.ts'
+import type { Retry } from './reconnect.ts'
 import { Session } from './session.ts'
 
 /** The events of a client. */
@@ -37,7 +37,7 @@ const SPEC: EventSpec<ClientEvents> = {
 }
 
 export class ClientEmitter extends Emitter<ClientEvents> {
-  /** The target that receives errors when the client has no `error` listener. */
+  /** The target that receives errors when the client has no `error` listener: a `ChannelClient`. */
   errorSink: ErrorSink | undefined
 
   constructor() {

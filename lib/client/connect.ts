@@ -1,15 +1,15 @@
-import { messageOf } from '../format.ts'
 import type { CloseReason } from '../connection/close-codes.ts'
 import { ConnectError, invalidValue } from '../errors.ts'
-import { areHeaders, areProtocols, type ValueOrProvider } from '../options/value-or-provider.ts'
+import { messageOf } from '../format.ts'
 import type { ClientSettings } from '../options/client.ts'
+import { areHeaders, areProtocols, type ValueOrProvider } from '../options/value-or-provider.ts'
 import { deferred } from '../promises.ts'
-import type { DialRequest, DialCallbacks, Dial, Transport } from '../transport/transport.ts'
+import type { Dial, DialCallbacks, DialRequest, Transport } from '../transport/transport.ts'
 
 /** The url of a server, or a function that returns it, called at every attempt for a fresh url. */
 export type UrlSource = ValueOrProvider<string | URL>
 
-/** The error of an attempt that this side has stopped. It needs no report as a failure. */
+/** The error of an attempt that the program has stopped. It isn't reported as a failure. */
 export class ConnectAborted extends ConnectError {
   readonly reason: CloseReason
 
@@ -47,7 +47,7 @@ export interface ConnectParams<Result> {
   readonly settings: ClientSettings
   /** A signal that aborts the attempt, with the signal's reason. */
   readonly signal: AbortSignal
-  /** Returns for how many milliseconds a server that the url function named may not be dialled. */
+  /** Returns the milliseconds until a server that the url function returned may be dialled. */
   readonly remainingDelay: (server: URL) => number
   /** Creates the result in the turn in which the transport opened, so that no message is lost. */
   readonly onOpen: (transport: Transport, request: DialRequest) => Result
@@ -56,7 +56,7 @@ export interface ConnectParams<Result> {
 // The headers of the handshake itself: each attempt sends its own.
 const RESERVED_HEADERS = /^(?:connection|upgrade|sec-websocket-.*)$/i
 
-/** Makes one attempt to connect. Resolves with its result, or with the reason why there is none. */
+/** Makes one attempt to connect. Resolves with its result, or with the cause of having none. */
 export function connectOnce<Result>(
   params: ConnectParams<Result>,
 ): Promise<Result | ConnectError | PostponedAttempt> {
@@ -164,8 +164,8 @@ function parseUrl(value: unknown, ErrorClass: typeof ConnectError): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined
   const scheme = SCHEMES.get(url?.protocol ?? '')
   if (!url || scheme === undefined) {
-    const got = JSON.stringify(withoutSecrets(text))
-    throw new ErrorClass(`expected a url like ws://localhost:8080, got ${got}`, {
+    const safeText = JSON.stringify(withoutSecrets(text))
+    throw new ErrorClass(`expected a url like ws://localhost:8080, got ${safeText}`, {
       code: 'ERR_INVALID_ARGUMENT',
     })
   }

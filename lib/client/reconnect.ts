@@ -1,9 +1,9 @@
-import { serverRequestedDelay, backoff, isRetryable } from '../backoff.ts'
+import { backoff, isRetryable, serverRequestedDelay } from '../backoff.ts'
 import { closeReason, type CloseReason } from '../connection/close-codes.ts'
 import { invalidValue, type ConnectError } from '../errors.ts'
 import type { ReconnectOptions } from '../options/client.ts'
-import { MAX_TIMER } from '../validation.ts'
 import { deferred } from '../promises.ts'
+import { MAX_TIMER } from '../validation.ts'
 
 /** The next attempt of a client that could not connect or has lost its connection. */
 export interface Retry {
@@ -16,9 +16,9 @@ export interface Retry {
 }
 
 const STABLE_AFTER = 10_000 // ms; a connection that lasts as long resets the count of attempts
-const MIN_SPACING = 1_000 // ms between the starts of two attempts, when a wake brings the second
+const MIN_SPACING = 1_000 // ms between the starts of two attempts, if `wake` hurries the second
 
-/** The check of what a function of the policy returns. */
+/** The check of the value that a function of the policy returns. */
 interface PolicyHook {
   readonly subject: string
   readonly expected: string
@@ -45,7 +45,7 @@ export class ReconnectSchedule {
   #requestedDelay = 0 // ms that the server of the next attempt has asked for
   #cause: Retry['cause'] = closeReason(1006)
   #server: string | undefined // the origin that the url function named for this attempt
-  // For each origin that has asked for a delay: the time from which it may be dialled.
+  /** For each origin that has asked for a delay, the time from which it may be dialled. */
   readonly #notBefore = new Map<string, number>()
   #startedAt = 0
   #connectedAt = 0

@@ -1,6 +1,4 @@
 import debug from '#debug'
-import { escapeText, formatLogLine } from '../format.ts'
-import { EMITTER } from '../internal.ts'
 import { closeReason, type CloseReason } from '../connection/close-codes.ts'
 import type { ConnectionOwner } from '../connection/connection-owner.ts'
 import { WebsocketConnection } from '../connection/connection.ts'
@@ -9,17 +7,19 @@ import { Keepalive } from '../connection/keepalive.ts'
 import { ConnectError } from '../errors.ts'
 import type { Emitter } from '../events/emitter.ts'
 import { once } from '../events/once.ts'
+import { escapeText, formatLogLine } from '../format.ts'
+import { EMITTER } from '../internal.ts'
 import type { ClientSettings } from '../options/client.ts'
 import { deferred, DONE, markHandled } from '../promises.ts'
-import { requestHeaders, RequestDetails } from '../server/handshake/request.ts'
+import { RequestDetails, requestHeaders } from '../server/handshake/request.ts'
 import type { DialRequest, Network, Transport } from '../transport/transport.ts'
 import type { ClientEvents } from './client.ts'
 import {
+  abortErrorOf,
+  ConnectAborted,
+  connectOnce,
   PermanentConnectError,
   PostponedAttempt,
-  connectOnce,
-  ConnectAborted,
-  abortErrorOf,
   type UrlSource,
 } from './connect.ts'
 import { ReconnectSchedule, type Retry } from './reconnect.ts'
@@ -33,7 +33,7 @@ export interface SessionParams {
   /** The program's signal that ends the session. */
   readonly signal: AbortSignal | undefined
   readonly settings: ClientSettings
-  /** The emitter of the client, which the session's events go to; all but `closed`. */
+  /** The emitter of the client. The session emits every event of it but `closed`. */
   readonly emitter: Emitter<ClientEvents>
 }
 
@@ -43,7 +43,7 @@ export class Session {
   readonly #connectionOwner: ConnectionOwner
   readonly #schedule: ReconnectSchedule
   readonly #abortController = new AbortController()
-  readonly #opening = deferred<WebsocketConnection>()
+  readonly #firstConnection = deferred<WebsocketConnection>()
   #connection: WebsocketConnection | undefined
   /** Checks whether the peer of the connection is still there. */
   #probe = (): void => {}
@@ -75,7 +75,7 @@ export class Session {
     return this.#connection
   }
 
-  /** Whether only the end of the session is outstanding: the client may be opened again. */
+  /** Whether the client may be opened again: no attempt or connection follows in this session. */
   get canReopen(): boolean {
     return this.#canReopen
   }
@@ -93,7 +93,7 @@ export class Session {
       this.#rejectOpening(cause)
       onEnd(reasonOf(cause))
     })
-    return this.#opening.promise
+    return this.#firstConnection.promise
   }
 
   /** Closes the connection, or stops the attempt to open one. Resolves when that is done. */
@@ -101,12 +101,13 @@ export class Session {
     const connection = this.#connection
     this.#abortController.abort(new ConnectAborted(reason))
     await connection?.close(reason.code, reason.description)
-    // If a listener still takes messages, that listener may be what waits for this promise.
+    // Otherwise a listener still takes messages, and that listener may be waiting for this promise.
     if (!connection || connection[EMITTER].hasEnded) await this.#completion
   }
 
   /**
-   * Connects and reconnects until stopped, or until it is useless. Resolves with the last cause.
+   * Connects and reconnects until the session is stopped, or no further attempt is due. Resolves
+   * with the reason.
    */
   async #run(): Promise<ConnectError | CloseReason> {
     const { signal } = this.#abortController
@@ -121,7 +122,7 @@ export class Session {
     }
   }
 
-  /** Makes one attempt. Resolves with its error, or with the reason its connection closed for. */
+  /** Makes one attempt. Resolves with its error, or with the close reason of its connection. */
   async #runAttempt(): Promise<ConnectError | CloseReason> {
     const result = await this.#connect()
     if (!(result instanceof ConnectError)) return once(result, 'close')
@@ -174,7 +175,7 @@ export class Session {
     this.#probe = makeProbe(transport, connection)
     log('connected to %s', url.host)
     this.#params.emitter.emit('connect', connection)
-    this.#opening.resolve(connection)
+    this.#firstConnection.resolve(connection)
     return connection
   }
 
@@ -201,8 +202,8 @@ export class Session {
   /** Rejects `open` if there was no connection. */
   #rejectOpening(cause: ConnectError | CloseReason): void {
     const needsNoReport = this.#wasReported || cause instanceof ConnectAborted
-    if (needsNoReport) markHandled(this.#opening.promise)
-    if (cause instanceof ConnectError) this.#opening.reject(cause)
+    if (needsNoReport) markHandled(this.#firstConnection.promise)
+    if (cause instanceof ConnectError) this.#firstConnection.reject(cause)
   }
 
   /**

@@ -8,15 +8,15 @@ interface WaitingMessages {
   readonly waitingBytes: number
 }
 
-// Reading pauses when more than this many messages wait for a slow listener, or more than one part
-// in PAUSE_SHARE of the bytes that may wait. It resumes at RESUME_AT messages and half those bytes.
+// Reading pauses when more than PAUSE_ABOVE messages wait for a slow listener, or more bytes than
+// `maxWaitingBytes` / PAUSE_SHARE. It resumes at RESUME_AT messages and half of those bytes.
 const PAUSE_ABOVE = 16
 const PAUSE_SHARE = 64
 const RESUME_AT = 8
 
 /**
- * Returns whether so much waits for slow listeners that reading has to pause. While it is paused,
- * the lower bounds count.
+ * Returns whether so much waits for slow listeners that reading has to pause, or, with `isPaused`,
+ * too much for it to resume.
  */
 export function mustPause(
   { queuedCount, waitingBytes }: WaitingMessages,
@@ -28,7 +28,7 @@ export function mustPause(
   return queuedCount > PAUSE_ABOVE || waitingBytes > maxBytes
 }
 
-/** Returns whether more bytes wait than allowed. A message within the size limit always fits alone. */
+/** Returns whether more bytes wait than allowed. A single message always fits. */
 export function isOverfull(
   { queuedCount, waitingBytes }: WaitingMessages,
   { maxWaitingBytes }: ConnectionSettings,
@@ -54,7 +54,10 @@ export function highWaterMark(settings: ConnectionSettings): number {
   return Math.min(settings.highWaterMark, settings.maxBufferedAmount)
 }
 
-/** Returns whether a message is too much beside the bytes that wait for the peer already. */
+/**
+ * Returns whether a message exceeds `maxBufferedAmount` together with the bytes that wait for the
+ * peer. It never does when none wait. Encodes text only when an upper bound of its size exceeds.
+ */
 export function exceedsBuffer(
   bufferedAmount: number,
   message: Data | PreparedMessage,

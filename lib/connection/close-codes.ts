@@ -1,5 +1,5 @@
-import { describeValue } from '../format.ts'
 import { invalidArgument, outOfRange, type ErrorCodes } from '../errors.ts'
+import { describeValue } from '../format.ts'
 
 /** The reason for which a connection ended, as given by the side that closed first. */
 export interface CloseReason {
@@ -11,7 +11,7 @@ export interface CloseReason {
 
 /**
  * The reason for which a connection closes because of what its peer sent, and the code of the
- * `FrameError`. Without one, the code follows from the close code.
+ * `FrameError`. Without `errorCode`, that code follows from the close code.
  */
 export interface Fault extends CloseReason {
   readonly errorCode?: ErrorCodes['FrameError']

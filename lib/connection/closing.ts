@@ -62,12 +62,12 @@ interface UnreadMessagesOptions {
 
 /**
  * The messages that still wait for their listeners when the transport has ended. The `close` event
- * comes after the last of them, or when the listeners take no more of them.
+ * comes after the last of them, when no listener takes one for `timeout`, or when none will.
  */
 export class UnreadMessages {
   readonly #emitter: Emitter<ConnectionEvents>
   readonly #options: UnreadMessagesOptions
-  #count = 0 // the messages that waited when the timer was set
+  #countAtStart = 0 // the messages that waited when the timer was set
   #timer: NodeJS.Timeout | undefined
   #isDone = false
 
@@ -82,9 +82,9 @@ export class UnreadMessages {
     if (this.#isDone) return
     if (queuedCount === 0 || this.#hasNoReader()) {
       this.#finish()
-    } else if (queuedCount !== this.#count) {
+    } else if (queuedCount !== this.#countAtStart) {
       clearTimeout(this.#timer)
-      this.#count = queuedCount
+      this.#countAtStart = queuedCount
       this.#timer = setTimeout(() => this.#finish(), this.#options.timeout)
     }
   }

@@ -1,5 +1,9 @@
 import debug from '#debug'
+import { ClosedError, FrameError, invalidCall, WebsocketError } from '../errors.ts'
+import { Emitter, type ErrorSink, type EventSpec } from '../events/emitter.ts'
 import { escapeText } from '../format.ts'
+import { deferred, markHandled, rejected, type Deferred } from '../promises.ts'
+import type { Transport, TransportReceiver } from '../transport/transport.ts'
 import {
   exceedsBuffer,
   highWaterMark,
@@ -16,18 +20,14 @@ import {
   type CloseReason,
   type Fault,
 } from './close-codes.ts'
-import { ClosingHandshake, UnreadMessages } from './closing.ts'
-import type { ConnectionEvents, WebsocketConnection } from './connection.ts'
+import { ClosingHandshake, UnreadMessages } from './handshake.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
+import type { ConnectionEvents, WebsocketConnection } from './connection.ts'
 import type { DropReason } from './counts.ts'
-import { ClosedError, FrameError, WebsocketError, invalidCall } from '../errors.ts'
-import { toBytes, toText, withoutChunk, type Data, type PreparedMessage } from './message.ts'
 import { MESSAGE_OVERHEAD, type MessageSink } from './message-sink.ts'
+import { toBytes, toText, withoutChunk, type Data, type PreparedMessage } from './message.ts'
 import { PingTracker } from './pings.ts'
-import { deferred, markHandled, rejected, type Deferred } from '../promises.ts'
 import type { RateLimiter } from './rate-limiter.ts'
-import { Emitter, type ErrorSink, type EventSpec } from '../events/emitter.ts'
-import type { TransportReceiver, Transport } from '../transport/transport.ts'
 
 const log = debug('simplewebsockets:connection')
 
@@ -60,7 +60,7 @@ export class ConnectionCore<Context extends {} = {}>
   lastPinged = false
   readonly #connection: WebsocketConnection<Context>
   #isOpen = true // neither side has sent a close frame
-  #closing: ClosingHandshake | undefined
+  #closingHandshake: ClosingHandshake | undefined
   #unread: UnreadMessages | undefined // set when the transport has ended
   #pings: PingTracker | undefined
   #rateLimiter: RateLimiter | undefined
@@ -94,7 +94,6 @@ export class ConnectionCore<Context extends {} = {}>
     return this.#pings?.latency
   }
 
-  /** Whether reading is paused. */
   get isPaused(): boolean {
     return this.#isPaused
   }
@@ -114,7 +113,7 @@ export class ConnectionCore<Context extends {} = {}>
   }
 
   override closedError(): ClosedError {
-    const { code, description } = this.#closing?.reason ?? closeReason(1006)
+    const { code, description } = this.#closingHandshake?.reason ?? closeReason(1006)
     const text = `the connection has closed: ${code} ${description}`
     return new ClosedError(escapeText(text), { closeCode: code, target: this.#connection })
   }
@@ -184,16 +183,18 @@ export class ConnectionCore<Context extends {} = {}>
     } else if (size > settings.maxReceivedMessageSize) {
       this.onInvalid(messageTooBig(settings.maxReceivedMessageSize))
     } else if (!this.#isOpen && isOverfull(this, settings)) {
-      this.#drop('closing') // the connection closes already
+      this.#drop('closing') // too late to close because of it
     } else {
       this.#receive(data, size)
     }
   }
 
   #receive(data: Data, size: number): void {
-    const { counts, diagnostics: watch, settings } = this.owner
+    const { counts, diagnostics, settings } = this.owner
     counts.received++
-    if (watch?.message.hasSubscribers) watch.message.publish({ connection: this.#connection, size })
+    if (diagnostics?.message.hasSubscribers) {
+      diagnostics.message.publish({ connection: this.#connection, size })
+    }
     if (this.#sink) {
       this.#passToSink(this.#sink, data, size)
       return
@@ -220,9 +221,11 @@ export class ConnectionCore<Context extends {} = {}>
   }
 
   #drop(reason: DropReason): void {
-    const { counts, diagnostics: watch } = this.owner
+    const { counts, diagnostics } = this.owner
     counts.drops[reason]++
-    if (watch?.drop.hasSubscribers) watch.drop.publish({ reason, connection: this.#connection })
+    if (diagnostics?.drop.hasSubscribers) {
+      diagnostics.drop.publish({ reason, connection: this.#connection })
+    }
   }
 
   #dropQueued(reason: DropReason): void {
@@ -261,7 +264,7 @@ export class ConnectionCore<Context extends {} = {}>
   }
 
   #sendPing(payload: Uint8Array, roundTrip: Deferred<number> | undefined): void {
-    this.transport.ping(payload) // first, as it may throw
+    this.transport.ping(payload) // first: if it throws, no ping is pending
     this.#pings ??= new PingTracker()
     this.#pings.add(payload, roundTrip)
     this.onChange()
@@ -327,26 +330,26 @@ export class ConnectionCore<Context extends {} = {}>
     this.#hasFailed = true
     this.#dropQueued('closing')
     this.#startClose(closeReason(1011))
-    queueMicrotask(() => this.onChange()) // so that `close` comes just after the failed listener
+    queueMicrotask(() => this.onChange()) // `close` comes after the failed listener has returned
   }
 
   /** Sends the close frame, unless the connection closes already. */
   #startClose(reason: CloseReason): void {
     if (!this.#isOpen) return
     this.#isOpen = false
-    const closing = this.#recordReason(reason)
-    closing.isLocal = true
+    const handshake = this.#recordReason(reason)
+    handshake.isLocal = true
     this.onChange()
     this.transport.close(reason)
-    this.#startCloseTimer(closing)
+    this.#startCloseTimer(handshake)
   }
 
   onPeerClose({ code, description }: CloseReason): void {
     if (!this.#isOpen) return
     this.#isOpen = false
-    const closing = this.#recordReason(closeReason(code, description))
+    const handshake = this.#recordReason(closeReason(code, description))
     this.onChange()
-    this.#startCloseTimer(closing)
+    this.#startCloseTimer(handshake)
   }
 
   onInvalid({ code, description, errorCode }: Fault, cause?: unknown): void {
@@ -357,29 +360,29 @@ export class ConnectionCore<Context extends {} = {}>
       log('%s has to close: %d %s', this.#connection.id, code, error.message)
   }
 
-  /** Returns the state of the close. Records `reason` unless one is recorded: the first one wins. */
+  /** Returns the closing handshake. Records `reason` unless an earlier one is recorded. */
   #recordReason(reason: CloseReason): ClosingHandshake {
-    return (this.#closing ??= new ClosingHandshake(reason))
+    return (this.#closingHandshake ??= new ClosingHandshake(reason))
   }
 
-  #startCloseTimer(closing: ClosingHandshake): void {
-    closing.startTimer(this.owner.settings.closeTimeout, () => this.transport.terminate())
+  #startCloseTimer(handshake: ClosingHandshake): void {
+    handshake.startTimer(this.owner.settings.closeTimeout, () => this.transport.terminate())
   }
 
   /** Handles the end of the transport. `close` comes after the messages that still wait. */
   onClosed({ code, description }: CloseReason): void {
-    const closing = this.#recordReason(closeReason(code, description))
-    const { reason } = closing
-    const { keepalive, diagnostics: watch, settings } = this.owner
-    closing.stopTimer()
+    const handshake = this.#recordReason(closeReason(code, description))
+    const { reason } = handshake
+    const { keepalive, diagnostics, settings } = this.owner
+    handshake.stopTimer()
     this.#isOpen = false
     keepalive?.delete(this)
     this.owner.onClose(this.#connection, reason)
-    if (watch?.close.hasSubscribers)
-      watch.close.publish({ connection: this.#connection, ...reason })
+    if (diagnostics?.close.hasSubscribers)
+      diagnostics.close.publish({ connection: this.#connection, ...reason })
     this.#sink?.onClose(reason)
     this.#unread = new UnreadMessages(this, {
-      isLocal: closing.isLocal,
+      isLocal: handshake.isLocal,
       timeout: settings.closeTimeout,
       onDone: () => this.#emitClose(reason),
     })
@@ -387,7 +390,7 @@ export class ConnectionCore<Context extends {} = {}>
     this.#unread.update()
     if (!this.hasEnded)
       log('%s has closed: messages wait for a listener of `message`', this.#connection.id)
-    closing.complete()
+    handshake.complete()
   }
 
   #emitClose(reason: CloseReason): void {

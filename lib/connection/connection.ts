@@ -1,14 +1,14 @@
+import type { CallbackError, FrameError } from '../errors.ts'
 import type { Listenable } from '../events/listenable.ts'
-import { DELIVER, INSPECT, EMITTER } from '../internal.ts'
 import { inspectLine } from '../format.ts'
+import { DELIVER, EMITTER, INSPECT } from '../internal.ts'
+import type { RequestDetails } from '../server/handshake/request.ts'
+import type { Transport } from '../transport/transport.ts'
 import type { CloseReason } from './close-codes.ts'
 import { ConnectionCore } from './connection-core.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
-import type { CallbackError, FrameError } from '../errors.ts'
 import { toData, type Data, type PreparedMessage, type SendData } from './message.ts'
 import { pingPayload } from './pings.ts'
-import type { RequestDetails } from '../server/handshake/request.ts'
-import type { Transport } from '../transport/transport.ts'
 
 /** The events of a connection. */
 export interface ConnectionEvents {

@@ -10,7 +10,7 @@ export type DropReason =
   | 'unread'
   /** The message came from the backplane and is malformed. */
   | 'backplane'
-  /** Its channel was left, or it can't be answered, or a member's serializer can't encode it. */
+  /** The channel was left, the message can't be answered, or a serializer can't encode it. */
   | 'channels'
   /** The store of the topic's history did not accept the message, or returned unreadable data. */
   | 'history'
@@ -29,7 +29,10 @@ export interface Counts {
 /** Returns counters that are all 0. */
 export function newCounts(): Counts {
   return {
-    ...{ received: 0, sent: 0, bytesReceived: 0, bytesSent: 0 },
+    received: 0,
+    sent: 0,
+    bytesReceived: 0,
+    bytesSent: 0,
     drops: {
       slowConsumer: 0,
       rateLimit: 0,

@@ -1,6 +1,6 @@
+import type { Deferred } from '../promises.ts'
 import { cutText } from './close-codes.ts'
 import { toBytes, type Data } from './message.ts'
-import type { Deferred } from '../promises.ts'
 
 /** A ping that waits for its pong. */
 interface Ping {
@@ -23,22 +23,22 @@ export class PingTracker {
   /** Milliseconds of the last round trip, if there was one. */
   latency: number | undefined
 
-  #pending: Ping[] = []
+  #pendingPings: Ping[] = []
 
   /** Whether a caller waits for a round trip. */
   get hasWaiter(): boolean {
-    return this.#pending.some((ping) => ping.roundTrip)
+    return this.#pendingPings.some((ping) => ping.roundTrip)
   }
 
   /** The number of pings that wait for their pong. */
   get size(): number {
-    return this.#pending.length
+    return this.#pendingPings.length
   }
 
   /** Adds a ping that is sent now. Of the keepalive's pings only the last one is kept. */
   add(payload: Uint8Array, roundTrip: Deferred<number> | undefined): void {
-    if (!roundTrip) this.#pending = this.#pending.filter((ping) => ping.roundTrip)
-    this.#pending.push({ payload, sentAt: performance.now(), roundTrip })
+    if (!roundTrip) this.#pendingPings = this.#pendingPings.filter((ping) => ping.roundTrip)
+    this.#pendingPings.push({ payload, sentAt: performance.now(), roundTrip })
   }
 
   /**
@@ -47,11 +47,11 @@ export class PingTracker {
    * ping.
    */
   onPong(payload: Uint8Array): 'asked' | 'keepalive' | undefined {
-    const index = this.#pending.findIndex((ping) => areEqual(ping.payload, payload))
-    const answered = this.#pending.splice(0, index + 1)
+    const index = this.#pendingPings.findIndex((ping) => areEqual(ping.payload, payload))
+    const answeredPings = this.#pendingPings.splice(0, index + 1)
     const now = performance.now()
-    for (const { roundTrip, sentAt } of answered) roundTrip?.resolve(now - sentAt)
-    const last = answered.at(-1)
+    for (const { roundTrip, sentAt } of answeredPings) roundTrip?.resolve(now - sentAt)
+    const last = answeredPings.at(-1)
     if (!last) return undefined
     this.latency = now - last.sentAt
     return last.roundTrip ? 'asked' : 'keepalive'
@@ -59,7 +59,7 @@ export class PingTracker {
 
   /** Rejects the promises of all pings that wait for their pong. */
   reject(error: Error): void {
-    for (const { roundTrip } of this.#pending.splice(0)) roundTrip?.reject(error)
+    for (const { roundTrip } of this.#pendingPings.splice(0)) roundTrip?.reject(error)
   }
 }
 

@@ -31,7 +31,7 @@ export interface RateLimit {
   policy?: 'close' | 'drop' | undefined
 }
 
-/** Two token buckets for one connection. They allow a burst of one full period. */
+/** The limits of one connection, a token bucket for each. They allow a burst of one full period. */
 export class RateLimiter {
   /** Whether a frame past the limit is dropped; otherwise the connection closes. */
   readonly drops: boolean
@@ -66,7 +66,7 @@ export class RateLimiter {
   }
 }
 
-/** A token bucket that holds the limit of one period and refills evenly. No limit: never empty. */
+/** A bucket with the tokens of one period, which refills evenly. Without a limit, never empty. */
 class TokenBucket {
   readonly refusal: string
   readonly #max: number

@@ -1,4 +1,4 @@
-// Read once, at start-up: a program that mocks the timers later must not stop the end of a turn.
+// Read at start-up: if a program mocks the timers later, `afterTurn` still calls back.
 const { setImmediate, setTimeout } = globalThis as {
   readonly setImmediate?: (callback: () => void) => unknown
   readonly setTimeout: (callback: () => void) => unknown

@@ -5,11 +5,11 @@
 export interface Consumer<Value> {
   /** Whether it takes a value only after a call of `resume`. */
   readonly onDemand?: boolean
-  /** Whether it stays registered when its target ends and begins again. */
+  /** Whether it stays registered when its target has ended, for a target that may begin again. */
   readonly isPersistent?: boolean
   /**
    * Whether it takes one value and is then removed. Values that arrive in the same turn are kept
-   * for the next single consumer, which continues behind the value taken.
+   * for the next single consumer, which continues after the value taken.
    */
   readonly isSingle?: boolean
   /** A predicate that picks the value to take, out of order. Never throws; needs `isSingle`. */

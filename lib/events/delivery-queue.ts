@@ -14,7 +14,7 @@ interface QueueOwner {
  *
  * A value waits until a consumer has taken it, and for each consumer that is still busy. A new
  * consumer begins with the first value that no consumer has taken. A single consumer that is added
- * in the turn in which another one took its value continues behind that value, however fast other
+ * in the turn in which another one took its value continues after that value, however fast other
  * consumers are: until the turn ends, the log keeps the values that arrived since.
  */
 export class DeliveryQueue<Value> {
@@ -29,10 +29,9 @@ export class DeliveryQueue<Value> {
   #pickers: readonly Consumer<Value>[] = [] // the consumers with a `where`
   #isDelivering = false
   /** The number from which a single consumer continues if it is added in this turn. */
-  #resumption: number | undefined
+  #resumeNumber: number | undefined
   #hasEnded = false
 
-  /** Creates the queue of a target. */
   constructor(owner: QueueOwner) {
     this.#owner = owner
   }
@@ -55,10 +54,10 @@ export class DeliveryQueue<Value> {
   }
 
   /**
-   * Whether a new single consumer may still continue behind a value that was taken in this turn.
+   * Whether a new single consumer may still continue after a value that was taken in this turn.
    */
   get isResumable(): boolean {
-    return this.#resumption !== undefined
+    return this.#resumeNumber !== undefined
   }
 
   /** Whether a single consumer waits for a value that has not arrived yet. */
@@ -79,11 +78,11 @@ export class DeliveryQueue<Value> {
     if (isPicked && recipients.length === 0) return true
     if (!isPicked && this.#deliverToAll(value)) return true
     const log = (this.#log ??= new EntryLog())
-    const charge = Math.max(1, size)
+    const countedSize = Math.max(1, size)
     log.push(
       isPicked
-        ? { number, value, size: charge, isTaken: true, recipients }
-        : { number, value, size: charge, isTaken: false },
+        ? { number, value, size: countedSize, isTaken: true, recipients }
+        : { number, value, size: countedSize, isTaken: false },
     )
     this.#owner.onChange()
     this.#deliverQueuedToAll()
@@ -111,8 +110,8 @@ export class DeliveryQueue<Value> {
       if (this.#hasEnded) queueMicrotask(() => this.#endPickers())
     } else {
       this.#consumers = this.#consumers.concat(consumer) // allocates exactly the length it needs
-      // Several consumers may continue behind one value in this turn: none may overtake another.
-      if (consumer.isSingle && this.#resumption !== undefined) consumer.isBusy = true
+      // Several single consumers may be added in this turn. They all begin when it ends, in order.
+      if (consumer.isSingle && this.#resumeNumber !== undefined) consumer.isBusy = true
       else queueMicrotask(() => this.#deliverQueued(consumer))
     }
     this.#owner.onChange()
@@ -138,7 +137,7 @@ export class DeliveryQueue<Value> {
     return log?.clear() ?? []
   }
 
-  /** Lets a consumer have its next value. */
+  /** Delivers to a consumer that was busy or takes values on demand. */
   resume(consumer: Consumer<Value>): void {
     consumer.isBusy = false
     this.#deliverQueued(consumer)
@@ -159,7 +158,7 @@ export class DeliveryQueue<Value> {
   #startCursor(consumer: Consumer<Value>): number {
     const number = this.#log?.findUntaken(this.#firstUntaken)?.number ?? this.#nextNumber
     this.#firstUntaken = number
-    return consumer.isSingle ? Math.min(number, this.#resumption ?? number) : number
+    return consumer.isSingle ? Math.min(number, this.#resumeNumber ?? number) : number
   }
 
   /**
@@ -198,15 +197,15 @@ export class DeliveryQueue<Value> {
   }
 
   /**
-   * Keeps the values behind `number` until the turn ends: the caller may add a consumer for them.
+   * Keeps the values after `number` until the turn ends: the program may add a consumer for them.
    */
   #allowResumption(number: number): void {
-    if (this.#resumption === undefined) afterTurn(() => this.#endTurn())
-    this.#resumption = Math.min(this.#resumption ?? Infinity, number + 1)
+    if (this.#resumeNumber === undefined) afterTurn(() => this.#endTurn())
+    this.#resumeNumber = Math.min(this.#resumeNumber ?? Infinity, number + 1)
   }
 
   #endTurn(): void {
-    this.#resumption = undefined
+    this.#resumeNumber = undefined
     for (const consumer of this.#consumers) {
       if (consumer.isSingle && consumer.isBusy) this.resume(consumer)
     }
@@ -227,7 +226,7 @@ export class DeliveryQueue<Value> {
   #deliverToAll(value: Value): boolean {
     const consumers = this.#consumers
     if (consumers.length === 0 || this.#isDelivering || this.waiting > 0) return false
-    if (this.#resumption !== undefined) return false
+    if (this.#resumeNumber !== undefined) return false
     for (const consumer of consumers) if (consumer.isBusy) return false
     const cursor = this.#nextNumber
     for (const consumer of consumers) {
@@ -265,22 +264,21 @@ export class DeliveryQueue<Value> {
       this.#discardTaken()
       this.#deliver(consumer, entry.value, consumer.cursor)
       this.#discardTaken()
-      // Only now: an event that waits for an empty queue has to follow the last value.
+      // Last: `close` waits for an empty queue, and has to follow the last value.
       this.#owner.onChange()
     }
   }
 
-  /** Returns the entry that a consumer gets next. */
   #nextEntryFor(consumer: Consumer<Value>): Entry<Value> | undefined {
     if (consumer.cursor >= this.#nextNumber) return undefined
     return this.#log?.findNextFor(consumer)
   }
 
-  /** Removes the values that every consumer has taken and no new one may still get in this turn. */
+  /** Removes the values that every consumer has taken, except those kept until the turn ends. */
   #discardTaken(): void {
     const log = this.#log
     if (!log || log.length === 0) return
-    let end = this.#resumption ?? Infinity
+    let end = this.#resumeNumber ?? Infinity
     for (const { cursor } of this.#consumers) end = Math.min(end, cursor)
     log.discardTaken(end)
   }

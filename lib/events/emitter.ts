@@ -1,8 +1,8 @@
 import mitt, { type Emitter as Mitt } from 'mitt'
-import { describeValue } from '../format.ts'
-import { unknownNameError } from '../validation.ts'
 import { errorLog } from '../error-log.ts'
 import { CallbackError, ClosedError, type WebsocketError } from '../errors.ts'
+import { describeValue } from '../format.ts'
+import { unknownNameError } from '../validation.ts'
 import type { Consumer } from './consumer.ts'
 import { DeliveryQueue } from './delivery-queue.ts'
 
@@ -37,7 +37,7 @@ export interface ErrorSink {
 
 type Handlers = Record<string, unknown>
 
-// mitt's types declare an `export default` in a module that is CommonJS under nodenext.
+// The cast: mitt's types declare an `export default` in a module that is CommonJS under nodenext.
 const makeMitt = mitt as unknown as () => Mitt<Handlers>
 
 /** The private half of a target: its listeners, the values that wait for them, and its end. */
@@ -47,7 +47,7 @@ export class Emitter<Events extends object> implements ErrorSink {
   #queue: DeliveryQueue<Events[keyof Events]> | undefined
   /** The consumers of the events that aren't queued, each with the handler that mitt calls. */
   #handlers: Map<Consumer<never>, (value: unknown) => void> | undefined
-  /** The value of the terminal event; set while the target has ended. */
+  /** The value of the terminal event, in an object; set while the target has ended. */
   #ending: { readonly value: unknown } | undefined
   #pendingArrivals = 0
   #pendingEnds = 0
@@ -65,7 +65,10 @@ export class Emitter<Events extends object> implements ErrorSink {
   /** Handles a change of the waiting values or of the listeners. */
   onChange(): void {}
 
-  /** Returns what may end while a listener called with `value` waits, its connection first. */
+  /**
+   * Returns the objects that `value` is about, a connection first. When one of them has closed, the
+   * `ClosedError` that a listener fails with is no failure.
+   */
   subjects(value: unknown): readonly unknown[] {
     return [value]
   }
@@ -74,8 +77,8 @@ export class Emitter<Events extends object> implements ErrorSink {
   onListenerFailed(_value: unknown, _isHeard: boolean): void {}
 
   /**
-   * Handles a value that isn't queued after a listener took it. The promise settles when the
-   * listener has finished.
+   * Handles an unqueued value after a listener took it. The promise settles when the listener has
+   * finished.
    */
   onTaken(_value: unknown, _promise: PromiseLike<unknown> | undefined): void {}
 
@@ -126,7 +129,6 @@ export class Emitter<Events extends object> implements ErrorSink {
     return this.hasEnded
   }
 
-  /** Returns whether an event has a listener. */
   hasListeners(event: keyof Events & string): boolean {
     if (event === this.#spec.queuedEvent) return this.#queue?.hasConsumers === true
     return (this.#mitt?.all.get(event)?.length ?? 0) > 0
@@ -156,7 +158,7 @@ export class Emitter<Events extends object> implements ErrorSink {
     this.#queue?.end()
   }
 
-  /** Ends waits and loops. */
+  /** Ends the waits and loops. The target itself, and its callbacks, go on. */
   endWaits(): void {
     for (const consumer of this.#handledConsumers()) consumer.onEnd()
   }
@@ -166,7 +168,6 @@ export class Emitter<Events extends object> implements ErrorSink {
     this.#ending = undefined
   }
 
-  /** Adds a listener. */
   addListener<Value>(event: PropertyKey, consumer: Consumer<Value>): void {
     if (event === this.#spec.queuedEvent) {
       this.#ensureQueue<Value>().add(consumer)
@@ -205,7 +206,7 @@ export class Emitter<Events extends object> implements ErrorSink {
     this.onChange()
   }
 
-  /** Lets a listener of the queued event have its next value. */
+  /** Delivers the next value of the queued event to a listener that takes values on demand. */
   resume<Value>(event: PropertyKey, consumer: Consumer<Value>): void {
     if (event === this.#spec.queuedEvent) this.#ensureQueue<Value>().resume(consumer)
   }
@@ -223,7 +224,7 @@ export class Emitter<Events extends object> implements ErrorSink {
     return this.#fullLoops > 0
   }
 
-  /** Counts the full loops over the event in `admits`: 1 adds one, -1 removes one. */
+  /** Counts the full loops over the `admissionEvent`: 1 adds one, -1 removes one. */
   countFullLoop(event: PropertyKey, step: 1 | -1): void {
     if (event === this.#spec.admissionEvent) this.#fullLoops += step
   }
@@ -238,30 +239,29 @@ export class Emitter<Events extends object> implements ErrorSink {
     return this.#queue?.takeAll().length ?? 0
   }
 
-  /** Reports what a listener threw as a `CallbackError`, or else prints it. */
+  /** Reports what a listener threw as a `CallbackError`. Prints it if no listener received that. */
   handleListenerFailure(event: PropertyKey, cause: unknown, value: unknown): void {
     const subjects: unknown[] = this.subjects(value).filter((subject) => subject !== undefined)
     // A peer that leaves while a listener waits for it is an ordinary disconnect, not a failure.
     if (cause instanceof ClosedError && subjects.includes(cause.target)) return
     const error = new CallbackError(cause, { event: String(event) })
-    // The failure of an `error` listener is only printed: reported, it could fail for ever.
-    const isOfError = event === 'error'
-    const isHeard = !isOfError && this.reportError(error)
+    // A failed `error` listener is only printed: a report would call it again, and so without end.
+    const isErrorEvent = event === 'error'
+    const isHeard = !isErrorEvent && this.reportError(error)
     if (!isHeard) errorLog.print(error, `\`${String(event)}\` of a ${this.#spec.kind}`, subjects[0])
-    if (!isOfError) this.onListenerFailed(value, isHeard)
+    if (!isErrorEvent) this.onListenerFailed(value, isHeard)
   }
 
   reportError(error: WebsocketError): boolean {
     // Every `error` event carries a WebsocketError; the EventSpec says which targets have one.
-    const own = this as unknown as Emitter<{ error: WebsocketError }>
-    return own.emit('error', error) || this.parent?.reportError(error) === true
+    const emitter = this as unknown as Emitter<{ error: WebsocketError }>
+    return emitter.emit('error', error) || this.parent?.reportError(error) === true
   }
 
   #handledConsumers(): Consumer<never>[] {
     return [...(this.#handlers?.keys() ?? [])]
   }
 
-  /** Returns the queue of the queued event, created on first use. */
   #ensureQueue<Value>(): DeliveryQueue<Value> {
     if (!this.#queue) {
       this.#queue = new DeliveryQueue(this)

@@ -46,7 +46,7 @@ export class EntryLog<Value> {
     }
   }
 
-  /** Returns the entry that a consumer gets next. */
+  /** Returns the first entry from the consumer's cursor on that it may take. */
   findNextFor(consumer: Consumer<Value>): Entry<Value> | undefined {
     for (let index = this.indexOf(consumer.cursor); ; index++) {
       const entry = this.at(index)

@@ -59,7 +59,7 @@ export class EventIterator<Events extends object, Value> implements AsyncIterabl
   }
 
   #onValue(value: Value): undefined {
-    if (this.#hasEnded) return // the loop was left while others got this value
+    if (this.#hasEnded) return // the loop was left while other listeners got this value
     const read = this.#pendingReads.shift()
     if (read) {
       read.resolve({ done: false, value })

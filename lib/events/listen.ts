@@ -152,7 +152,7 @@ class Listener<Events extends object, Value> implements Consumer<Value> {
     }
   }
 
-  /** Lets go of the signal, which may outlive the target, if the target never begins again. */
+  /** Removes the listener from the signal, which may outlive a target that has ended for good. */
   onEnd(): void {
     if (this.#emitter.hasEventEnded(this.#event)) this.#signal?.removeEventListener('abort', this)
   }

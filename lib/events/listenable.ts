@@ -1,5 +1,5 @@
-import { EMITTER } from '../internal.ts'
 import { invalidValue } from '../errors.ts'
+import { EMITTER } from '../internal.ts'
 import { checkNames, checkSignal } from '../validation.ts'
 import type { Emitter } from './emitter.ts'
 
@@ -12,7 +12,7 @@ export interface Listenable<Events extends object> {
 /**
  * Returns the private half of a target.
  *
- * @throws TypeError for what is no target, and for an event that the target doesn't have.
+ * @throws TypeError for a value that is no target, and for an event that the target doesn't have.
  */
 export function emitterOf<Events extends object>(
   target: Listenable<Events>,

@@ -24,7 +24,7 @@ export interface OnceOptions<Value, Wanted extends Value = Value> {
  * Waits for the next value of an event, or with `where` for the first value that it picks.
  *
  * Two calls in a row lose nothing: a call in the turn in which another one resolved continues
- * behind that value. While it waits for a message, reading goes on, however much waits for slow
+ * after that value. While it waits for a message, reading goes on, however much waits for slow
  * listeners.
  *
  * The promise rejects with a `ClosedError` when the target ends first, with the signal's reason

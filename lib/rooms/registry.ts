@@ -1,5 +1,5 @@
-import type { Backplane } from '../backplane/backplane.ts'
 import { BackplaneLink, type Subscription } from '../backplane/backplane-link.ts'
+import type { Backplane } from '../backplane/backplane.ts'
 import { isSendableCloseCode, type CloseReason } from '../connection/close-codes.ts'
 import { toBytes, toText, type Data, type PreparedMessage } from '../connection/message.ts'
 import { invalidValue, type WebsocketError } from '../errors.ts'
@@ -16,10 +16,10 @@ export interface RoomRegistryOwner<Member extends RoomMember> extends ErrorSink 
   /**
    * Prepares data, sent here or received from another node, for sending to many members.
    *
-   * @throws where the data makes no sense.
+   * @throws for malformed data.
    */
   prepare(data: Data): PreparedMessage
-  /** Records that a member joined or left a room, before the listeners of the room hear of it. */
+  /** Records that a member joined or left a room, before the room's listeners are called. */
   onMembershipChange(change: 'join' | 'leave', room: RoomCore<Member>, member: Member): void
 }
 
@@ -49,7 +49,7 @@ export class RoomRegistry<Member extends RoomMember> {
     )
   }
 
-  /** Returns a handle to the room that a program has given a name. */
+  /** Returns a handle to a named room: one that the program fills. */
   room(name: string): Room<Member> {
     return new Room(this, name, NAMED_PREFIX + name)
   }
@@ -77,15 +77,15 @@ export class RoomRegistry<Member extends RoomMember> {
   }
 
   /**
-   * Records a client that is about to be added to a named room. Other rooms need no record: the
-   * part that fills them removes their members, too.
+   * Records a client that is about to be added to a named room, so that `removeFromAll` finds it.
+   * Other rooms need no record: the code that fills them also removes their members.
    *
    * @throws TypeError for a value that isn't a client of this server.
    */
   recordMember(member: Member, room: RoomCore<Member>): void {
     if (!room.topic.startsWith(NAMED_PREFIX)) return
     if (this.#rooms.get(CLIENTS_TOPIC)?.members.has(member) !== true) {
-      // It would stay for ever: these rooms are not notified when it closes.
+      // It would stay in the room for ever: this registry is not told when it closes.
       throw invalidValue('the member of a room', 'a client of its own server', member)
     }
     const rooms = this.#roomsOf.get(member)
@@ -141,7 +141,7 @@ export class RoomRegistry<Member extends RoomMember> {
     if (!isValid) this.owner.countDrop()
   }
 
-  /** Delivers a message of another node. Returns false for one that makes no sense. */
+  /** Delivers a message of another node. Returns false for a malformed one. */
   #receiveMessage(room: RoomCore<Member>, kind: number, payload: Uint8Array): boolean {
     const data: Data = kind === TEXT ? toText(payload) : payload
     if (kind !== BINARY && typeof data !== 'string') return false
@@ -156,7 +156,7 @@ export class RoomRegistry<Member extends RoomMember> {
   }
 }
 
-/** Closes the members, as another node says. Returns false for a payload that makes no sense. */
+/** Closes the members, because another node did. Returns false for a malformed payload. */
 function receiveClose(room: Pick<RoomCore<never>, 'close'>, payload: Uint8Array): boolean {
   const [high = 0, low] = payload
   if (low === undefined || !isSendableCloseCode(high * 256 + low)) return false

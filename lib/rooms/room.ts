@@ -1,10 +1,10 @@
-import type { Listenable } from '../events/listenable.ts'
-import { DELIVER, INSPECT, EMITTER } from '../internal.ts'
-import { formatCount, inspectLine } from '../format.ts'
 import { sendableReason } from '../connection/close-codes.ts'
 import { toData, type PreparedMessage, type SendData } from '../connection/message.ts'
-import { checkNames } from '../validation.ts'
 import { Emitter, type ErrorSink, type EventSpec } from '../events/emitter.ts'
+import type { Listenable } from '../events/listenable.ts'
+import { formatCount, inspectLine } from '../format.ts'
+import { DELIVER, EMITTER, INSPECT } from '../internal.ts'
+import { checkNames } from '../validation.ts'
 import type { RoomRegistry } from './registry.ts'
 
 /** The events of a room. They are about the members on this node. */
@@ -17,7 +17,7 @@ export interface RoomEvents<Member> {
 
 /** A member of a room: a connection, or a channel of one. */
 export interface RoomMember {
-  /** Whether it is open: only then it can be added. */
+  /** Whether it can be added to a room. */
   readonly isOpen: boolean
   /** Whether `emit` sends to it. */
   readonly valid: boolean
@@ -53,13 +53,12 @@ export class RoomCore<Member extends RoomMember> extends Emitter<RoomEvents<Memb
     return this.#registry.owner
   }
 
-  /** The name that the program gave the room; undefined for a room without one, as `clients`. */
+  /** The name that the program gave the room; undefined for other rooms, such as `clients`. */
   get name(): string | undefined {
     const { topic } = this
     return topic.startsWith(NAMED_PREFIX) ? topic.slice(NAMED_PREFIX.length) : undefined
   }
 
-  /** Whether the room has members or listeners. */
   get isInUse(): boolean {
     return this.members.size > 0 || this.hasListeners('join') || this.hasListeners('leave')
   }
@@ -85,7 +84,7 @@ export class RoomCore<Member extends RoomMember> extends Emitter<RoomEvents<Memb
     this.#registry.recordMember(member, this)
     this.members.add(member)
     if (this.members.size === 1) {
-      // Kept first: a listener that hears of a failure of the backplane may look this room up.
+      // Kept first: if the subscription fails, an `error` listener may look this room up.
       this.onChange()
       this.#unsubscribe = this.#registry.subscribe(this)
     }

@@ -1,10 +1,9 @@
 import { makeUpgrader } from '#transport'
+import type { WebsocketConnection } from '../connection/connection.ts'
 import type { Counts } from '../connection/counts.ts'
 import { invalidCall } from '../errors.ts'
-import { PeerConnectError, type PeerConnectErrorInit } from './handshake/peer-connect-error.ts'
 import type { ServerSettings } from '../options/server.ts'
 import type { Upgrader } from '../transport/tcp/upgrade.ts'
-import type { WebsocketConnection } from '../connection/connection.ts'
 import type { Connections } from './connections.ts'
 import type { ExtensionHost, PendingPeer, ServerExtension } from './extension.ts'
 import type { AddressLimit } from './handshake/address-limit.ts'
@@ -15,6 +14,7 @@ import {
   parseRequest,
   type HandshakeContext,
 } from './handshake/handshake.ts'
+import { PeerConnectError, type PeerConnectErrorInit } from './handshake/peer-connect-error.ts'
 import type { Upgrade } from './http/upgrade-router.ts'
 import {
   fromHttp,
@@ -37,7 +37,7 @@ interface AdmissionSettings extends ServerSettings {
   readonly suffixes: string[]
 }
 
-/** The parts of a server that decide about a peer, or that take it. */
+/** The parts of a server that its admission checks a peer with, and opens its connection with. */
 export interface AdmissionOwner<Context extends {}> {
   readonly settings: AdmissionSettings
   readonly counts: Counts
@@ -50,7 +50,7 @@ export interface AdmissionOwner<Context extends {}> {
   /** Returns the error for a peer that comes while the server is closing; otherwise undefined. */
   readonly closingError: () => PeerConnectError | undefined
   readonly isOpen: () => boolean
-  /** Opens a server that doesn't listen, at its first client. */
+  /** Marks the server as open, at its first handshake if it neither listens nor is attached. */
   readonly markOpen: () => void
 }
 
@@ -60,7 +60,7 @@ export class Admission<Context extends {}> {
   /** The handshakes that wait for `authorize`. Aborting one rejects it with the abort reason. */
   readonly #pendingHandshakes = new Set<AbortController>()
   #extension: ServerExtension<Context> | undefined
-  /** The settings of the transports. With channels they differ: channels tell text from bytes. */
+  /** The settings of the transports. With channels `binary` is off: they tell text from bytes. */
   #transportSettings: ServerSettings
   #upgrader: Upgrader
 
@@ -122,8 +122,8 @@ export class Admission<Context extends {}> {
       this.#checkLoops()
       this.#owner.markOpen()
       if (!settings.authorize) return this.#accept(upgrade, handshake, pendingPeer, undefined)
-      const accepted = this.#authorize(settings.authorize, upgrade, handshake, pendingPeer)
-      return accepted.catch((cause: unknown) => {
+      const connection = this.#authorize(settings.authorize, upgrade, handshake, pendingPeer)
+      return connection.catch((cause: unknown) => {
         this.#reject(upgrade, cause)
         refusals.printCure('authorize', queryCure(request, cause))
         return undefined
@@ -136,7 +136,7 @@ export class Admission<Context extends {}> {
 
   /** Rejects the handshakes that wait for `authorize`, because the server is closing. */
   rejectPending(): void {
-    for (const handshake of this.#pendingHandshakes) handshake.abort(this.#owner.closingError())
+    for (const aborter of this.#pendingHandshakes) aborter.abort(this.#owner.closingError())
   }
 
   /** Ends the extension after the server has closed. */
@@ -175,19 +175,19 @@ export class Admission<Context extends {}> {
     const { addressLimit } = this.#owner
     const { remoteAddress } = handshake.request
     const aborter = new AbortController()
-    const unwatch = upgrade.onAbort(() => {
+    const stopWatching = upgrade.onAbort(() => {
       aborter.abort(new PeerConnectError('the peer has left', { status: 0, reason: 'left' }))
     })
     this.#pendingHandshakes.add(aborter)
     addressLimit.add(remoteAddress)
     try {
-      // `authorize` returned the context. Its type says so, but the settings don't keep that type.
+      // The cast is safe: `authorize` returned it, but the settings don't keep the type `Context`.
       const context = (await runAuthorize(authorize, handshake, aborter)) as Context
       aborter.signal.throwIfAborted() // the server may have closed in a microtask
-      unwatch()
+      stopWatching()
       return this.#accept(upgrade, handshake, pendingPeer, context)
     } finally {
-      unwatch()
+      stopWatching()
       this.#pendingHandshakes.delete(aborter)
       addressLimit.delete(remoteAddress)
     }
@@ -208,14 +208,14 @@ export class Admission<Context extends {}> {
   /** Throws a `PeerConnectError` while a loop over `client` has the maximum number waiting. */
   #checkLoops(): void {
     if (!this.#owner.emitter.isFull) return
-    const denial: PeerConnectErrorInit = {
+    const details: PeerConnectErrorInit = {
       status: 503,
       reason: 'slowLoop',
       body: 'the server is busy',
       // Random, so that the peers don't all return at once.
       retryAfter: 1 + Math.floor(Math.random() * MAX_RETRY_AFTER),
     }
-    throw new CurableRefusal('a loop over `client` is too slow', denial, SLOW_LOOP)
+    throw new CurableRefusal('a loop over `client` is too slow', details, SLOW_LOOP)
   }
 
   #reject(upgrade: PendingUpgrade, cause: unknown): void {

@@ -1,6 +1,4 @@
 import debug from 'debug'
-import { escapeText } from '../format.ts'
-import { EMITTER } from '../internal.ts'
 import type { CloseReason } from '../connection/close-codes.ts'
 import type { ConnectionOwner } from '../connection/connection-owner.ts'
 import { WebsocketConnection } from '../connection/connection.ts'
@@ -9,6 +7,8 @@ import { Keepalive } from '../connection/keepalive.ts'
 import { PreparedMessage, toBytes } from '../connection/message.ts'
 import { RateLimiter } from '../connection/rate-limiter.ts'
 import { WebsocketError } from '../errors.ts'
+import { escapeText } from '../format.ts'
+import { EMITTER } from '../internal.ts'
 import type { ServerSettings } from '../options/server.ts'
 import { RoomRegistry } from '../rooms/registry.ts'
 import type { ReadonlyRoom } from '../rooms/room.ts'
@@ -93,7 +93,7 @@ export class Connections<Context extends {}> {
     await Promise.all([...this.clients].map((client) => this.close(client, reason)))
   }
 
-  /** Closes a connection. If its transport fails, it is cut and the failure is reported. */
+  /** Closes a connection. If that fails, terminates its transport and reports the failure. */
   async close(
     client: WebsocketConnection<Context>,
     { code, description }: CloseReason,

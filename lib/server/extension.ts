@@ -1,15 +1,15 @@
 import type { Backplane } from '../backplane/backplane.ts'
-import type { MessageSink } from '../connection/message-sink.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
 import type { Counts } from '../connection/counts.ts'
+import type { MessageSink } from '../connection/message-sink.ts'
 import type { WebsocketError } from '../errors.ts'
+import type { ErrorSink } from '../events/emitter.ts'
 import type { PeerConnectErrorInit } from './handshake/peer-connect-error.ts'
 import type { RequestDetails } from './handshake/request.ts'
-import type { ErrorSink } from '../events/emitter.ts'
 
-/** A peer that an extension expects, before and after the server accepts it. */
+/** A peer that an extension has negotiated with, before and after the server accepts it. */
 export interface PendingPeer<Context extends {}> {
-  /** The answer when `authorize` doesn't know the peer. */
+  /** The answer to the peer when `authorize` returns false or nothing. */
   readonly rejection: PeerConnectErrorInit
   /**
    * Takes the peer's connection before any listener sees it. Returns the sink that reads what the

@@ -1,10 +1,10 @@
 import type { Duplex } from 'node:stream'
 import { WebsocketError } from '../errors.ts'
-import { PeerConnectError } from '../server/handshake/peer-connect-error.ts'
 import type { ServerSettings } from '../options/server.ts'
 import type { AddressLimit } from './handshake/address-limit.ts'
 import { tooManyOfAddress } from './handshake/handshake.ts'
 import { joinPath, type RouteConfig, type RouteMatch } from './handshake/path.ts'
+import { PeerConnectError } from './handshake/peer-connect-error.ts'
 import {
   boundAddress,
   closeHttp,
@@ -38,9 +38,9 @@ export class HttpServers {
   readonly #owner: HttpServersOwner
   /** The functions that remove the routes of each HTTP server. */
   readonly #routes = new Map<AnyHttpServer, readonly (() => void)[]>()
-  /** The HTTP server that listens. */
-  #own: AnyHttpServer | undefined
-  /** The sockets of `#own` without a complete request. */
+  /** The HTTP server that `listen` created. */
+  #ownServer: AnyHttpServer | undefined
+  /** The sockets of `#ownServer` without a complete request. */
   #pendingSockets: PendingSockets | undefined
   #ownAddress: Address = { port: 0, host: '', address: '' }
 
@@ -48,9 +48,9 @@ export class HttpServers {
     this.#owner = owner
   }
 
-  /** The address that is listened on; without one, that of the first attached HTTP server. */
+  /** The address that the server listens on; else that of the first attached HTTP server. */
   get address(): Address {
-    return this.#own ? this.#ownAddress : boundAddress([...this.#routes.keys()][0])
+    return this.#ownServer ? this.#ownAddress : boundAddress([...this.#routes.keys()][0])
   }
 
   /** The host that was passed to the last `listen`; an empty string where there was none. */
@@ -59,8 +59,8 @@ export class HttpServers {
   }
 
   /**
-   * Listens with an HTTP server of its own, on every path: those that aren't served are rejected
-   * and reported, too.
+   * Listens with an HTTP server of its own. It claims every path, so that upgrades of paths that
+   * aren't served are rejected and reported, too.
    */
   async listen(port: number, host: string): Promise<Address> {
     const { settings, onFailure } = this.#owner
@@ -70,7 +70,7 @@ export class HttpServers {
     })
     this.#pendingSockets = this.#watchSockets(http)
     const address = await listenOn(http, port, host)
-    this.#own = http
+    this.#ownServer = http
     this.#ownAddress = address
     this.#addRoutes(http, [this.#catchAllRoute(http)])
     return address
@@ -82,25 +82,25 @@ export class HttpServers {
    * @throws TypeError when another server claims an overlapping path there.
    */
   attach(http: AnyHttpServer): void {
-    if (!this.#routes.has(http)) this.#addRoutes(http, this.#ownRoutes(http))
+    if (!this.#routes.has(http)) this.#addRoutes(http, this.#pathRoutes(http))
   }
 
   /** Stops listening. Resolves when the last connection has closed, or after `closeTimeout`. */
   async stopListening(): Promise<void> {
-    if (this.#own) await closeHttp(this.#own, this.#owner.settings.closeTimeout)
+    if (this.#ownServer) await closeHttp(this.#ownServer, this.#owner.settings.closeTimeout)
   }
 
-  /** Destroys the sockets that are no WebSocket connections. */
+  /** Destroys the sockets of the own HTTP server that are not WebSocket connections. */
   destroySockets(): void {
     this.#pendingSockets?.destroy()
-    this.#own?.closeAllConnections()
+    this.#ownServer?.closeAllConnections()
   }
 
   /** Stops handling upgrades. Attached HTTP servers stay open. */
   release(): void {
     for (const removals of this.#routes.values()) for (const remove of removals) remove()
     this.#routes.clear()
-    this.#own = undefined
+    this.#ownServer = undefined
     this.#pendingSockets = undefined
   }
 
@@ -116,7 +116,7 @@ export class HttpServers {
   }
 
   /** Returns the routes for an attached HTTP server: one for each path that is served. */
-  #ownRoutes(http: AnyHttpServer): readonly UpgradeRoute[] {
+  #pathRoutes(http: AnyHttpServer): readonly UpgradeRoute[] {
     const { path, suffixes = [''] } = this.#owner.settings
     if (path === undefined) return [this.#catchAllRoute(http)]
     return suffixes.map((suffix) => ({
@@ -135,7 +135,7 @@ export class HttpServers {
 
   #onUpgrade(http: AnyHttpServer, upgrade: Upgrade, match?: RouteMatch): void {
     const [{ socket }] = upgrade
-    const pendingSockets = http === this.#own ? this.#pendingSockets : undefined
+    const pendingSockets = http === this.#ownServer ? this.#pendingSockets : undefined
     const timeLeft = pendingSockets?.onRequest(socket)
     this.#owner.onUpgrade(upgrade, { http, match, timeLeft })
   }

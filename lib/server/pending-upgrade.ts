@@ -1,7 +1,13 @@
 import type { IncomingMessage } from 'node:http'
-import { checkHandshake } from './handshake/handshake.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
+import type { ServerSettings } from '../options/server.ts'
+import type { Upgrader } from '../transport/tcp/upgrade.ts'
+import type { Transport } from '../transport/transport.ts'
+import { checkHandshake } from './handshake/handshake.ts'
+import type { RouteMatch } from './handshake/path.ts'
+import { clientAddress } from './handshake/peer-address.ts'
 import type { PeerConnectError } from './handshake/peer-connect-error.ts'
+import type { RequestDetails, RequestSource } from './handshake/request.ts'
 import {
   boundAddress,
   destroyOnError,
@@ -9,12 +15,6 @@ import {
   watchDisconnect,
   type AnyHttpServer,
 } from './http/http.ts'
-import type { ServerSettings } from '../options/server.ts'
-import type { RouteMatch } from './handshake/path.ts'
-import { clientAddress } from './handshake/peer-address.ts'
-import type { RequestDetails, RequestSource } from './handshake/request.ts'
-import type { Upgrader } from '../transport/tcp/upgrade.ts'
-import type { Transport } from '../transport/transport.ts'
 import type { Upgrade } from './http/upgrade-router.ts'
 
 /** An upgrade request that the server has not accepted or rejected yet. */

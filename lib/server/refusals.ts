@@ -1,10 +1,10 @@
 import debug from 'debug'
-import { formatLogLine } from '../format.ts'
 import { errorLog } from '../error-log.ts'
-import type { PeerConnectError, RefusalReason } from '../server/handshake/peer-connect-error.ts'
+import { formatLogLine } from '../format.ts'
 import { diagnostics } from './diagnostics.ts'
 import { AuthorizeError } from './handshake/authorize.ts'
 import { CurableRefusal } from './handshake/handshake.ts'
+import type { PeerConnectError, RefusalReason } from './handshake/peer-connect-error.ts'
 
 const log = debug('simplewebsockets:server')
 
@@ -37,7 +37,7 @@ export class Refusals {
     return this.#counts
   }
 
-  /** Records the error of a peer that is refused with it. */
+  /** Counts a refused peer and reports its error. */
   add(error: PeerConnectError): void {
     const { reason } = error
     // An untyped program may set any `reason`.

@@ -1,13 +1,13 @@
 import debug from 'debug'
-import { formatLogLine } from '../format.ts'
-import { EMITTER } from '../internal.ts'
 import type { RefusedChannel } from '../backplane/backplane.ts'
 import { WebsocketConnection } from '../connection/connection.ts'
 import type { Counts } from '../connection/counts.ts'
 import type { ConnectError, WebsocketError } from '../errors.ts'
-import type { PeerConnectError } from '../server/handshake/peer-connect-error.ts'
 import { Emitter, type ErrorSink, type EventSpec } from '../events/emitter.ts'
+import { formatLogLine } from '../format.ts'
+import { EMITTER } from '../internal.ts'
 import { recordDrop } from './diagnostics.ts'
+import type { PeerConnectError } from './handshake/peer-connect-error.ts'
 
 const log = debug('simplewebsockets:server')
 

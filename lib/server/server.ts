@@ -1,14 +1,13 @@
 import debug from 'debug'
-import type { Listenable } from '../events/listenable.ts'
-import { ADMISSION, EMITTER, INSPECT } from '../internal.ts'
-import { formatCount, inspectLine } from '../format.ts'
 import type { CloseReason } from '../connection/close-codes.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
 import { newCounts } from '../connection/counts.ts'
 import type { SendData } from '../connection/message.ts'
 import { ConnectError, invalidValue, WebsocketError } from '../errors.ts'
-import { PeerConnectError } from './handshake/peer-connect-error.ts'
 import type { Emitter } from '../events/emitter.ts'
+import type { Listenable } from '../events/listenable.ts'
+import { formatCount, inspectLine } from '../format.ts'
+import { ADMISSION, EMITTER, INSPECT } from '../internal.ts'
 import { resolveClose, type CloseOptions } from '../options/close.ts'
 import { resolveServer, type ServerOptions } from '../options/server.ts'
 import { deferred, markHandled, type Deferred } from '../promises.ts'
@@ -17,6 +16,7 @@ import { Admission } from './admission.ts'
 import { Connections } from './connections.ts'
 import { diagnostics } from './diagnostics.ts'
 import { AddressLimit } from './handshake/address-limit.ts'
+import { PeerConnectError } from './handshake/peer-connect-error.ts'
 import { HttpServers } from './http-servers.ts'
 import type { AnyHttpServer } from './http/http.ts'
 import { Refusals } from './refusals.ts'
@@ -26,8 +26,8 @@ import { readStats, type ServerStats } from './stats.ts'
 
 const log = debug('simplewebsockets:server')
 
-/** A close in progress. */
-interface Closing {
+/** A close of the server that has not completed. */
+interface PendingClose {
   readonly reason: CloseReason
   /** The schedule that closes the clients over a period; undefined closes all at once. */
   readonly rolling: RollingClose | undefined
@@ -49,7 +49,7 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
   #isServing = false
   /** Resolves, and never rejects, when the last `serve` listens or has failed. */
   #lastServe: Promise<void> | undefined
-  #closing: Closing | undefined
+  #pendingClose: PendingClose | undefined
   #isOpen = false
 
   /**
@@ -122,8 +122,9 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
     }
     this.#isServing = true
     // A `once` that begins from here on waits for the events of this start.
-    if (!this.#closing) this.#emitter.reopen()
-    this.#lastServe = this.#listen(port, host, this.#closing).then(resolve, (cause: unknown) => {
+    const previousClose = this.#pendingClose
+    if (!previousClose) this.#emitter.reopen()
+    this.#lastServe = this.#listen(port, host, previousClose).then(resolve, (cause: unknown) => {
       this.#isServing = false
       fail(cause)
     })
@@ -141,7 +142,7 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
   attach(server: AnyHttpServer): this {
     if (typeof server?.listenerCount !== 'function')
       throw invalidValue('what is attached to', 'an http.Server or an https.Server', server)
-    if (this.#closing) {
+    if (this.#pendingClose) {
       throw new ConnectError('the server is closing', { code: 'ERR_SERVER_CLOSING' })
     }
     this.#httpServers.attach(server)
@@ -182,19 +183,19 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
    */
   close(options: CloseOptions = {}): Promise<void> {
     const settings = resolveClose(options) // throws before anything is changed
-    const running = this.#closing
-    if (settings.within === 0) running?.rolling?.stop(settings.reason)
-    if (running && !this.#isServing) return running.completion.promise
-    // This close may be for a `serve` that starts only after the running close has ended.
+    const previousClose = this.#pendingClose
+    if (settings.within === 0) previousClose?.rolling?.stop(settings.reason)
+    if (previousClose && !this.#isServing) return previousClose.completion.promise
+    // This close may be for a `serve` that starts only after the previous close has ended.
     this.#isServing = false
-    const closing: Closing = {
+    const pendingClose: PendingClose = {
       reason: settings.reason,
       rolling: settings.within > 0 ? new RollingClose(settings) : undefined,
       completion: deferred(),
     }
-    this.#closing = closing
-    void this.#close(closing)
-    return closing.completion.promise
+    this.#pendingClose = pendingClose
+    void this.#close(pendingClose)
+    return pendingClose.completion.promise
   }
 
   /** Returns the counters of the server. */
@@ -234,7 +235,7 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
     this.#isOpen = true
   }
 
-  async #listen(port: number, host: string, previousClose: Closing | undefined): Promise<Address> {
+  async #listen(port: number, host: string, previousClose?: PendingClose): Promise<Address> {
     if (previousClose) {
       await previousClose.completion.promise
       this.#emitter.reopen()
@@ -247,21 +248,21 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
   }
 
   #closingError(): PeerConnectError | undefined {
-    if (!this.#closing) return undefined
+    if (!this.#pendingClose) return undefined
     return new PeerConnectError('the server is closing', {
       status: 503,
       reason: 'closing',
-      retryAfter: this.#closing.rolling?.retryAfter,
+      retryAfter: this.#pendingClose.rolling?.retryAfter,
     })
   }
 
-  async #close(closing: Closing): Promise<void> {
+  async #close(pendingClose: PendingClose): Promise<void> {
     await this.#lastServe
     const wasOpen = this.#isOpen
     this.#isOpen = false
     const { address } = this.#httpServers
     if (wasOpen) {
-      await this.#attempt(() => this.#closeClients(closing))
+      await this.#attempt(() => this.#closeClients(pendingClose))
       // Routes are removed only now: until here, a new peer is told to retry, instead of being told
       // that no WebSocket is served.
       this.#httpServers.release()
@@ -269,12 +270,12 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
       await this.#attempt(() => this.#admission.onClosed())
       log('has closed')
     }
-    if (this.#closing === closing) this.#closing = undefined
+    if (this.#pendingClose === pendingClose) this.#pendingClose = undefined
     if (wasOpen) this.#emitter.end(address)
-    closing.completion.resolve()
+    pendingClose.completion.resolve()
   }
 
-  async #closeClients({ reason, rolling }: Closing): Promise<void> {
+  async #closeClients({ reason, rolling }: PendingClose): Promise<void> {
     if (rolling) {
       this.#admission.rejectPending()
       await rolling.run([...this.clients], (client, retryReason) => {

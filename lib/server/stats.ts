@@ -1,7 +1,7 @@
-import { EMITTER } from '../internal.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
 import type { Counts, DropReason } from '../connection/counts.ts'
-import type { RefusalReason } from '../server/handshake/peer-connect-error.ts'
+import { EMITTER } from '../internal.ts'
+import type { RefusalReason } from './handshake/peer-connect-error.ts'
 
 /** The counters of a server since its creation. */
 export interface ServerStats {

@@ -9,15 +9,15 @@ import { createServer as createTlsServer, type Server as HttpsServer } from 'nod
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import { invalidValue } from '../../errors.ts'
-import { PeerConnectError } from '../../server/handshake/peer-connect-error.ts'
 import type { ServerSettings } from '../../options/server.ts'
 import { findPath, pathOf, type RouteConfig } from '../handshake/path.ts'
+import { PeerConnectError } from '../handshake/peer-connect-error.ts'
 import type { Address } from '../server-emitter.ts'
 
 /** An HTTP server, with or without TLS. */
 export type AnyHttpServer = HttpServer | HttpsServer
 
-const MAX_EARLY = 64 * 1024 // bytes that are read from a peer before it is accepted
+const MAX_EARLY_BYTES = 64 * 1024 // read from a peer before it is accepted
 
 const EXTRA_HEADERS = new Map<number, string>([
   [401, 'WWW-Authenticate: Bearer\r\n'],
@@ -48,7 +48,7 @@ export function createHttpServer(
   http.on('error', (error) => {
     if (http.listening) onFailure(error)
   })
-  // By default, Node would answer and wait for another request.
+  // Without this listener, Node would answer with 417 and keep the socket open for more requests.
   http.on('checkExpectation', (_, response) => {
     response.writeHead(417, { Connection: 'close', 'Content-Length': 0 }).end()
   })
@@ -96,11 +96,11 @@ export function closeHttp(http: AnyHttpServer, within: number): Promise<void> {
   })
 }
 
-/** Returns what an HTTP server is bound to; port 0 and an empty address where it isn't bound. */
+/** Returns the address an HTTP server is bound to; port 0 and an empty address if it is unbound. */
 export function boundAddress(http: AnyHttpServer | undefined): Address {
-  const bound = http?.address() ?? ''
-  if (typeof bound === 'string') return { port: 0, host: bound, address: bound }
-  return { port: bound.port, host: bound.address, address: bound.address }
+  const address = http?.address() ?? ''
+  if (typeof address === 'string') return { port: 0, host: address, address }
+  return { port: address.port, host: address.address, address: address.address }
 }
 
 /**
@@ -146,8 +146,8 @@ export function writeResponse(tcp: Duplex, status: number, text: string, headers
 }
 
 /**
- * Destroys a socket that fails. This is no closure, because the listener stays on the socket and a
- * closure would keep the request in memory.
+ * Destroys a socket that fails. A function without a closure: it stays on the socket as a listener,
+ * and a closure would keep the request in memory.
  */
 export function destroyOnError(this: Duplex): void {
   this.destroy()
@@ -155,12 +155,12 @@ export function destroyOnError(this: Duplex): void {
 
 /** Calls `onLeave` when the peer disconnects, until the returned function is called. */
 export function watchDisconnect(tcp: Duplex, onLeave: () => void): () => void {
-  // A socket reports that its peer has disconnected only while it is read. What the peer sends
-  // meanwhile is put back.
+  // A socket reports that its peer has disconnected only while it is read. The bytes read here are
+  // put back at the end.
   const chunks: Buffer[] = []
   let size = 0
   const read = (): void => {
-    while (size < MAX_EARLY) {
+    while (size < MAX_EARLY_BYTES) {
       const chunk = tcp.read() as Buffer | null
       if (!chunk) return
       chunks.push(chunk)

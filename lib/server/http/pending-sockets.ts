@@ -6,6 +6,7 @@ const CHECKS = 10 // per `handshakeTimeout`: no handshake exceeds it by more tha
 
 /** A TCP socket whose peer has not sent a complete request. */
 interface PendingSocket {
+  /** The socket that the server accepted: with TLS, the one under the TLS socket. */
   readonly raw: Socket
   /** The socket that an answer is written to: the TLS socket once the TLS handshake is complete. */
   tcp: Socket
@@ -16,7 +17,7 @@ interface PendingSocket {
 
 /** The limits of pending sockets. */
 export interface PendingLimits {
-  /** Milliseconds from accepting a socket, TLS included, until its peer must be accepted. */
+  /** Milliseconds from accepting a socket, TLS included, until its peer must have been accepted. */
   readonly handshakeTimeout: number
   /** The counter by address; undefined where peers behind a proxy share an address. */
   readonly addresses: AddressLimit | undefined

@@ -1,8 +1,8 @@
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { invalidArgument } from '../../errors.ts'
-import { writeResponse, destroyOnError, watchDisconnect, type AnyHttpServer } from './http.ts'
 import { matchPath, pathOf, pathsOverlap } from '../handshake/path.ts'
+import { destroyOnError, watchDisconnect, writeResponse, type AnyHttpServer } from './http.ts'
 
 /** The arguments that Node passes to a listener of `upgrade`. */
 export type Upgrade = readonly [request: IncomingMessage, tcp: Duplex, head: Buffer]
@@ -61,7 +61,7 @@ class UpgradeRouter {
 
   readonly #onUpgrade = (request: IncomingMessage, tcp: Duplex, head: Buffer): void => {
     const isOnlyListener = this.#http.listenerCount('upgrade') === 1
-    // Needed for every upgrade: another listener that it is meant for may not handle errors either.
+    // Also for an upgrade that another listener handles: that listener may not handle errors.
     tcp.on('error', destroyOnError)
     if (!isOnlyListener && !isWebsocket(request)) return
     afterEarlierResponses(tcp, () => this.#dispatch([request, tcp, head], isOnlyListener))
@@ -96,10 +96,10 @@ function afterEarlierResponses(tcp: Duplex, callback: () => void): void {
   }
   const destroy = (): void => void tcp.destroy()
   const timer = setTimeout(destroy, MAX_WAIT)
-  const unwatch = watchDisconnect(tcp, destroy)
+  const stopWatching = watchDisconnect(tcp, destroy)
   response.once('close', () => {
     clearTimeout(timer)
-    unwatch()
+    stopWatching()
     afterEarlierResponses(tcp, callback) // more responses may be pending
   })
 }
