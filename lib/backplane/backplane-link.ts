@@ -1,8 +1,8 @@
-import { withoutCommand } from '../format.ts'
 import { backoff } from '../backoff.ts'
-import type { Backplane, Unsubscribe } from './backplane.ts'
 import { WebsocketError } from '../errors.ts'
+import { withoutCommand } from '../format.ts'
 import { isPromise } from '../promises.ts'
+import type { Backplane, Unsubscribe } from './backplane.ts'
 
 /** A callback for messages of other nodes, with their kind, payload and sender. */
 export type Receive = (kind: number, payload: Uint8Array, from: string) => void

@@ -1,12 +1,12 @@
-import { formatLogLine, withoutCommand } from '../format.ts'
-import { withCode } from '../errors.ts'
 import debug from 'debug'
-import type { Backplane, RefusedChannel, Unsubscribe } from './backplane.ts'
+import { withCode } from '../errors.ts'
+import { formatLogLine, withoutCommand } from '../format.ts'
 import { resolveBroker, type BrokerOptions } from '../options/broker.ts'
+import { markHandled, isPromise } from '../promises.ts'
+import type { Backplane, RefusedChannel, Unsubscribe } from './backplane.ts'
 import { channelName, type BrokerClient } from './broker.ts'
 import { BrokerSubscriptions, type Receiver } from './broker-subscriptions.ts'
 import { Chunker, Reassembler, MAX_BYTES } from './chunks.ts'
-import { markHandled, isPromise } from '../promises.ts'
 import { RefusedChannels } from './refused-channels.ts'
 
 const log = debug('simplewebsockets:backplane')

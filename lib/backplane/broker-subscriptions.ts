@@ -1,6 +1,6 @@
+import { deferred, type Deferred } from '../promises.ts'
 import type { Unsubscribe } from './backplane.ts'
 import type { BrokerClient } from './broker.ts'
-import { deferred, type Deferred } from '../promises.ts'
 import type { RefusedChannels } from './refused-channels.ts'
 
 /** The callbacks of one subscription to a channel. */

@@ -1,5 +1,5 @@
-import type { BrokerEvents } from './broker.ts'
 import { markHandled } from '../promises.ts'
+import type { BrokerEvents } from './broker.ts'
 import { RedisBroker } from './redis-broker.ts'
 
 /** The part of a stream that the backplane uses. */

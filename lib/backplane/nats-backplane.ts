@@ -1,9 +1,9 @@
-import { messageOf } from '../format.ts'
-import { BrokerBackplane } from './broker-backplane.ts'
-import type { BrokerClient, BrokerEvents } from './broker.ts'
 import { invalidValue } from '../errors.ts'
+import { messageOf } from '../format.ts'
 import type { BrokerOptions } from '../options/broker.ts'
 import { isObject } from '../validation.ts'
+import type { BrokerClient, BrokerEvents } from './broker.ts'
+import { BrokerBackplane } from './broker-backplane.ts'
 
 /** A change of a connection's state, as reported by its `status()`. */
 export interface NatsStatus {

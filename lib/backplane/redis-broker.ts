@@ -1,6 +1,6 @@
 import { messageOf } from '../format.ts'
-import type { BrokerClient, BrokerEvents } from './broker.ts'
 import { rejected } from '../promises.ts'
+import type { BrokerClient, BrokerEvents } from './broker.ts'
 import type { RedisClient } from './redis-backplane.ts'
 
 const MAX_PAYLOAD = 1024 * 1024 // the lowest value that `proto-max-bulk-len` can have

@@ -1,7 +1,6 @@
-import type { ChannelError } from '../errors.ts'
 import { invalidArgument } from '../../errors.ts'
-import type { ValueOrProvider } from '../../options/value-or-provider.ts'
 import type { ClientOptions, ReconnectOptions } from '../../options/client.ts'
+import type { ValueOrProvider } from '../../options/value-or-provider.ts'
 import {
   checkNames,
   isFunction,
@@ -14,9 +13,10 @@ import {
   type Rule,
   type Resolved,
 } from '../../validation.ts'
-import type { Params } from './endpoint-url.ts'
-import type { Serializer } from '../protocol/serializer.ts'
+import type { ChannelError } from '../errors.ts'
 import { phoenix } from '../protocol/phoenix.ts'
+import type { Serializer } from '../protocol/serializer.ts'
+import type { Params } from './endpoint-url.ts'
 import { resolveReconnect, type Credentials } from './retry-policy.ts'
 
 /** The conditions under which a channel joins again by itself. */

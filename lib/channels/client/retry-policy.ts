@@ -1,9 +1,9 @@
-import { ChannelError } from '../errors.ts'
 import { isRetryable } from '../../backoff.ts'
 import type { CloseReason } from '../../connection/close-codes.ts'
 import { ConnectError, invalidValue } from '../../errors.ts'
 import type { ClientOptions, ReconnectOptions } from '../../options/client.ts'
 import { isFunction, isObject, MAX_TIMER } from '../../validation.ts'
+import { ChannelError } from '../errors.ts'
 import type { RejoinOptions } from './options.ts'
 
 const RECONNECT = [10, 50, 100, 150, 200, 250, 500, 1_000, 2_000, 5_000]

@@ -1,6 +1,6 @@
 import { invalidValue } from '../../errors.ts'
-import { checkNames, isArray, isObject } from '../../validation.ts'
 import { isPromise } from '../../promises.ts'
+import { checkNames, isArray, isObject } from '../../validation.ts'
 
 /**
  * A schema that follows Standard Schema, version 1 (https://standardschema.dev): of zod, valibot or

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
-import { withoutCommand } from '../../format.ts'
 import { channelName } from '../../backplane/broker.ts'
 import { BrokerBackplane } from '../../backplane/broker-backplane.ts'
-import { brokerRules, type BrokerOptions } from '../../options/broker.ts'
-import { flag, isArray, resolveOptions } from '../../validation.ts'
-import { deferred, type Deferred } from '../../promises.ts'
 import { createRedisBroker, type RedisClient } from '../../backplane/redis-backplane.ts'
 import type { RedisBroker } from '../../backplane/redis-broker.ts'
+import { withoutCommand } from '../../format.ts'
+import { brokerRules, type BrokerOptions } from '../../options/broker.ts'
+import { deferred, type Deferred } from '../../promises.ts'
+import { flag, isArray, resolveOptions } from '../../validation.ts'
 import type {
   HistoryBounds,
   HistoryPage,

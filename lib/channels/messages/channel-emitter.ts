@@ -1,11 +1,11 @@
-import type { Listenable } from '../../events/listenable.ts'
-import { EMITTER } from '../../internal.ts'
 import { ClosedError, invalidArgument } from '../../errors.ts'
 import type { Consumer } from '../../events/consumer.ts'
 import { Emitter, type ErrorSink } from '../../events/emitter.ts'
+import type { Listenable } from '../../events/listenable.ts'
+import { EMITTER } from '../../internal.ts'
 import { CHANNEL, type ChannelEvents } from '../channel.ts'
-import { ANY_EVENT, type MessageQueue } from './message-queue.ts'
 import type { IncomingMessage, Message } from './message.ts'
+import { ANY_EVENT, type MessageQueue } from './message-queue.ts'
 
 /** The members of a channel that its emitters use. */
 export interface ChannelInternals extends Listenable<ChannelEvents> {

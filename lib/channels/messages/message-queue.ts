@@ -1,6 +1,6 @@
+import { afterTurn } from '../../events/after-turn.ts'
 import type { Consumer } from '../../events/consumer.ts'
 import { DeliveryQueue } from '../../events/delivery-queue.ts'
-import { afterTurn } from '../../events/after-turn.ts'
 
 /** The filter of a listener that receives the messages of every event. */
 export const ANY_EVENT: unique symbol = Symbol('anyEvent')

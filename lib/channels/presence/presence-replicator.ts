@@ -1,5 +1,5 @@
-import { isPromise } from '../../promises.ts'
 import type { BackplaneLink } from '../../backplane/backplane-link.ts'
+import { isPromise } from '../../promises.ts'
 import type { Broadcast } from '../protocol/broadcast.ts'
 import {
   DIFF,

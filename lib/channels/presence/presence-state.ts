@@ -1,5 +1,5 @@
-import { META_REF } from '../protocol/phoenix.ts'
 import { isJsonObject } from '../protocol/json.ts'
+import { META_REF } from '../protocol/phoenix.ts'
 
 /** The metadata of one member that is tracked by a key. */
 export type Meta = Readonly<Record<string, any>>

@@ -1,5 +1,5 @@
-import { messageOf, describeValue } from '../../format.ts'
 import { FrameError, invalidArgument, invalidValue } from '../../errors.ts'
+import { messageOf, describeValue } from '../../format.ts'
 
 /** Maximum UTF-8 bytes of a name or ref: a binary frame has one byte for its length. */
 export const MAX_NAME = 255

@@ -1,5 +1,5 @@
-import type { Ref } from './serializer.ts'
 import { endOfString, protocolError, readJson } from './json.ts'
+import type { Ref } from './serializer.ts'
 
 /** The fields of a received frame before they are checked. */
 export interface RawMessage {

@@ -1,11 +1,7 @@
-import { ADMISSION } from '../../internal.ts'
-import { invalidCall } from '../../errors.ts'
 import type { Data } from '../../connection/message.ts'
-import {
-  PeerConnectError,
-  type PeerConnectErrorInit,
-} from '../../server/handshake/peer-connect-error.ts'
+import { invalidCall } from '../../errors.ts'
 import type { Emitter } from '../../events/emitter.ts'
+import { ADMISSION } from '../../internal.ts'
 import { DONE } from '../../promises.ts'
 import { RoomRegistry } from '../../rooms/registry.ts'
 import type { RoomMember } from '../../rooms/room.ts'
@@ -15,6 +11,10 @@ import {
   type ExtensionHost,
   type PendingPeer,
 } from '../../server/extension.ts'
+import {
+  PeerConnectError,
+  type PeerConnectErrorInit,
+} from '../../server/handshake/peer-connect-error.ts'
 import type { RequestDetails } from '../../server/handshake/request.ts'
 import type { WebsocketServer } from '../../server/server.ts'
 import type { AnyEvents } from '../channel.ts'

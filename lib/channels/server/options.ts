@@ -11,8 +11,8 @@ import {
   type Resolved,
 } from '../../validation.ts'
 import { amber } from '../protocol/amber.ts'
-import type { Serializer } from '../protocol/serializer.ts'
 import { phoenix, phoenixV1 } from '../protocol/phoenix.ts'
+import type { Serializer } from '../protocol/serializer.ts'
 
 /** The rate at which the joins of one connection are handled: a burst, then so many each second. */
 export interface JoinRate {

@@ -1,6 +1,6 @@
-import { EMITTER } from '../../internal.ts'
 import type { CloseReason } from '../../connection/close-codes.ts'
 import type { Data } from '../../connection/message.ts'
+import { EMITTER } from '../../internal.ts'
 import { flag, resolveOptions } from '../../validation.ts'
 import type { StandardSchema } from '../contract/contract.ts'
 import { OrderedValidator } from '../contract/ordered-validator.ts'

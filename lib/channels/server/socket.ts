@@ -1,17 +1,18 @@
-import { EMITTER } from '../../internal.ts'
 import type { CloseReason } from '../../connection/close-codes.ts'
-import { MESSAGE_OVERHEAD, type MessageSink } from '../../connection/message-sink.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
-import { recordDrop } from '../../server/diagnostics.ts'
-import { invalidCall } from '../../errors.ts'
-import type { PeerConnectErrorInit } from '../../server/handshake/peer-connect-error.ts'
-import { listen } from '../../events/listen.ts'
 import type { Data, PreparedMessage } from '../../connection/message.ts'
-import type { PendingPeer } from '../../server/extension.ts'
+import { MESSAGE_OVERHEAD, type MessageSink } from '../../connection/message-sink.ts'
+import { invalidCall } from '../../errors.ts'
 import type { ErrorSink } from '../../events/emitter.ts'
+import { listen } from '../../events/listen.ts'
+import { EMITTER } from '../../internal.ts'
+import { recordDrop } from '../../server/diagnostics.ts'
+import type { PendingPeer } from '../../server/extension.ts'
+import type { PeerConnectErrorInit } from '../../server/handshake/peer-connect-error.ts'
 import { Backlog } from '../messages/backlog.ts'
 import type { BacklogListener } from '../messages/message-queue.ts'
 import type { Broadcast } from '../protocol/broadcast.ts'
+import { parsedBytes } from '../protocol/json.ts'
 import type {
   ClientFrame,
   JoinFrame,
@@ -21,10 +22,9 @@ import type {
   Serializer,
   ServerFrame,
 } from '../protocol/serializer.ts'
+import type { ChannelServerCore } from './channel-server-core.ts'
 import { JoinQueue } from './join-queue.ts'
 import { ServerChannel } from './server-channel.ts'
-import type { ChannelServerCore } from './channel-server-core.ts'
-import { parsedBytes } from '../protocol/json.ts'
 
 const UNMATCHED = { reason: 'unmatched topic' }
 const TOO_MANY = { reason: 'too many channels joined' }
