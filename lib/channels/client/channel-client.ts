@@ -55,7 +55,7 @@ export interface ChannelClientEvents {
 /** The payload type of a join, as the schema of a contract accepts it. */
 export type JoinPayload<Schema> = [Schema] extends [StandardSchema] ? InferInput<Schema> : unknown
 
-const SPEC: EventSpec<ChannelClientEvents> = {
+const EVENT_SPEC: EventSpec<ChannelClientEvents> = {
   kind: 'channel client',
   reopens: true,
   events: ['open', 'message', 'error', 'close', 'closed'],
@@ -69,7 +69,7 @@ const SPEC: EventSpec<ChannelClientEvents> = {
  */
 export class ChannelClient implements Listenable<ChannelClientEvents> {
   readonly #settings: ChannelClientSettings
-  readonly #emitter = new Emitter<ChannelClientEvents>(SPEC)
+  readonly #emitter = new Emitter<ChannelClientEvents>(EVENT_SPEC)
   readonly #client: WebsocketClient
   readonly #socket: ClientSocket
   readonly #credentials: Credentials

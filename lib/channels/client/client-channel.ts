@@ -167,12 +167,10 @@ export class ClientChannel extends Channel implements ChannelInternals {
     this.#pushes.failSent(error)
   }
 
-  /** Called when the client has connected. */
   onConnected(): void {
     this.#join.onConnected()
   }
 
-  /** Called when the connection has closed. */
   onDisconnected(reason: CloseReason): void {
     this.#join.onDisconnected()
     if (this.#state === 'leaving') this.end(LEAVE_REASON)

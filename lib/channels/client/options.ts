@@ -164,27 +164,27 @@ const WEBSOCKET_OPTIONS: readonly string[] = [
 export type ChannelClientSettings = Resolved<typeof rules>
 
 /**
- * Resolves a channel client's options, and sorts out those of the `WebsocketClient` that it uses.
+ * Resolves a channel client's options, and separates those of the `WebsocketClient` that it uses.
  */
-export function resolveChannelClient(given: ChannelClientOptions = {}): {
+export function resolveChannelClient(options: ChannelClientOptions = {}): {
   settings: ChannelClientSettings
   clientOptions: ClientOptions
   credentials: Credentials
 } {
-  checkNames(given, [...Object.keys(rules), ...WEBSOCKET_OPTIONS])
-  const entries = Object.entries(given) as [string, unknown][]
+  checkNames(options, [...Object.keys(rules), ...WEBSOCKET_OPTIONS])
+  const entries = Object.entries(options) as [string, unknown][]
   const ownEntries = entries.filter(([name]) => !WEBSOCKET_OPTIONS.includes(name))
   const settings = resolveOptions(rules, Object.fromEntries(ownEntries))
-  const passedOn: ClientOptions = Object.fromEntries(
+  const websocketOptions: ClientOptions = Object.fromEntries(
     entries.filter(([name]) => WEBSOCKET_OPTIONS.includes(name)),
   )
-  const { reconnect = true } = passedOn
+  const { reconnect = true } = websocketOptions
   const protocols = authSubprotocols(settings)
   const credentials = {
-    mayChange: [settings.params, settings.authToken, passedOn.headers].some(isFunction),
+    mayChange: [settings.params, settings.authToken, websocketOptions.headers].some(isFunction),
   }
   const policy = resolveReconnect(reconnect, credentials)
-  const clientOptions = { ...passedOn, reconnect: policy, ...(protocols && { protocols }) }
+  const clientOptions = { ...websocketOptions, reconnect: policy, ...(protocols && { protocols }) }
   return { settings, clientOptions, credentials }
 }
 

@@ -29,7 +29,7 @@ export class ClientSocket implements MessageSink {
   #connection: WebsocketConnection | undefined
   #heartbeat: Heartbeat | undefined
   readonly #backlog: Backlog
-  /** How many joins, pushes and `once` calls need reading to go on. */
+  /** The number of joins, pushes and `once` calls for which reading goes on while messages wait. */
   #readingPins = 0
   #isAlive = true
   #lastRef = 0

@@ -146,7 +146,7 @@ export function validate(
 ): ValidationResult | PromiseLike<ValidationResult> {
   const result = schema['~standard'].validate(payload)
   if (!isPromise(result)) return toValidationResult(result)
-  return result.then((settled) => toValidationResult(settled))
+  return result.then((outcome) => toValidationResult(outcome))
 }
 
 function toValidationResult(result: StandardResult<unknown>): ValidationResult {

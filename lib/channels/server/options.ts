@@ -95,8 +95,8 @@ const DEFAULT_BURST = 100
 const DEFAULT_PER_SECOND = 20
 
 /** Resolves the options of a channel server with their defaults. */
-export function resolveChannelOptions(given?: ChannelServerOptions): ChannelServerSettings {
-  const { joinRate, ...settings } = resolveOptions(rules, given)
+export function resolveChannelOptions(options?: ChannelServerOptions): ChannelServerSettings {
+  const { joinRate, ...settings } = resolveOptions(rules, options)
   if (joinRate === false) {
     return { ...settings, joinRate: { burst: Infinity, perSecond: Infinity } }
   }
