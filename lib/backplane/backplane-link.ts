@@ -1,11 +1,11 @@
-import { withoutCommand } from '../format.ts'
 import { backoff } from '../backoff.ts'
-import type { Backplane, Unsubscribe } from './backplane.ts'
 import { WebsocketError } from '../errors.ts'
+import { withoutCommand } from '../format.ts'
 import { isPromise } from '../promises.ts'
+import type { Backplane, Unsubscribe } from './backplane.ts'
 
 /** A callback for messages of other nodes, with their kind, payload and sender. */
-export type Receive = (kind: number, payload: Uint8Array, from: string) => void
+export type Receive = (kind: number, payload: Uint8Array, sender: string) => void
 
 /** A function that ends a subscription. */
 export interface Subscription {
@@ -33,6 +33,7 @@ export class BackplaneLink {
   readonly #reportFailure: (error: WebsocketError) => void
   readonly #countDrop: () => void
   readonly #id = crypto.getRandomValues(new Uint8Array(ID_LENGTH))
+  /** The id of this node, in the form in which `parseSender` returns that of a message. */
   readonly #name = parseSender(this.#id, 0)
   #sequence = 0
   /** The number of failed messages since the backplane last accepted one. */
@@ -165,18 +166,18 @@ export class BackplaneLink {
   #createHandler(topic: string, receive: Receive): (message: Uint8Array) => boolean {
     let lastNumbers: Map<string, number> | undefined // by sender
     return (message) => {
-      const from = message.length < HEADER_LENGTH ? undefined : parseSender(message, 1)
-      if (from === this.#name) return true
+      const sender = message.length < HEADER_LENGTH ? undefined : parseSender(message, 1)
+      if (sender === this.#name) return true
       const number = parseNumber(message)
-      if (from === undefined || number <= (lastNumbers?.get(from) ?? 0)) {
+      if (sender === undefined || number <= (lastNumbers?.get(sender) ?? 0)) {
         this.#countDrop()
         return false
       }
       lastNumbers ??= new Map<string, number>()
-      if (!lastNumbers.has(from) && lastNumbers.size >= MAX_SENDERS) deleteFirst(lastNumbers)
-      lastNumbers.set(from, number)
+      if (!lastNumbers.has(sender) && lastNumbers.size >= MAX_SENDERS) deleteFirst(lastNumbers)
+      lastNumbers.set(sender, number)
       try {
-        receive(message[0] ?? 0, message.subarray(HEADER_LENGTH), from)
+        receive(message[0] ?? 0, message.subarray(HEADER_LENGTH), sender)
         return true
       } catch (cause) {
         this.#countDrop()

@@ -27,13 +27,13 @@ export interface Backplane {
   publish(topic: string, message: Uint8Array): boolean | void | Promise<boolean | void>
   /**
    * Passes the messages of a topic to `receive` until the returned function is called. A backplane
-   * that loses an incoming message may call `dropped`, so that the server counts it. `receive` may
-   * return false for a malformed message.
+   * that loses an incoming message may call `onDropped`, so that the server counts it. `receive`
+   * may return false for a malformed message.
    */
   subscribe(
     topic: string,
     receive: (message: Uint8Array) => void,
-    dropped?: () => void,
+    onDropped?: () => void,
   ): Unsubscribe | Promise<Unsubscribe>
   /** Releases the resources of the backplane. */
   close(): void | Promise<void>

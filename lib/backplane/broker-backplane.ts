@@ -1,12 +1,12 @@
-import { formatLogLine, withoutCommand } from '../format.ts'
-import { withCode } from '../errors.ts'
 import debug from 'debug'
-import type { Backplane, RefusedChannel, Unsubscribe } from './backplane.ts'
+import { withCode } from '../errors.ts'
+import { formatLogLine, withoutCommand } from '../format.ts'
 import { resolveBroker, type BrokerOptions } from '../options/broker.ts'
+import { markHandled, isPromise } from '../promises.ts'
+import type { Backplane, RefusedChannel, Unsubscribe } from './backplane.ts'
 import { channelName, type BrokerClient } from './broker.ts'
 import { BrokerSubscriptions, type Receiver } from './broker-subscriptions.ts'
 import { Chunker, Reassembler, MAX_BYTES } from './chunks.ts'
-import { markHandled, isPromise } from '../promises.ts'
 import { RefusedChannels } from './refused-channels.ts'
 
 const log = debug('simplewebsockets:backplane')
@@ -56,9 +56,10 @@ export class BrokerBackplane implements Backplane {
   /** The number of the current connection: answers to commands of an earlier one are ignored. */
   #connection = 0
   #ticks = 0
-  #buffered = 0
+  #bufferedBytes = 0
   #ping: Promise<unknown> | undefined
   #isAnnouncing = false
+  /** Whether the broker may accept channels that it refused because of a limit. */
   #hasCapacity = false
 
   /**
@@ -98,7 +99,7 @@ export class BrokerBackplane implements Backplane {
     const size = message.length + name.length + OVERHEAD
     const max = Math.min(this.#maxBufferedAmount, MAX_BYTES)
     const isUp = this.#state === 'up' || this.#state === 'connecting'
-    if (size <= max && isUp && this.#client.isReady && this.#buffered + size <= max) {
+    if (size <= max && isUp && this.#client.isReady && this.#bufferedBytes + size <= max) {
       return this.#publish(name, message, size)
     }
     this.#counts.dropped++
@@ -162,7 +163,7 @@ export class BrokerBackplane implements Backplane {
   async #publish(name: string, message: Uint8Array, size: number): Promise<boolean> {
     const connection = this.#connection
     this.#counts.published++
-    this.#buffered += size
+    this.#bufferedBytes += size
     try {
       const chunks = this.#chunker.split(message, this.#client.maxPayload)
       const isAccepted = await this.#client.publish(name, chunks)
@@ -174,7 +175,7 @@ export class BrokerBackplane implements Backplane {
       if (connection === this.#connection && this.#client.isReady) throw withoutCommand(error)
       return false
     } finally {
-      if (connection === this.#connection) this.#buffered -= size
+      if (connection === this.#connection) this.#bufferedBytes -= size
     }
   }
 
@@ -271,7 +272,7 @@ export class BrokerBackplane implements Backplane {
   /** Ignores the messages sent so far: the broker may never answer them. */
   #abandonPublishes(): void {
     this.#connection++
-    this.#buffered = 0
+    this.#bufferedBytes = 0
   }
 
   /**

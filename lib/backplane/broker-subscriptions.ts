@@ -1,20 +1,20 @@
+import { deferred, type Deferred } from '../promises.ts'
 import type { Unsubscribe } from './backplane.ts'
 import type { BrokerClient } from './broker.ts'
-import { deferred, type Deferred } from '../promises.ts'
 import type { RefusedChannels } from './refused-channels.ts'
 
 /** The callbacks of one subscription to a channel. */
 export interface Receiver {
-  /** Handles a message. */
+  /** Receives a message. */
   readonly receive: (message: Uint8Array) => unknown
-  /** Handles that a malformed message was dropped. */
+  /** Called when a malformed message was dropped. */
   readonly onDropped: (() => void) | undefined
-  /** Handles that the broker has confirmed the channel. Called at each confirmation. */
+  /** Called each time that the broker confirms the channel. */
   readonly onConfirmed: (() => void) | undefined
 }
 
 /** A channel with receivers on this node. */
-interface Channel {
+interface BrokerChannel {
   readonly receivers: Set<Receiver>
   /** Settles when the broker has confirmed the channel, or can't do so for now. */
   ready: Deferred<void>
@@ -37,9 +37,9 @@ export class BrokerSubscriptions {
   readonly #refusedChannels: RefusedChannels
   readonly #onFailure: (cause: unknown) => void
   /** The channels that should be subscribed to. */
-  readonly #wanted = new Map<string, Channel>()
+  readonly #wanted = new Map<string, BrokerChannel>()
   /** The wanted channels that the broker has not confirmed yet. */
-  readonly #joining = new Map<string, Channel>()
+  readonly #joining = new Map<string, BrokerChannel>()
   /** The channels that are no longer wanted, but that the broker may still send. */
   readonly #leaving = new Set<string>()
   /** Changes are sent to the broker while 'active', and wait for `restore` while 'suspended'. */
@@ -135,7 +135,7 @@ export class BrokerSubscriptions {
     this.#leaving.clear()
   }
 
-  #want(name: string): Channel {
+  #want(name: string): BrokerChannel {
     const isRequested = this.#leaving.delete(name)
     const ready = deferred<void>()
     const channel = { receivers: new Set<Receiver>(), ready, isConfirmed: false, isRequested }
@@ -146,7 +146,7 @@ export class BrokerSubscriptions {
     return channel
   }
 
-  #unwant(name: string, channel: Channel): void {
+  #unwant(name: string, channel: BrokerChannel): void {
     this.#wanted.delete(name)
     this.#joining.delete(name)
     channel.ready.resolve()
@@ -188,7 +188,7 @@ export class BrokerSubscriptions {
     if (connection === this.#connection) this.#isReconciling = false
   }
 
-  #onJoined(name: string, channel: Channel): void {
+  #onJoined(name: string, channel: BrokerChannel): void {
     if (this.#joining.get(name) !== channel) return // refused or no longer wanted meanwhile
     this.#joining.delete(name)
     channel.ready.resolve()

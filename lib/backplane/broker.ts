@@ -5,17 +5,15 @@ const MAX_NAME = 512 // characters of a topic's name; a longer name is replaced 
 
 /** The callbacks of a broker client. */
 export interface BrokerEvents {
-  /**
-   * Handles that the client, or one of its connections, has connected: subscriptions may be lost.
-   */
+  /** Called when one of the client's connections is made. Subscriptions may be lost. */
   onConnected(): void
-  /** Handles that the connection was lost, or could not be made. */
+  /** Called when the connection was lost, or could not be made. */
   onDisconnected(cause?: unknown): void
-  /** Handles a message, or one chunk of a message. */
+  /** Receives a message, or one chunk of a message. */
   onMessage(channel: string, bytes: Uint8Array): void
-  /** Handles that the broker refuses a channel. */
+  /** Called when the broker refuses a channel. */
   onRefused(operation: RefusedChannel['operation'], channel: string, cause: unknown): void
-  /** Handles that channels which were refused because of a limit may be accepted now. */
+  /** Called when the broker may accept channels that it refused because of a limit. */
   onCapacityFreed(): void
 }
 

@@ -1,12 +1,13 @@
 import { withCode } from '../errors.ts'
 
+// The first byte of a broker's message: it has a whole message of ours, or one chunk of it.
 const WHOLE = 0
 const CHUNK = 1
 const ID_LENGTH = 12
-/** The header of a chunk: its kind, its sender, its message, its index, the number of chunks. */
+/** The header of a chunk: its kind, its sender, the message's number, its index, the count. */
 const HEADER_LENGTH = 1 + ID_LENGTH + 2 + 2
 const MAX_CHUNKS = 0xffff
-const MAX_SENDERS = 256 // messages that may be incomplete at once
+const MAX_INCOMPLETE = 256 // messages that may be incomplete at once
 const OVERHEAD = 200 // bytes that a chunk takes in addition to its payload
 /** The maximum size in bytes of a message that is sent in chunks. */
 export const MAX_BYTES = 64 * 1024 * 1024
@@ -83,7 +84,7 @@ export class Reassembler {
   #evict(): false | undefined {
     let hasDropped = false
     for (const key of this.#incomplete.keys()) {
-      if (this.#incomplete.size <= MAX_SENDERS && this.#bytes <= MAX_WAITING) break
+      if (this.#incomplete.size <= MAX_INCOMPLETE && this.#bytes <= MAX_WAITING) break
       this.#drop(key)
       hasDropped = true
     }

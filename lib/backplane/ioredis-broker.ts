@@ -1,5 +1,5 @@
-import type { BrokerEvents } from './broker.ts'
 import { markHandled } from '../promises.ts'
+import type { BrokerEvents } from './broker.ts'
 import { RedisBroker } from './redis-broker.ts'
 
 /** The part of a stream that the backplane uses. */
@@ -50,13 +50,13 @@ const IOREDIS_OPTIONS = {
 /** A broker client over the package `ioredis`. */
 export class IoRedisBroker extends RedisBroker<IoRedisClient> {
   readonly #subscriber: IoRedisClient
-  readonly #isOurs: boolean
+  readonly #ownsPublisher: boolean
   #isCorked = false
   #unwatch = (): void => {}
 
   constructor(client: IoRedisClient, sendsOnce: boolean) {
     super(sendsOnce ? client.duplicate(IOREDIS_OPTIONS) : client)
-    this.#isOurs = sendsOnce
+    this.#ownsPublisher = sendsOnce
     this.#subscriber = client.duplicate(IOREDIS_OPTIONS)
   }
 
@@ -93,7 +93,7 @@ export class IoRedisBroker extends RedisBroker<IoRedisClient> {
 
   close(): void {
     this.events = undefined
-    if (this.#isOurs) this.publisher.disconnect()
+    if (this.#ownsPublisher) this.publisher.disconnect()
     else this.#unwatch()
     this.#subscriber.disconnect()
   }

@@ -1,9 +1,9 @@
-import { messageOf } from '../format.ts'
-import { BrokerBackplane } from './broker-backplane.ts'
-import type { BrokerClient, BrokerEvents } from './broker.ts'
 import { invalidValue } from '../errors.ts'
+import { messageOf } from '../format.ts'
 import type { BrokerOptions } from '../options/broker.ts'
 import { isObject } from '../validation.ts'
+import type { BrokerClient, BrokerEvents } from './broker.ts'
+import { BrokerBackplane } from './broker-backplane.ts'
 
 /** A change of a connection's state, as reported by its `status()`. */
 export interface NatsStatus {
@@ -78,7 +78,7 @@ const MAX_PAYLOAD = 1024 * 1024 // until the server states its own
 const MAX_REFUSED = 1_000 // subjects whose refused chunks are counted
 
 class NatsBroker implements BrokerClient {
-  readonly #connecting: NatsConnection | PromiseLike<NatsConnection>
+  readonly #connectionSource: NatsConnection | PromiseLike<NatsConnection>
   /** The subscriptions of the connection, which itself sends them again after a reconnection. */
   readonly #subscriptions = new Map<string, NatsSubscription>()
   #connection: NatsConnection | undefined
@@ -101,7 +101,7 @@ class NatsBroker implements BrokerClient {
   #isFull = false
 
   constructor(connection: NatsConnection | PromiseLike<NatsConnection>) {
-    this.#connecting = connection
+    this.#connectionSource = connection
   }
 
   get isReady(): boolean {
@@ -134,11 +134,11 @@ class NatsBroker implements BrokerClient {
       this.#endSubscriptions([...this.#subscriptions.keys()])
     this.#hasResubscribed = false
     this.#limitErrors = []
-    const added = channels.filter((channel) => !this.#subscriptions.has(channel))
-    for (const channel of added) this.#subscribe(connection, channel)
+    const newChannels = channels.filter((channel) => !this.#subscriptions.has(channel))
+    for (const channel of newChannels) this.#subscribe(connection, channel)
     await connection.flush()
     await nextTurn() // by then all errors that arrived before the answer are reported
-    this.#refuseLast(added)
+    this.#refuseLast(newChannels)
   }
 
   async unsubscribe(channels: string[]): Promise<void> {
@@ -201,15 +201,16 @@ class NatsBroker implements BrokerClient {
    * Reports the subscriptions of a batch that the server has refused because of its limit. The
    * server names none of them. It handles them in order, so they are the last ones.
    */
-  #refuseLast(added: readonly string[]): void {
+  #refuseLast(newChannels: readonly string[]): void {
     const count = this.#limitErrors.length
     if (count === 0) return
     const cause = this.#limitErrors[0]
-    const refused = added.filter((channel) => this.#subscriptions.has(channel)).slice(-count)
+    const openChannels = newChannels.filter((channel) => this.#subscriptions.has(channel))
+    const refusedChannels = openChannels.slice(-count)
     this.#limitErrors = []
     this.#isFull = true
-    this.#endSubscriptions(refused)
-    for (const channel of refused) this.#events?.onRefused('subscribe', channel, cause)
+    this.#endSubscriptions(refusedChannels)
+    for (const channel of refusedChannels) this.#events?.onRefused('subscribe', channel, cause)
   }
 
   /**
@@ -234,7 +235,7 @@ class NatsBroker implements BrokerClient {
 
   async #watch(events: BrokerEvents): Promise<void> {
     try {
-      const connection = await this.#connecting
+      const connection = await this.#connectionSource
       if (!this.#events) return
       this.#connection = connection
       this.#isReady = !connection.isClosed()

@@ -1,5 +1,5 @@
-import type { BrokerEvents } from './broker.ts'
 import { markHandled } from '../promises.ts'
+import type { BrokerEvents } from './broker.ts'
 import { RedisBroker } from './redis-broker.ts'
 
 /** The part of a client of `redis` (node-redis) that the backplane uses. */
@@ -40,13 +40,13 @@ export interface NodeRedisClient {
 
 /** A broker client over node-redis, the package `redis`. */
 export class NodeRedisBroker extends RedisBroker<NodeRedisClient> {
-  readonly #isOurs: boolean
+  readonly #ownsPublisher: boolean
   #subscriber: NodeRedisClient
   #unwatch = (): void => {}
 
   constructor(client: NodeRedisClient) {
     super(client, withoutTimeout(client))
-    this.#isOurs = !client.isOpen
+    this.#ownsPublisher = !client.isOpen
     this.#subscriber = this.commands.duplicate()
   }
 
@@ -62,7 +62,7 @@ export class NodeRedisBroker extends RedisBroker<NodeRedisClient> {
     this.events = events
     this.#unwatch = this.watch(this.publisher, events)
     this.#connect(events)
-    if (this.#isOurs) markHandled(this.publisher.connect())
+    if (this.#ownsPublisher) markHandled(this.publisher.connect())
   }
 
   unsubscribe(channels: string[]): Promise<unknown> {
@@ -76,7 +76,7 @@ export class NodeRedisBroker extends RedisBroker<NodeRedisClient> {
   close(): void {
     this.events = undefined
     this.#unwatch()
-    if (this.#isOurs) this.publisher.destroy()
+    if (this.#ownsPublisher) this.publisher.destroy()
     this.#subscriber.destroy()
   }
 

@@ -1,12 +1,12 @@
 import { messageOf } from '../format.ts'
-import type { BrokerClient, BrokerEvents } from './broker.ts'
 import { rejected } from '../promises.ts'
+import type { BrokerClient, BrokerEvents } from './broker.ts'
 import type { RedisClient } from './redis-backplane.ts'
 
 const MAX_PAYLOAD = 1024 * 1024 // the lowest value that `proto-max-bulk-len` can have
 const DISCONNECT_EVENTS = ['end', 'close', 'reconnecting', 'error']
 
-/** The common part of both kinds of clients: one client publishes, another one subscribes. */
+/** The common part of the brokers over `redis` and `ioredis`: a publisher and a subscriber. */
 export abstract class RedisBroker<Client extends RedisClient> implements BrokerClient {
   readonly maxPayload = MAX_PAYLOAD
   protected readonly publisher: Client
@@ -62,8 +62,8 @@ export abstract class RedisBroker<Client extends RedisClient> implements BrokerC
       if (!isRefusal(error)) throw error
       if (channels.length === 1) return channels.map((channel) => [channel, error])
       const half = channels.length >> 1
-      const refused = await this.#subscribeAll(channels.slice(0, half))
-      return [...refused, ...(await this.#subscribeAll(channels.slice(half)))]
+      const firstRefused = await this.#subscribeAll(channels.slice(0, half))
+      return [...firstRefused, ...(await this.#subscribeAll(channels.slice(half)))]
     }
   }
 

@@ -4,7 +4,7 @@ import type { RefusedChannel } from './backplane.ts'
 type Operation = RefusedChannel['operation']
 
 const REPORT_INTERVAL = 250 // minimum milliseconds between two reports of changes
-const MAX_PUBLISHES = 1_000 // refused channels from which on refused publishes aren't listed
+const MAX_LISTED = 1_000 // refusals; above it, the list takes no more refused publishes
 
 interface Refusal extends RefusedChannel {
   /** Retries since the broker refused it. */
@@ -13,8 +13,8 @@ interface Refusal extends RefusedChannel {
 
 /** The list of channels that a broker refuses, with the refused operations. */
 export class RefusedChannels {
-  readonly #refused = new Map<string, Refusal>()
-  readonly #printed = new Set<string>()
+  readonly #refusals = new Map<string, Refusal>()
+  readonly #printedAdvice = new Set<string>()
   readonly #prefix: string
   readonly #onChange: () => void
   #timer: NodeJS.Timeout | undefined
@@ -33,23 +33,23 @@ export class RefusedChannels {
   add(operation: Operation, channel: string, cause: unknown): void {
     if (!channel.startsWith(this.#prefix)) return // it belongs to another user of the connection
     const key = `${operation} ${channel}`
-    const known = this.#refused.get(key)
-    if (known) known.retries = 0
-    if (known || (operation === 'publish' && this.#refused.size >= MAX_PUBLISHES)) return
+    const knownRefusal = this.#refusals.get(key)
+    if (knownRefusal) knownRefusal.retries = 0
+    if (knownRefusal || (operation === 'publish' && this.#refusals.size >= MAX_LISTED)) return
     const refusal = { operation, channel, reason: formatLogLine(cause), retries: 0 }
-    this.#refused.set(key, refusal)
+    this.#refusals.set(key, refusal)
     this.#print(refusal)
     this.#report()
   }
 
   /** Removes a channel, if it was refused. */
   delete(operation: Operation, channel: string): void {
-    if (this.#refused.delete(`${operation} ${channel}`)) this.#report()
+    if (this.#refusals.delete(`${operation} ${channel}`)) this.#report()
   }
 
   /** Returns the refused channels. */
   list(): readonly RefusedChannel[] {
-    return [...this.#refused.values()].map(({ operation, channel, reason }) => ({
+    return [...this.#refusals.values()].map(({ operation, channel, reason }) => ({
       ...{ operation, channel, reason },
     }))
   }
@@ -59,14 +59,14 @@ export class RefusedChannels {
    * publish is one. Removes channels without another refused publish since the last call.
    */
   retry(): readonly string[] {
-    for (const refusal of this.#refused.values()) {
+    for (const refusal of this.#refusals.values()) {
       if (refusal.operation === 'publish' && refusal.retries > 0) {
         this.delete('publish', refusal.channel)
       }
       refusal.retries++
     }
-    const subscriptions = [...this.#refused.values()].filter((one) => one.operation === 'subscribe')
-    return subscriptions.map(({ channel }) => channel)
+    const refusals = [...this.#refusals.values()].filter((one) => one.operation === 'subscribe')
+    return refusals.map(({ channel }) => channel)
   }
 
   /**
@@ -89,8 +89,8 @@ export class RefusedChannels {
 
   #print({ operation, channel, reason }: Refusal): void {
     const advice = this.#adviceFor(operation, reason)
-    if (this.#printed.has(advice)) return
-    this.#printed.add(advice)
+    if (this.#printedAdvice.has(advice)) return
+    this.#printedAdvice.add(advice)
     console.error(
       `simplewebsockets: the broker refuses to ${operation} on \`${channel}\` (${reason}), so nodes ` +
         `don't hear each other there. ${advice}, see docs/backplanes.md. Printed once; every refused ` +

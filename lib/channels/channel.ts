@@ -1,14 +1,14 @@
-import type { Listenable } from '../events/listenable.ts'
-import type { ChannelError } from './errors.ts'
-import { EMITTER, INSPECT, REPLICA } from '../internal.ts'
-import { inspectLine } from '../format.ts'
 import type { CloseReason } from '../connection/close-codes.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
 import type { CallbackError } from '../errors.ts'
 import type { EventSpec, Emitter } from '../events/emitter.ts'
-import type { PresenceReplica } from './presence/presence-replica.ts'
-import type { PushOptions } from './messages/push-options.ts'
+import type { Listenable } from '../events/listenable.ts'
+import { inspectLine } from '../format.ts'
+import { EMITTER, INSPECT, REPLICA } from '../internal.ts'
+import type { ChannelError } from './errors.ts'
 import type { Message } from './messages/message.ts'
+import type { PushOptions } from './messages/push-options.ts'
+import type { PresenceReplica } from './presence/presence-replica.ts'
 
 /** Payloads of unknown types, by event name. */
 export type AnyEvents = Record<string, any>

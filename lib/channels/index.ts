@@ -14,15 +14,15 @@ export type {
   InferInput,
   InferInputs,
   InferJoin,
-  StandardResult,
   InferOutput,
   InferOutputs,
-  SuccessResult,
   PathSegment,
   SchemaIssue,
   SchemaTypes,
+  StandardResult,
   StandardSchema,
   StandardSchemaProps,
+  SuccessResult,
 } from './contract/contract.ts'
 export type {
   ClientFrame,
@@ -33,6 +33,7 @@ export type {
   HeartbeatFrame,
   HeartbeatReplyFrame,
   JoinFrame,
+  KeepaliveTimings,
   LeaveFrame,
   PingFrame,
   PushFrame,
@@ -40,7 +41,6 @@ export type {
   ReplyFrame,
   Serializer,
   ServerFrame,
-  KeepaliveTimings,
   TopicFrame,
 } from './protocol/serializer.ts'
 export { memoryHistory, type MemoryHistoryOptions } from './history/memory-history.ts'

@@ -1,24 +1,18 @@
 import { resolveClient } from '#options'
 import * as defaultNetwork from '#transport'
-import type { Listenable } from '../../events/listenable.ts'
-import { OPEN_WITH, INSPECT, EMITTER } from '../../internal.ts'
-import { inspectLine } from '../../format.ts'
-import { ConnectAborted, type UrlSource } from '../../client/connect.ts'
 import { WebsocketClient, type ClientEmitter } from '../../client/client.ts'
+import { ConnectAborted, type UrlSource } from '../../client/connect.ts'
 import type { CloseReason } from '../../connection/close-codes.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { invalidValue, type WebsocketError } from '../../errors.ts'
-import { listen } from '../../events/listen.ts'
-import { checkNames } from '../../validation.ts'
-import { deferred, markHandled } from '../../promises.ts'
 import { Emitter, type EventSpec } from '../../events/emitter.ts'
+import { listen } from '../../events/listen.ts'
+import type { Listenable } from '../../events/listenable.ts'
+import { inspectLine } from '../../format.ts'
+import { OPEN_WITH, INSPECT, EMITTER } from '../../internal.ts'
+import { deferred, markHandled } from '../../promises.ts'
 import type { Network } from '../../transport/transport.ts'
-import { endpointUrl } from './endpoint-url.ts'
-import {
-  resolveChannelClient,
-  type ChannelClientOptions,
-  type ChannelClientSettings,
-} from './options.ts'
+import { checkNames } from '../../validation.ts'
 import type { Channel, AnyEvents } from '../channel.ts'
 import type {
   Contract,
@@ -29,6 +23,12 @@ import type {
 } from '../contract/contract.ts'
 import type { ServerFrame } from '../protocol/serializer.ts'
 import { ClientChannel } from './client-channel.ts'
+import { endpointUrl } from './endpoint-url.ts'
+import {
+  resolveChannelClient,
+  type ChannelClientOptions,
+  type ChannelClientSettings,
+} from './options.ts'
 import type { Credentials } from './retry-policy.ts'
 import { ClientSocket } from './socket.ts'
 
@@ -55,7 +55,7 @@ export interface ChannelClientEvents {
 /** The payload type of a join, as the schema of a contract accepts it. */
 export type JoinPayload<Schema> = [Schema] extends [StandardSchema] ? InferInput<Schema> : unknown
 
-const SPEC: EventSpec<ChannelClientEvents> = {
+const EVENT_SPEC: EventSpec<ChannelClientEvents> = {
   kind: 'channel client',
   reopens: true,
   events: ['open', 'message', 'error', 'close', 'closed'],
@@ -69,7 +69,7 @@ const SPEC: EventSpec<ChannelClientEvents> = {
  */
 export class ChannelClient implements Listenable<ChannelClientEvents> {
   readonly #settings: ChannelClientSettings
-  readonly #emitter = new Emitter<ChannelClientEvents>(SPEC)
+  readonly #emitter = new Emitter<ChannelClientEvents>(EVENT_SPEC)
   readonly #client: WebsocketClient
   readonly #socket: ClientSocket
   readonly #credentials: Credentials

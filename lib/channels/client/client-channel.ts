@@ -1,14 +1,14 @@
-import type { Listenable } from '../../events/listenable.ts'
-import { escapeText } from '../../format.ts'
-import type { ChannelError } from '../errors.ts'
-import { EMITTER, REPLICA } from '../../internal.ts'
 import { closeReason, type CloseReason } from '../../connection/close-codes.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import { ClosedError, invalidCall } from '../../errors.ts'
 import type { ErrorSink, Emitter } from '../../events/emitter.ts'
+import type { Listenable } from '../../events/listenable.ts'
+import { escapeText } from '../../format.ts'
+import { EMITTER, REPLICA } from '../../internal.ts'
 import { deferred, rejected, type Deferred } from '../../promises.ts'
 import { Channel, type ChannelEvents, type ChannelState } from '../channel.ts'
 import type { Contract } from '../contract/contract.ts'
+import type { ChannelError } from '../errors.ts'
 import {
   ChannelEmitter,
   MessageTarget,
@@ -167,12 +167,10 @@ export class ClientChannel extends Channel implements ChannelInternals {
     this.#pushes.failSent(error)
   }
 
-  /** Called when the client has connected. */
   onConnected(): void {
     this.#join.onConnected()
   }
 
-  /** Called when the connection has closed. */
   onDisconnected(reason: CloseReason): void {
     this.#join.onDisconnected()
     if (this.#state === 'leaving') this.end(LEAVE_REASON)

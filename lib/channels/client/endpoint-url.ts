@@ -24,14 +24,17 @@ export function endpointUrl(
   }
 }
 
-/** Returns an invalid url unchanged: the client rejects it when it connects. */
-function buildUrl(given: string | URL, params: Params, { path, query }: Serializer): string {
-  const text = String(given)
+/**
+ * Adds the path suffix and the query. Returns an invalid url unchanged: the client rejects it when
+ * it connects.
+ */
+function buildUrl(source: string | URL, params: Params, { path, query }: Serializer): string {
+  const text = String(source)
   const base = pageUrl()
   if (!URL.canParse(text, base)) return text
   const url = new URL(text, base)
-  const mount = url.pathname.replace(/\/+$/, '')
-  if (path !== '' && !mount.endsWith(path)) url.pathname = mount + path
+  const basePath = url.pathname.replace(/\/+$/, '')
+  if (path !== '' && !basePath.endsWith(path)) url.pathname = basePath + path
   for (const [name, value] of Object.entries(params)) append(url.searchParams, name, value)
   for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value)
   return url.href

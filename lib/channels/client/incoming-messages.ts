@@ -1,7 +1,7 @@
 import { escapeText, messageOf } from '../../format.ts'
-import { ChannelError } from '../errors.ts'
 import { checkContract, type Contract, type StandardSchema } from '../contract/contract.ts'
 import { OrderedValidator } from '../contract/ordered-validator.ts'
+import { ChannelError } from '../errors.ts'
 import { IncomingMessage, type Replier } from '../messages/message.ts'
 import { MessageQueue, type BacklogListener } from '../messages/message-queue.ts'
 import { PRESENCE_DIFF, PRESENCE_STATE } from '../protocol/phoenix.ts'

@@ -1,8 +1,8 @@
-import { ChannelError } from '../errors.ts'
 import { closeReason } from '../../connection/close-codes.ts'
 import { ClosedError } from '../../errors.ts'
 import { deferred, isPromise, markHandled, type Deferred } from '../../promises.ts'
 import { isFunction } from '../../validation.ts'
+import { ChannelError } from '../errors.ts'
 import { ClientPosition } from '../history/position.ts'
 import type { ClientChannel } from './client-channel.ts'
 import { errorFromReply } from './pending-pushes.ts'
@@ -22,7 +22,7 @@ export class JoinPush {
   readonly #replyTimer: ReplyTimer
   #ref: string | undefined
   /** The promise that `join()` returns; undefined once the join is answered. */
-  #joining: Deferred<unknown> | undefined
+  #pendingJoin: Deferred<unknown> | undefined
   /**
    * The identity of the pending call of the payload function; the result of an older call is
    * ignored.
@@ -53,11 +53,11 @@ export class JoinPush {
 
   /** Returns the promise of the join that is pending, or that starts next. */
   createPromise(): Promise<unknown> {
-    if (!this.#joining) {
-      this.#joining = deferred()
-      markHandled(this.#joining.promise)
+    if (!this.#pendingJoin) {
+      this.#pendingJoin = deferred()
+      markHandled(this.#pendingJoin.promise)
     }
-    return this.#joining.promise
+    return this.#pendingJoin.promise
   }
 
   /** Begins an attempt, which lasts until the reply or the timeout. */
@@ -104,9 +104,9 @@ export class JoinPush {
   /** Ends the membership, or the attempt. Joins again later, unless `rejoin` says otherwise. */
   fail(error: ChannelError): void {
     const channel = this.#channel
-    const joining = this.#joining
+    const pendingJoin = this.#pendingJoin
     this.#stop()
-    this.#ref = this.#joining = undefined
+    this.#ref = this.#pendingJoin = undefined
     channel.onErrored(
       new ClosedError(error.message, { closeCode: 1011, cause: error, target: channel }),
     )
@@ -116,7 +116,7 @@ export class JoinPush {
     if (delay !== undefined && this.#socket.connection && !isDecided) {
       this.#rejoinTimer = setTimeout(() => channel.startJoin(), delay)
     }
-    joining?.reject(error)
+    pendingJoin?.reject(error)
     // A channel that has closed emits no more errors.
     channel.reportError(error, channel.hasClosed)
     if (delay === undefined && !isDecided) channel.end(closeReason(1000, error.message))
@@ -125,8 +125,8 @@ export class JoinPush {
   /** Stops the attempt, or the wait for the next one. Rejects the promise of the join. */
   cancel(error: Error): void {
     this.#stop()
-    this.#joining?.reject(error)
-    this.#joining = undefined
+    this.#pendingJoin?.reject(error)
+    this.#pendingJoin = undefined
   }
 
   /** Resolves the payload, and sends the join. */
@@ -143,16 +143,16 @@ export class JoinPush {
       if (this.#payloadRequest === request) this.#send(payload)
     }
     try {
-      const given = isFunction(this.#payload) ? this.#payload() : this.#payload
-      if (isPromise(given)) given.then(onPayload).then(undefined, onFailure)
-      else onPayload(given)
+      const result = isFunction(this.#payload) ? this.#payload() : this.#payload
+      if (isPromise(result)) result.then(onPayload).then(undefined, onFailure)
+      else onPayload(result)
     } catch (cause) {
       onFailure(cause)
     }
   }
 
-  #send(given: unknown = {}): void {
-    const payload = this.position.addTo(given)
+  #send(ownPayload: unknown = {}): void {
+    const payload = this.position.addTo(ownPayload)
     const ref = this.#socket.ref()
     const { topic } = this.#channel
     this.#socket.sendFrame({ kind: 'join', topic, joinRef: ref, ref, payload })
@@ -163,12 +163,12 @@ export class JoinPush {
   }
 
   #accept(reply: unknown): void {
-    const joining = this.#joining
+    const pendingJoin = this.#pendingJoin
     this.#stop()
     this.#attempt = 0
-    this.#joining = undefined
+    this.#pendingJoin = undefined
     this.#channel.onJoined(reply)
-    joining?.resolve(reply)
+    pendingJoin?.resolve(reply)
   }
 
   #onTimeout(): void {

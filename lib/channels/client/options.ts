@@ -1,7 +1,6 @@
-import type { ChannelError } from '../errors.ts'
 import { invalidArgument } from '../../errors.ts'
-import type { ValueOrProvider } from '../../options/value-or-provider.ts'
 import type { ClientOptions, ReconnectOptions } from '../../options/client.ts'
+import type { ValueOrProvider } from '../../options/value-or-provider.ts'
 import {
   checkNames,
   isFunction,
@@ -14,9 +13,10 @@ import {
   type Rule,
   type Resolved,
 } from '../../validation.ts'
-import type { Params } from './endpoint-url.ts'
-import type { Serializer } from '../protocol/serializer.ts'
+import type { ChannelError } from '../errors.ts'
 import { phoenix } from '../protocol/phoenix.ts'
+import type { Serializer } from '../protocol/serializer.ts'
+import type { Params } from './endpoint-url.ts'
 import { resolveReconnect, type Credentials } from './retry-policy.ts'
 
 /** The conditions under which a channel joins again by itself. */
@@ -164,27 +164,27 @@ const WEBSOCKET_OPTIONS: readonly string[] = [
 export type ChannelClientSettings = Resolved<typeof rules>
 
 /**
- * Resolves a channel client's options, and sorts out those of the `WebsocketClient` that it uses.
+ * Resolves a channel client's options, and separates those of the `WebsocketClient` that it uses.
  */
-export function resolveChannelClient(given: ChannelClientOptions = {}): {
+export function resolveChannelClient(options: ChannelClientOptions = {}): {
   settings: ChannelClientSettings
   clientOptions: ClientOptions
   credentials: Credentials
 } {
-  checkNames(given, [...Object.keys(rules), ...WEBSOCKET_OPTIONS])
-  const entries = Object.entries(given) as [string, unknown][]
+  checkNames(options, [...Object.keys(rules), ...WEBSOCKET_OPTIONS])
+  const entries = Object.entries(options) as [string, unknown][]
   const ownEntries = entries.filter(([name]) => !WEBSOCKET_OPTIONS.includes(name))
   const settings = resolveOptions(rules, Object.fromEntries(ownEntries))
-  const passedOn: ClientOptions = Object.fromEntries(
+  const websocketOptions: ClientOptions = Object.fromEntries(
     entries.filter(([name]) => WEBSOCKET_OPTIONS.includes(name)),
   )
-  const { reconnect = true } = passedOn
+  const { reconnect = true } = websocketOptions
   const protocols = authSubprotocols(settings)
   const credentials = {
-    mayChange: [settings.params, settings.authToken, passedOn.headers].some(isFunction),
+    mayChange: [settings.params, settings.authToken, websocketOptions.headers].some(isFunction),
   }
   const policy = resolveReconnect(reconnect, credentials)
-  const clientOptions = { ...passedOn, reconnect: policy, ...(protocols && { protocols }) }
+  const clientOptions = { ...websocketOptions, reconnect: policy, ...(protocols && { protocols }) }
   return { settings, clientOptions, credentials }
 }
 

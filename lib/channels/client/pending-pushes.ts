@@ -1,7 +1,7 @@
-import { escapeText } from '../../format.ts'
-import { ChannelError, type ChannelErrorInit } from '../errors.ts'
 import type { WebsocketError } from '../../errors.ts'
+import { escapeText } from '../../format.ts'
 import { WatchedPromise } from '../../promises.ts'
+import { ChannelError, type ChannelErrorInit } from '../errors.ts'
 import type { PushSettings } from '../messages/push-options.ts'
 import type { ClientChannel } from './client-channel.ts'
 import { keepAlive } from './reply-timer.ts'
@@ -19,7 +19,7 @@ export interface PushRequest {
   readonly payload: unknown
 }
 
-/** The terms of one push: its options, and when to send it. */
+/** The options of one push, and when to send it. */
 export interface PushTerms extends PushSettings {
   /** Whether the push is sent at once, not with the next `flush`. */
   readonly sendsNow: boolean
@@ -75,6 +75,7 @@ export class PendingPushes {
   readonly #socket: PushSocket
   /** The pushes to send, in their order. */
   readonly #unsent = new Set<PendingPush>()
+  /** The pushes that wait for their replies, by ref. */
   readonly #sent = new Map<string, PendingPush>()
 
   constructor(channel: PushChannel, socket: PushSocket) {
@@ -208,11 +209,11 @@ const MAX_TEXT = 200 // characters of the server's text, in an error text
 
 /** Creates the error for a reply with a status other than `ok`. */
 export function errorFromReply(
-  what: string,
+  item: string,
   details: ChannelErrorInit & { topic: string; status: string },
 ): ChannelError {
   const { topic, status, reply } = details
   const replyText = JSON.stringify(reply)?.slice(0, MAX_TEXT) ?? ''
-  const text = `${what} on \`${topic}\` was answered \`${status.slice(0, MAX_TEXT)}\`: ${replyText}`
+  const text = `${item} on \`${topic}\` was answered \`${status.slice(0, MAX_TEXT)}\`: ${replyText}`
   return new ChannelError(escapeText(text), details)
 }

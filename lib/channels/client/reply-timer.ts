@@ -9,8 +9,8 @@ export function keepAlive(timer: Timer | undefined, isAlive: boolean): void {
 }
 
 /**
- * The wait for the reply to a join or a leave, of which only one waits at a time: its timeout, and
- * the reading that goes on for it.
+ * The wait for the reply to a join or a leave: a channel waits for one of them at a time. It has a
+ * timeout, and it keeps reading going while messages wait.
  */
 export class ReplyTimer {
   readonly #socket: Pick<ClientSocket, 'timeout' | 'isAlive' | 'pinReading'>

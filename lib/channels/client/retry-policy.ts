@@ -1,9 +1,9 @@
-import { ChannelError } from '../errors.ts'
 import { isRetryable } from '../../backoff.ts'
 import type { CloseReason } from '../../connection/close-codes.ts'
 import { ConnectError, invalidValue } from '../../errors.ts'
 import type { ClientOptions, ReconnectOptions } from '../../options/client.ts'
 import { isFunction, isObject, MAX_TIMER } from '../../validation.ts'
+import { ChannelError } from '../errors.ts'
 import type { RejoinOptions } from './options.ts'
 
 const RECONNECT = [10, 50, 100, 150, 200, 250, 500, 1_000, 2_000, 5_000]
@@ -24,19 +24,19 @@ interface DefaultReconnection {
 }
 
 /**
- * Fills a reconnection policy with the defaults of Phoenix. The policy's own `when` receives the
- * default's answer.
+ * Completes a reconnection policy with the defaults of Phoenix. The policy's own `when` receives
+ * the answer of the default one as its second argument.
  */
 export function resolveReconnect(
-  given: NonNullable<ClientOptions['reconnect']>,
+  reconnect: NonNullable<ClientOptions['reconnect']>,
   credentials: Credentials,
 ): boolean | ReconnectOptions {
   const defaults = defaultReconnection(credentials)
-  if (typeof given === 'boolean') return given && defaults
-  if (!isObject(given)) return given // the `WebsocketClient` throws for it
-  const chosen = Object.entries(given).filter(([, value]) => value !== undefined)
-  const policy = { ...defaults, ...Object.fromEntries(chosen) }
-  const { when } = given
+  if (typeof reconnect === 'boolean') return reconnect && defaults
+  if (!isObject(reconnect)) return reconnect // the `WebsocketClient` throws for it
+  const ownEntries = Object.entries(reconnect).filter(([, value]) => value !== undefined)
+  const policy = { ...defaults, ...Object.fromEntries(ownEntries) }
+  const { when } = reconnect
   return isFunction(when)
     ? { ...policy, when: (cause) => when(cause, defaults.when(cause)) }
     : policy
@@ -64,7 +64,7 @@ export function rejoinDelay(
 }
 
 /**
- * Returns reconnection with Phoenix's delays. No close code is final: to Phoenix they mean nothing.
+ * Returns a reconnection with Phoenix's delays. No close code is final: Phoenix ignores them.
  */
 function defaultReconnection(credentials: Credentials): DefaultReconnection {
   let isSlow = false

@@ -1,21 +1,21 @@
-import { escapeText } from '../../format.ts'
-import type { ChannelError } from '../errors.ts'
-import { EMITTER } from '../../internal.ts'
 import type { CloseReason } from '../../connection/close-codes.ts'
-import { MESSAGE_OVERHEAD, type MessageSink } from '../../connection/message-sink.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
-import { FrameError, WebsocketError, invalidArgument } from '../../errors.ts'
 import type { Data } from '../../connection/message.ts'
-import type { ConnectionSettings } from '../../options/connection.ts'
+import { MESSAGE_OVERHEAD, type MessageSink } from '../../connection/message-sink.ts'
+import { FrameError, WebsocketError, invalidArgument } from '../../errors.ts'
 import type { Emitter } from '../../events/emitter.ts'
+import { escapeText } from '../../format.ts'
+import { EMITTER } from '../../internal.ts'
+import type { ConnectionSettings } from '../../options/connection.ts'
+import type { ChannelError } from '../errors.ts'
 import { Backlog } from '../messages/backlog.ts'
-import type { ChannelClientSettings } from './options.ts'
+import { JsonText, parsedBytes, takesJsonText, writeJson } from '../protocol/json.ts'
 import type { ClientFrame, PushFrame, ServerFrame, TopicFrame } from '../protocol/serializer.ts'
 import type { ChannelClientEvents } from './channel-client.ts'
 import type { ClientChannel } from './client-channel.ts'
 import { Heartbeat } from './heartbeat.ts'
+import type { ChannelClientSettings } from './options.ts'
 import { rejoinDelay } from './retry-policy.ts'
-import { JsonText, parsedBytes, takesJsonText, writeJson } from '../protocol/json.ts'
 
 /**
  * The internals of a channel client: its channels, refs and heartbeat, on its current connection.
@@ -29,7 +29,7 @@ export class ClientSocket implements MessageSink {
   #connection: WebsocketConnection | undefined
   #heartbeat: Heartbeat | undefined
   readonly #backlog: Backlog
-  /** How many joins, pushes and `once` calls need reading to go on. */
+  /** The number of joins, pushes and `once` calls for which reading goes on while messages wait. */
   #readingPins = 0
   #isAlive = true
   #lastRef = 0

@@ -1,6 +1,6 @@
 import { invalidValue } from '../../errors.ts'
-import { checkNames, isArray, isObject } from '../../validation.ts'
 import { isPromise } from '../../promises.ts'
+import { checkNames, isArray, isObject } from '../../validation.ts'
 
 /**
  * A schema that follows Standard Schema, version 1 (https://standardschema.dev): of zod, valibot or
@@ -146,7 +146,7 @@ export function validate(
 ): ValidationResult | PromiseLike<ValidationResult> {
   const result = schema['~standard'].validate(payload)
   if (!isPromise(result)) return toValidationResult(result)
-  return result.then((settled) => toValidationResult(settled))
+  return result.then((outcome) => toValidationResult(outcome))
 }
 
 function toValidationResult(result: StandardResult<unknown>): ValidationResult {

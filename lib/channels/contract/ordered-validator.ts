@@ -16,7 +16,7 @@ export interface ValidationHandlers {
   onWaiting?(step: 1 | -1): void
 }
 
-const UNKNOWN: ValidationResult = { refusal: { reason: 'unknown event', issues: [] } }
+const UNKNOWN_EVENT: ValidationResult = { refusal: { reason: 'unknown event', issues: [] } }
 
 /** A validator for schemas that may be asynchronous: it delivers results in order of arrival. */
 export class OrderedValidator {
@@ -62,7 +62,7 @@ export class OrderedValidator {
     markHandled(result)
     const pending: Promise<void> = (this.#pending ?? Promise.resolve())
       .then(() => result)
-      .then((settled) => handlers.onResult(settled))
+      .then((outcome) => handlers.onResult(outcome))
       .catch((cause: unknown) => handlers.onError(cause))
       .then(() => {
         if (this.#pending === pending) this.#pending = undefined
@@ -78,7 +78,7 @@ function runSchema(
   schema: StandardSchema | 'anything' | undefined,
 ): ValidationResult | PromiseLike<ValidationResult> {
   if (schema === 'anything') return { value: payload }
-  return schema ? validate(schema, payload) : UNKNOWN
+  return schema ? validate(schema, payload) : UNKNOWN_EVENT
 }
 
 function rejectedWith(cause: unknown): Promise<never> {

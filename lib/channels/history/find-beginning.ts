@@ -34,12 +34,12 @@ export function findBeginning(
   messagesByOffset: Messages,
 ): Beginning {
   const { epoch, offset } = position
-  const missed =
+  const missedMessages =
     since?.epoch === epoch ? messagesBetween(since.offset, offset, messagesByOffset) : undefined
   let first = offset
   while (first > offset - backlog && messagesByOffset.has(first)) first--
-  const messages = missed ?? messagesBetween(first, offset, messagesByOffset) ?? []
-  return { position, recovered: since && missed !== undefined, messages }
+  const messages = missedMessages ?? messagesBetween(first, offset, messagesByOffset) ?? []
+  return { position, recovered: since && missedMessages !== undefined, messages }
 }
 
 /** Returns the messages after one offset and up to another; undefined where one is unknown. */

@@ -28,7 +28,7 @@ export class LiveLog {
   #currentRead: StoreRead | undefined
   #joins: HistoryJoin[] = []
   /** The messages that arrived while another was being delivered, or while the log is behind. */
-  #waiting: HistoryMessage[] = []
+  #waitingMessages: HistoryMessage[] = []
   #waitingSize = 0
   #unsubscribe: (() => void) | undefined
 
@@ -49,11 +49,11 @@ export class LiveLog {
       this.#isSubscribed = true
       return
     }
-    const subscribed = this.#subscribe().then((unsubscribe) => {
+    const subscription = this.#subscribe().then((unsubscribe) => {
       this.#unsubscribe = unsubscribe
       if (this.#isClosed) this.close() // unsubscribes: the log was closed meanwhile
     })
-    withTimeout(subscribed, settings.timeout).then(
+    withTimeout(subscription, settings.timeout).then(
       () => {
         this.#isSubscribed = true
         this.#readIfNeeded()
@@ -106,7 +106,7 @@ export class LiveLog {
     }
   }
 
-  /** Notes that messages may have been missed, and reads the store where that is needed. */
+  /** Notes that messages may have been missed. Reads the store if joins or members need it. */
   interrupt(): void {
     if (this.#currentRead) this.#currentRead.mayHaveMissed = true
     this.#isBehind = this.#mayHaveMissed = true
@@ -122,7 +122,7 @@ export class LiveLog {
   }
 
   #enqueue(message: HistoryMessage): void {
-    this.#waiting.push(message)
+    this.#waitingMessages.push(message)
     this.#waitingSize += sizeOf(message)
     if (this.#waitingSize <= MAX_WAITING) return
     this.#takeWaiting() // drops them: they will be read from the store
@@ -130,10 +130,10 @@ export class LiveLog {
   }
 
   #takeWaiting(): readonly HistoryMessage[] {
-    const waiting = this.#waiting
-    this.#waiting = []
+    const messages = this.#waitingMessages
+    this.#waitingMessages = []
     this.#waitingSize = 0
-    return waiting
+    return messages
   }
 
   /** Starts a read of the store where joins or members need one. */
@@ -206,10 +206,10 @@ export class LiveLog {
     // former epoch had no messages.
     const isUntouched = this.#offset === 0 && !this.#mayHaveMissed
     const isSameEpoch = this.#epoch === epoch || (this.#epoch !== undefined && isUntouched)
-    const missed = isSameEpoch ? entries.filter((entry) => entry.offset > this.#offset) : []
-    if (isSameEpoch && this.#offset + missed.length >= offset) {
+    const missedEntries = isSameEpoch ? entries.filter((entry) => entry.offset > this.#offset) : []
+    if (isSameEpoch && this.#offset + missedEntries.length >= offset) {
       this.#epoch = epoch
-      for (const entry of missed) this.#emit(entry.offset, read.messages.get(entry.offset))
+      for (const entry of missedEntries) this.#emit(entry.offset, read.messages.get(entry.offset))
       return
     }
     this.#losePosition()
@@ -229,9 +229,9 @@ export class LiveLog {
   }
 
   #deliver(message: HistoryMessage): void {
-    const decoded = decodeEntry(message, message.epoch)
-    this.#currentRead?.keep(message, decoded)
-    this.#emit(message.offset, decoded)
+    const recordedMessage = decodeEntry(message, message.epoch)
+    this.#currentRead?.keep(message, recordedMessage)
+    this.#emit(message.offset, recordedMessage)
     this.#drainWaiting()
   }
 

@@ -44,8 +44,8 @@ export class MemoryHistory implements HistoryStore {
   readonly #maxBytes: number
   /** The logs by topic, the one with the oldest append first. */
   readonly #logs = new Map<string, TopicLog>()
-  /** How many users retain each topic. */
-  readonly #retained = new Map<string, number>()
+  /** The number of users that retain each topic. */
+  readonly #retainCounts = new Map<string, number>()
   readonly #id = Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString('base64url')
   /** Number of deleted logs. A part of the epoch, so that a topic's next log has another one. */
   #deletedCount = 0
@@ -85,16 +85,16 @@ export class MemoryHistory implements HistoryStore {
   }
 
   /**
-   * Exempts a topic's log from expiry and eviction until the returned function is called.
+   * Protects a topic's log from expiry and eviction until the returned function is called.
    *
    * @internal
    */
   retain(topic: string): () => void {
-    this.#retained.set(topic, (this.#retained.get(topic) ?? 0) + 1)
+    this.#retainCounts.set(topic, (this.#retainCounts.get(topic) ?? 0) + 1)
     return () => {
-      const count = (this.#retained.get(topic) ?? 0) - 1
-      if (count > 0) this.#retained.set(topic, count)
-      else this.#retained.delete(topic)
+      const count = (this.#retainCounts.get(topic) ?? 0) - 1
+      if (count > 0) this.#retainCounts.set(topic, count)
+      else this.#retainCounts.delete(topic)
     }
   }
 
@@ -118,7 +118,7 @@ export class MemoryHistory implements HistoryStore {
 
   #logOf(topic: string): TopicLog | undefined {
     const log = this.#logs.get(topic)
-    if (!log || this.#retained.has(topic)) return log
+    if (!log || this.#retainCounts.has(topic)) return log
     if (Date.now() - log.usedAt <= log.ttl + DAY) return log
     this.#delete(topic)
     return undefined
@@ -156,7 +156,7 @@ export class MemoryHistory implements HistoryStore {
   #evict(topic: string, log: TopicLog): void {
     for (const other of this.#logs.keys()) {
       if (this.#size <= this.#maxBytes) return
-      if (other !== topic && !this.#retained.has(other)) this.#delete(other)
+      if (other !== topic && !this.#retainCounts.has(other)) this.#delete(other)
     }
     let excess = this.#size - this.#maxBytes
     let count = 0

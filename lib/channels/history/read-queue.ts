@@ -5,7 +5,7 @@ const MAX_READS = 8 // that run at a time
 /** The queue of one server's reads of its history stores. A limited number runs at a time. */
 export class ReadQueue {
   #running = 0
-  readonly #waiting: Deferred<void>[] = []
+  readonly #waiters: Deferred<void>[] = []
 
   /** Runs a read at once where the limit allows it, or else in turn; urgent reads run first. */
   run<Page>(
@@ -17,8 +17,8 @@ export class ReadQueue {
       return this.#read(read, timeout)
     }
     const waiter = deferred<void>()
-    if (isUrgent) this.#waiting.unshift(waiter)
-    else this.#waiting.push(waiter)
+    if (isUrgent) this.#waiters.unshift(waiter)
+    else this.#waiters.push(waiter)
     return waiter.promise.then(() => this.#read(read, timeout))
   }
 
@@ -30,16 +30,16 @@ export class ReadQueue {
       if (!isPromise(page)) this.#end()
     }
     if (!isPromise(page)) return page
-    const limited = withTimeout(page, timeout)
+    const limitedPage = withTimeout(page, timeout)
     const end = (): void => this.#end()
-    limited.then(end, end)
-    return limited
+    limitedPage.then(end, end)
+    return limitedPage
   }
 
   #end(): void {
-    const next = this.#waiting.shift()
-    if (next)
-      next.resolve() // takes over this read's slot
+    const next = this.#waiters.shift()
+    // The next read takes the place of this one, so the number of running reads stays the same.
+    if (next) next.resolve()
     else this.#running--
   }
 }

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
-import { withoutCommand } from '../../format.ts'
 import { channelName } from '../../backplane/broker.ts'
 import { BrokerBackplane } from '../../backplane/broker-backplane.ts'
-import { brokerRules, type BrokerOptions } from '../../options/broker.ts'
-import { flag, isArray, resolveOptions } from '../../validation.ts'
-import { deferred, type Deferred } from '../../promises.ts'
 import { createRedisBroker, type RedisClient } from '../../backplane/redis-backplane.ts'
 import type { RedisBroker } from '../../backplane/redis-broker.ts'
+import { withoutCommand } from '../../format.ts'
+import { brokerRules, type BrokerOptions } from '../../options/broker.ts'
+import { deferred, type Deferred } from '../../promises.ts'
+import { flag, isArray, resolveOptions } from '../../validation.ts'
 import type {
   HistoryBounds,
   HistoryPage,
@@ -129,13 +129,13 @@ export class RedisHistory implements HistoryStore {
   #isClosed = false
 
   constructor(client: RedisClient, options?: RedisHistoryOptions, epochGrace = DAY) {
-    const { durable, ...rest } = resolveOptions({ ...brokerRules, durable: flag() }, options)
-    this.#prefix = rest.prefix
-    this.#maxBufferedAmount = rest.maxBufferedAmount
+    const { durable, ...settings } = resolveOptions({ ...brokerRules, durable: flag() }, options)
+    this.#prefix = settings.prefix
+    this.#maxBufferedAmount = settings.maxBufferedAmount
     this.#isDurable = durable
     this.#epochGrace = epochGrace
     this.#broker = createRedisBroker(client, { sendsOnce: true })
-    this.#backplane = new BrokerBackplane(this.#broker, rest)
+    this.#backplane = new BrokerBackplane(this.#broker, settings)
     this.#backplane.listen(() => {
       this.#isAppendCached = false // a Redis that restarted has an empty script cache
       this.#firstConnection.resolve()
@@ -145,8 +145,8 @@ export class RedisHistory implements HistoryStore {
   async append(topic: string, data: string, bounds: HistoryBounds): Promise<HistoryPosition> {
     // A client may add its own prefix to keys, but not to channels.
     const channel = channelName(this.#prefix, `history:${topic}`)
-    const rest = [String(bounds.maxBytes), channel, data]
-    const [epoch, offset] = await this.#run(APPEND, topic, bounds, rest)
+    const ownArgs = [String(bounds.maxBytes), channel, data]
+    const [epoch, offset] = await this.#run(APPEND, topic, bounds, ownArgs)
     return { epoch: String(epoch), offset: Number(offset) }
   }
 
@@ -155,14 +155,14 @@ export class RedisHistory implements HistoryStore {
     since: number | undefined,
     bounds: HistoryBounds,
   ): Promise<HistoryPage> {
-    const [epoch, latest, found, expired] = await this.#run(READ, topic, bounds, [
+    const [epoch, latest, items, expiry] = await this.#run(READ, topic, bounds, [
       since === undefined ? '' : String(since),
     ])
     const offset = Number(latest)
-    const texts = isArray(found) ? found.map(String) : []
+    const texts = isArray(items) ? items.map(String) : []
     const entries = texts.flatMap((text, index) => {
       const [head = '', time] = /^(\d+) \d+ /.exec(text) ?? []
-      if (Number(time) <= Number(expired)) return []
+      if (Number(time) <= Number(expiry)) return []
       return [{ offset: offset - texts.length + index + 1, data: text.slice(head.length) }]
     })
     return { epoch: String(epoch), offset, entries }
@@ -206,11 +206,11 @@ export class RedisHistory implements HistoryStore {
     script: string,
     topic: string,
     { size, ttl }: HistoryBounds,
-    rest: readonly string[],
+    ownArgs: readonly string[],
   ): Promise<unknown[]> {
     await this.#firstConnection.promise
     this.#checkOpen()
-    const length = rest.reduce((sum, text) => sum + text.length, 0)
+    const length = ownArgs.reduce((sum, text) => sum + text.length, 0)
     if (this.#bufferedSize + length > this.#maxBufferedAmount) {
       throw new Error(`more than ${this.#maxBufferedAmount} bytes wait for Redis`)
     }
@@ -223,7 +223,7 @@ export class RedisHistory implements HistoryStore {
     const call = usesHash ? ['EVALSHA', APPEND_HASH] : ['EVAL', script]
     this.#bufferedSize += length
     try {
-      const args = [...keys, ...epochArgs, ...limits, ...rest]
+      const args = [...keys, ...epochArgs, ...limits, ...ownArgs]
       const reply = await this.#broker.send([...call, '3', ...args])
       if (!isArray(reply)) throw new Error('no list came from Redis')
       if (script === APPEND) this.#isAppendCached = true

@@ -5,7 +5,7 @@ import type { HistoryEntry, HistoryPage } from './store.ts'
 /** A recorded message as the store delivers it. */
 export type HistoryMessage = HistoryEntry & { readonly epoch: string }
 
-// Maximum characters of the messages that wait for a read, or that are kept for joins that wait.
+/** Maximum characters of the messages that wait for a read, or that are kept for waiting joins. */
 export const MAX_WAITING = 1024 * 1024
 const OVERHEAD = 100 // characters that each message counts in addition to its own
 
@@ -41,12 +41,12 @@ export class StoreRead {
     this.mayHaveMissed = false
   }
 
-  /** Keeps a message that was delivered meanwhile, where joins may need it. */
-  keep(message: HistoryMessage, decoded: RecordedMessage | undefined): void {
+  /** Keeps a message that was delivered during the read, where joins may need it. */
+  keep(message: HistoryMessage, recordedMessage: RecordedMessage | undefined): void {
     if (this.#joins.length === 0) return
     this.#capacity -= sizeOf(message)
     if (this.#capacity < 0) this.messages.clear()
-    else this.messages.set(message.offset, decoded)
+    else this.messages.set(message.offset, recordedMessage)
   }
 
   /** Adds the messages of the store's page. */

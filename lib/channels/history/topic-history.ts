@@ -1,9 +1,9 @@
 import debug from '#debug'
-import { formatLogLine, withoutCommand } from '../../format.ts'
-import { HistoryError } from '../errors.ts'
 import { invalidValue, type WebsocketError } from '../../errors.ts'
-import { isFunction } from '../../validation.ts'
+import { formatLogLine, withoutCommand } from '../../format.ts'
 import { DONE, isPromise, markHandled, rejected, withTimeout } from '../../promises.ts'
+import { isFunction } from '../../validation.ts'
+import { HistoryError } from '../errors.ts'
 import { isJsonObject, writeJson } from '../protocol/json.ts'
 import { LiveLog } from './live-log.ts'
 import { MemoryHistory } from './memory-history.ts'
@@ -23,11 +23,11 @@ export interface JoinTerms {
   readonly isWanted: () => boolean
   readonly enter: (reply: unknown, messages: readonly RecordedMessage[]) => void
   readonly refuse: () => void
-  /** Receives what `complete` throws. */
+  /** Receives an error that `enter` throws. */
   readonly failed: (cause: unknown) => void
 }
 
-/** The channel server of a history. */
+/** The members of the channel server that a history uses. */
 export interface TopicHistoryOwner {
   /** The reads of all histories of the server. */
   readonly reads: ReadQueue
@@ -39,7 +39,6 @@ export interface TopicHistoryOwner {
   endMemberships(topic: string): void
   /** Counts a message that was not recorded, or can't be decoded. */
   countDrop(): void
-  /** Reports a failure. */
   reportFailure(error: WebsocketError): void
 }
 
@@ -55,7 +54,7 @@ interface OpenLog {
 export const INVALID_POSITION: HistoryPosition = { epoch: '', offset: 0 }
 
 const log = debug('simplewebsockets:history')
-const LINGER = 5_000 // milliseconds that a log stays open after its last member left
+const CLOSE_DELAY = 5_000 // milliseconds that a log stays open after its last member left
 const MAX_PENDING = 10_000 // messages that wait for the store
 const MAX_PENDING_SIZE = 16 * 1024 * 1024 // characters of the messages that wait for the store
 
@@ -107,7 +106,7 @@ export class TopicHistory {
     }
     const replyCopy = JSON.parse(writeJson(reply, 'the answer to a join')) as object
     this.#openLog(topic).admit({
-      // A member that may not receive earlier messages recovers none: NOWHERE matches no epoch.
+      // A member that may not receive earlier messages recovers none: no epoch matches.
       since: since && !recover ? INVALID_POSITION : since,
       backlog: recover ? this.settings.backlog : 0,
       isWanted: join.isWanted,
@@ -131,7 +130,7 @@ export class TopicHistory {
     clearTimeout(entry.timer)
     entry.timer = setTimeout(() => {
       if (this.#logs.get(topic) === entry && !this.#isInUse(topic, entry.log)) this.#close(topic)
-    }, LINGER)
+    }, CLOSE_DELAY)
     entry.timer.unref?.()
   }
 
@@ -151,13 +150,13 @@ export class TopicHistory {
   #openLog(topic: string): LiveLog {
     const entry = this.#logs.get(topic)
     if (entry) return entry.log
-    const log = new LiveLog(topic, this)
+    const liveLog = new LiveLog(topic, this)
     const release = this.store instanceof MemoryHistory ? this.store.retain(topic) : () => {}
-    this.#logs.set(topic, { log, release })
-    log.start(() => {
-      if (this.#logs.get(topic)?.log === log) this.#close(topic)
+    this.#logs.set(topic, { log: liveLog, release })
+    liveLog.start(() => {
+      if (this.#logs.get(topic)?.log === liveLog) this.#close(topic)
     })
-    return log
+    return liveLog
   }
 
   #close(topic: string): void {
@@ -172,27 +171,23 @@ export class TopicHistory {
     }
   }
 
-  #isInUse(topic: string, log: LiveLog): boolean {
-    return this.owner.hasMembers(topic) || log.hasWaitingJoins
+  #isInUse(topic: string, liveLog: LiveLog): boolean {
+    return this.owner.hasMembers(topic) || liveLog.hasWaitingJoins
   }
 
-  #trackPending(
-    topic: string,
-    data: string,
-    recorded: PromiseLike<HistoryPosition>,
-  ): Promise<void> {
+  #trackPending(topic: string, data: string, append: PromiseLike<HistoryPosition>): Promise<void> {
     this.#pendingCount++
     this.#pendingSize += data.length
     const end = (): void => {
       this.#pendingCount--
       this.#pendingSize -= data.length
     }
-    recorded.then(end, end)
+    append.then(end, end)
     // A message that is recorded after the timeout is delivered all the same: the store has it.
-    const delivered = recorded.then((position) => this.#onRecorded(topic, data, position))
-    const limited = withTimeout(delivered, this.settings.timeout)
+    const delivery = append.then((position) => this.#onRecorded(topic, data, position))
+    const result = withTimeout(delivery, this.settings.timeout)
     return markHandled(
-      limited.catch((cause: unknown) => Promise.reject(this.#failAppend(topic, cause))),
+      result.catch((cause: unknown) => Promise.reject(this.#failAppend(topic, cause))),
     )
   }
 

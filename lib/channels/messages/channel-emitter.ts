@@ -1,11 +1,11 @@
-import type { Listenable } from '../../events/listenable.ts'
-import { EMITTER } from '../../internal.ts'
 import { ClosedError, invalidArgument } from '../../errors.ts'
 import type { Consumer } from '../../events/consumer.ts'
 import { Emitter, type ErrorSink } from '../../events/emitter.ts'
+import type { Listenable } from '../../events/listenable.ts'
+import { EMITTER } from '../../internal.ts'
 import { CHANNEL, type ChannelEvents } from '../channel.ts'
-import { ANY_EVENT, type MessageQueue } from './message-queue.ts'
 import type { IncomingMessage, Message } from './message.ts'
+import { ANY_EVENT, type MessageQueue } from './message-queue.ts'
 
 /** The members of a channel that its emitters use. */
 export interface ChannelInternals extends Listenable<ChannelEvents> {
@@ -16,7 +16,7 @@ export interface ChannelInternals extends Listenable<ChannelEvents> {
   readonly errorSink: ErrorSink
   /** The messages that the peer pushes. */
   readonly queue: MessageQueue<IncomingMessage>
-  /** Adds `step` to the number of pending `once`, which keep reading going. */
+  /** Adds `step` to the number of pending `once` calls, for which reading goes on. */
   pinReading(step: 1 | -1): void
   /** Handles the failure of a listener. */
   onListenerFailed(): void
@@ -24,7 +24,7 @@ export interface ChannelInternals extends Listenable<ChannelEvents> {
   closedError(): ClosedError
 }
 
-// By `ChannelEvents`, the listeners of these events consume messages.
+// The channel emits only `IncomingMessage` where this is called, which the type can't express.
 function asMessageConsumer<Value>(consumer: Consumer<Value>): Consumer<IncomingMessage> {
   return consumer as unknown as Consumer<IncomingMessage>
 }
@@ -116,7 +116,8 @@ class MessageEmitter extends Emitter<Record<string, Message>> {
   }
 
   override handleListenerFailure(event: PropertyKey, cause: unknown, value: unknown): void {
-    // A peer's `error` is a message. Only failing listeners of the channel's own are just printed.
+    // Here `error` is an event of the peer, and not the `error` event of the channel, for which a
+    // failing listener would only be printed.
     this.#channel[EMITTER].handleListenerFailure(
       event === 'error' ? 'message' : event,
       cause,

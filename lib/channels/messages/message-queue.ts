@@ -1,6 +1,6 @@
+import { afterTurn } from '../../events/after-turn.ts'
 import type { Consumer } from '../../events/consumer.ts'
 import { DeliveryQueue } from '../../events/delivery-queue.ts'
-import { afterTurn } from '../../events/after-turn.ts'
 
 /** The filter of a listener that receives the messages of every event. */
 export const ANY_EVENT: unique symbol = Symbol('anyEvent')
@@ -109,14 +109,14 @@ export class MessageQueue<Value extends QueuedMessage> {
     this.#next = message.number + 1
     const eventQueue = this.#eventQueues?.get(message.event)
     const anyQueue = this.#anyQueue
-    const ready = [eventQueue, anyQueue].filter((queue) => acceptsMessages(queue))
+    const readyQueues = [eventQueue, anyQueue].filter((queue) => acceptsMessages(queue))
     // Without a listener the message waits with older ones of its event, or of every event.
-    const queues = ready.length > 0 ? ready : [eventQueue ?? this.#openAnyQueue()]
+    const queues = readyQueues.length > 0 ? readyQueues : [eventQueue ?? this.#openAnyQueue()]
     let isPicked = false
     for (const queue of [eventQueue, anyQueue]) {
       if (queue && !queues.includes(queue) && queue.offerToPickers(message)) isPicked = true
     }
-    if (isPicked && ready.length === 0) return
+    if (isPicked && readyQueues.length === 0) return
     for (const queue of queues) queue?.enqueue(message, message.size)
   }
 
@@ -125,7 +125,7 @@ export class MessageQueue<Value extends QueuedMessage> {
     if (filter === ANY_EVENT) this.#handlesAll = true
     const queue = filter === ANY_EVENT ? this.#openAnyQueue() : this.#openEventQueue(filter)
     if (!queue.hasConsumers) {
-      this.#adoptBacklog(filter, queue)
+      this.#moveUnlistened(filter, queue)
       queue.firstNumber = this.#next
       if (this.#hasEnded) queue.end()
     }
@@ -178,24 +178,24 @@ export class MessageQueue<Value extends QueuedMessage> {
   /** Reports the waiting messages to the `BacklogListener`. Called by each queue on a change. */
   onChange(): void {
     let [waiting, messages, bytes] = [0, 0, 0]
-    // After the end, messages without a listener wait only for a program that kept the channel.
-    const countsUnheard = this.#listener.countsUnlistened && !this.#hasEnded
+    // After the end, messages without a listener wait only while the program keeps the channel.
+    const countsUnlistened = this.#listener.countsUnlistened && !this.#hasEnded
     for (const queue of this.#queues()) {
       if (queue.hasConsumers) waiting += queue.waiting
-      if (!queue.hasConsumers && !countsUnheard) continue
+      if (!queue.hasConsumers && !countsUnlistened) continue
       messages += queue.waiting
       bytes += queue.bytes
     }
     if (waiting === this.#waiting && messages === this.#messages && bytes === this.#bytes) return
-    const added = [messages - this.#messages, bytes - this.#bytes] as const
+    const changes = [messages - this.#messages, bytes - this.#bytes] as const
     this.#waiting = waiting
     this.#messages = messages
     this.#bytes = bytes
-    this.#listener.addBacklog(...added)
+    this.#listener.addBacklog(...changes)
   }
 
   /** Moves the messages that wait without a listener into the queue of their first listener. */
-  #adoptBacklog(filter: EventFilter, queue: EventQueue<Value>): void {
+  #moveUnlistened(filter: EventFilter, queue: EventQueue<Value>): void {
     const messages = queue.takeAll()
     if (filter === ANY_EVENT) {
       for (const [event, eventQueue] of this.#eventQueues ?? []) {

@@ -50,8 +50,8 @@ const DEFAULTS: PushSettings = resolveOptions(pushRules)
  *
  * @throws TypeError for an unknown name, with the nearest one, and for an invalid value.
  */
-export function resolvePushOptions(given?: PushOptions): PushSettings {
-  return given === undefined ? DEFAULTS : resolveOptions(pushRules, given)
+export function resolvePushOptions(options?: PushOptions): PushSettings {
+  return options === undefined ? DEFAULTS : resolveOptions(pushRules, options)
 }
 
 function isSignal(value: unknown): boolean {

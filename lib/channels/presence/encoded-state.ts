@@ -1,8 +1,8 @@
 import { PreparedMessage } from '../../connection/message.ts'
-import type { PushFrame, Ref, Serializer } from '../protocol/serializer.ts'
-import { PRESENCE_STATE } from '../protocol/phoenix.ts'
-import { toWire, type Diff, type PresenceState } from './presence-state.ts'
 import { JsonText, takesJsonText } from '../protocol/json.ts'
+import { PRESENCE_STATE } from '../protocol/phoenix.ts'
+import type { PushFrame, Ref, Serializer } from '../protocol/serializer.ts'
+import { toWire, type Diff, type PresenceState } from './presence-state.ts'
 
 /** A cached message, and the encoding of its frame without the payload. */
 interface CachedMessage {

@@ -105,11 +105,11 @@ export class PresenceEmitter<Known extends object> extends Emitter<PresenceEvent
     this.#isEmitting = false
   }
 
-  #emitChange({ kind: how, key, metas, others, data }: AppliedChange): void {
+  #emitChange({ kind, key, metas, others, data }: AppliedChange): void {
     // The type of metas isn't checked, as with every payload whose type the caller gives.
     const cast = (list: readonly Meta[]): readonly Known[] => list as unknown as readonly Known[]
     const value = { key, metas: cast(metas), data }
-    if (how === 'join') this.emit('join', { ...value, before: cast(others) })
+    if (kind === 'join') this.emit('join', { ...value, before: cast(others) })
     else this.emit('leave', { ...value, after: cast(others) })
   }
 }

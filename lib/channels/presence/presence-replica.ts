@@ -85,13 +85,13 @@ export class PresenceReplica {
       this.#reportError(`a \`${PRESENCE_STATE}\` that is none`)
       return
     }
-    const waiting = this.#waitingDiffs ?? []
+    const diffs = this.#waitingDiffs ?? []
     this.#isKnown = true // before the listeners run: one may create another presence
-    this.#update((applied) => this.state.syncState(state, applied), state, waiting.length === 0)
+    this.#update((applied) => this.state.syncState(state, applied), state, diffs.length === 0)
     // One at a time: the changes of each diff may contain a list of all metas of a key.
-    for (const [index, diff] of waiting.entries()) {
+    for (const [index, diff] of diffs.entries()) {
       if (this.#hasOverflowed) break
-      this.#applyDiff(diff, index === waiting.length - 1)
+      this.#applyDiff(diff, index === diffs.length - 1)
     }
     this.#waitingDiffs = undefined
   }
@@ -126,8 +126,8 @@ export class PresenceReplica {
     joins: readonly Change[],
     isComplete = true,
   ): void {
-    const isWanted = [...this.#followers].some(({ wantsChanges }) => wantsChanges)
-    const applied: AppliedChange[] | undefined = isWanted ? [] : undefined
+    const needsChanges = [...this.#followers].some(({ wantsChanges }) => wantsChanges)
+    const applied: AppliedChange[] | undefined = needsChanges ? [] : undefined
     apply(applied)
     const isTooMuch = !this.#hasOverflowed && this.#hasTooMany(joins)
     for (const follower of this.#followers) follower.onChanges(applied, isComplete && !isTooMuch)

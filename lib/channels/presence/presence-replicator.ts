@@ -1,5 +1,5 @@
-import { isPromise } from '../../promises.ts'
 import type { BackplaneLink } from '../../backplane/backplane-link.ts'
+import { isPromise } from '../../promises.ts'
 import type { Broadcast } from '../protocol/broadcast.ts'
 import {
   DIFF,
@@ -145,8 +145,8 @@ export class PresenceReplicator {
 
   #receive(kind: number, payload: Uint8Array): void {
     const message = parseNodeMessage(payload)
-    const known = message && this.#remoteNodes.get(message.id)
-    if (!message || kind > GOODBYE || (!known && this.#remoteNodes.size >= MAX_NODES)) {
+    const knownNode = message && this.#remoteNodes.get(message.id)
+    if (!message || kind > GOODBYE || (!knownNode && this.#remoteNodes.size >= MAX_NODES)) {
       this.#source.countDrop()
       return
     }
@@ -155,7 +155,7 @@ export class PresenceReplicator {
       this.#removeNode(id)
       return
     }
-    const node = known ?? this.#addNode(id)
+    const node = knownNode ?? this.#addNode(id)
     node.keepAlive(beat)
     if (kind === STATE_REQUEST) this.#answer(id)
     if (kind === DIFF) node.takeDiff(message)

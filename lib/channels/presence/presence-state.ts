@@ -1,5 +1,5 @@
-import { META_REF } from '../protocol/phoenix.ts'
 import { isJsonObject } from '../protocol/json.ts'
+import { META_REF } from '../protocol/phoenix.ts'
 
 /** The metadata of one member that is tracked by a key. */
 export type Meta = Readonly<Record<string, any>>
@@ -87,12 +87,12 @@ export class PresenceState {
       entry.metas.delete(meta[META_REF])
       entry.metas.set(meta[META_REF], meta)
     }
-    const added = entry.metas.size - count
+    const addedCount = entry.metas.size - count
     // The list is extended at once: that is far faster than to read the map for the next change.
-    entry.list = applied && added === metas.length ? others.concat(metas) : undefined
+    entry.list = applied && addedCount === metas.length ? others.concat(metas) : undefined
     entry.data = data
     this.#entries.set(key, entry)
-    this.#metaCount += added
+    this.#metaCount += addedCount
     applied?.push({ kind: 'join', key, metas, others, data })
   }
 
@@ -100,12 +100,12 @@ export class PresenceState {
   leave([key, metas]: Change, applied?: AppliedChange[]): void {
     const entry = this.#entries.get(key)
     if (!entry) return
-    const before = applied ? listOf(entry) : []
+    const metasBefore = applied ? listOf(entry) : []
     const removed = metas.filter((meta) => entry.metas.delete(meta[META_REF]))
     if (removed.length === 0) return
     this.#metaCount -= removed.length
     if (entry.metas.size === 0) this.#entries.delete(key)
-    entry.list = applied && without(before, removed)
+    entry.list = applied && without(metasBefore, removed)
     applied?.push({ kind: 'leave', key, metas: removed, others: listOf(entry), data: entry.data })
   }
 
@@ -127,8 +127,8 @@ export class PresenceState {
     const joins: Change[] = []
     for (const [key, metas, data] of changes.values()) {
       const entry = this.#entries.get(key)
-      const added = entry ? metas.filter((meta) => !entry.metas.has(meta[META_REF])) : metas
-      if (added.length > 0) joins.push([key, added, data ?? NO_DATA])
+      const newMetas = entry ? metas.filter((meta) => !entry.metas.has(meta[META_REF])) : metas
+      if (newMetas.length > 0) joins.push([key, newMetas, data ?? NO_DATA])
     }
     this.syncDiff({ joins, leaves }, applied)
   }

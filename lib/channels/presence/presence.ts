@@ -1,14 +1,16 @@
+import { invalidCall, invalidValue, outOfRange } from '../../errors.ts'
+import type { Emitter } from '../../events/emitter.ts'
+import { listen } from '../../events/listen.ts'
 import type { Listenable } from '../../events/listenable.ts'
 import { EMITTER, REPLICA } from '../../internal.ts'
-import { invalidCall, invalidValue, outOfRange } from '../../errors.ts'
-import { listen } from '../../events/listen.ts'
 import { isObject, milliseconds, resolveOptions } from '../../validation.ts'
-import type { Emitter } from '../../events/emitter.ts'
 import { Channel, type AnyEvents } from '../channel.ts'
+import { utf8Length, isJsonObject, MAX_DEPTH, writeJson } from '../protocol/json.ts'
 import { META_REF, META_REF_BEFORE, PRESENCE_DIFF, PRESENCE_STATE } from '../protocol/phoenix.ts'
+import type { NewMember, Topic } from '../server/topic.ts'
+import type { EncodedState } from './encoded-state.ts'
 import { PresenceEmitter, type PresenceEvents } from './presence-emitter.ts'
 import type { PresenceReplicator } from './presence-replicator.ts'
-import type { EncodedState } from './encoded-state.ts'
 import {
   PresenceState,
   toWire,
@@ -17,8 +19,6 @@ import {
   type Diff,
   type Meta,
 } from './presence-state.ts'
-import { utf8Length, isJsonObject, MAX_DEPTH, writeJson } from '../protocol/json.ts'
-import type { NewMember, Topic } from '../server/topic.ts'
 
 /** The options of a presence. */
 export interface PresenceOptions {

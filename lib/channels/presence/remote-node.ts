@@ -18,7 +18,7 @@ export class RemoteNode {
   readonly #requestState: () => boolean
   readonly #onSilent: () => void
   readonly #stateByTopic = new Map<string, PresenceState>()
-  /** Number of its changes that are known; -1: not even its state. */
+  /** The number of its changes that are known here; -1 while its state is unknown. */
   #version = -1
   #isStateRequested = false
   /** The parts of its state that have arrived. */
@@ -146,7 +146,7 @@ export class RemoteNode {
 }
 
 function diffOf(applied: readonly AppliedChange[]): Diff {
-  const changesOf = (kind: AppliedChange['kind']): Change[] =>
-    applied.flatMap(({ kind: how, key, metas }) => (how === kind ? [[key, metas] as const] : []))
+  const changesOf = (side: AppliedChange['kind']): Change[] =>
+    applied.flatMap(({ kind, key, metas }) => (kind === side ? [[key, metas] as const] : []))
   return { joins: changesOf('join'), leaves: changesOf('leave') }
 }

@@ -1,6 +1,6 @@
 import { toBytes } from '../../connection/message.ts'
-import type { Change, Diff, PresenceState } from './presence-state.ts'
 import type { Broadcast } from '../protocol/broadcast.ts'
+import type { Change, Diff, PresenceState } from './presence-state.ts'
 
 const PART_SIZE = 256 * 1024 // characters after which a part ends; its last key may exceed them
 const MAX_DIFFS = 10_000 // diffs that wait for the rest of a state

@@ -1,4 +1,3 @@
-import type { ClientFrame, Serializer, ServerFrame } from './serializer.ts'
 import {
   AROUND_PUSH,
   assertName,
@@ -7,6 +6,7 @@ import {
   withJsonText,
   writeJson,
 } from './json.ts'
+import type { ClientFrame, Serializer, ServerFrame } from './serializer.ts'
 
 const PING = 'ping'
 

@@ -1,8 +1,8 @@
 import { PreparedMessage, type Data } from '../../connection/message.ts'
 import { invalidArgument } from '../../errors.ts'
-import type { PushFrame, Serializer } from './serializer.ts'
-import { phoenix, startsAsBroadcast } from './phoenix.ts'
 import { protocolError } from './json.ts'
+import { phoenix, startsAsBroadcast } from './phoenix.ts'
+import type { PushFrame, Serializer } from './serializer.ts'
 
 /**
  * A message for every member of a topic, encoded once and framed once. Other nodes receive it in

@@ -1,5 +1,5 @@
-import { messageOf, describeValue } from '../../format.ts'
 import { FrameError, invalidArgument, invalidValue } from '../../errors.ts'
+import { messageOf, describeValue } from '../../format.ts'
 
 /** Maximum UTF-8 bytes of a name or ref: a binary frame has one byte for its length. */
 export const MAX_NAME = 255
@@ -14,6 +14,13 @@ const BYTES_OF_VALUE = 40 // for each value in a list, and for each list
 export const AROUND_PUSH = 1
 /** Levels of JSON around the payload of a reply in its frame. */
 export const AROUND_REPLY = 2
+const LONE_SURROGATE = /[\ud800-\udfff]/u
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const OPEN_ARRAY = 0x5b
+const CLOSE_ARRAY = 0x5d
+const OPEN_OBJECT = 0x7b
+const CLOSE_OBJECT = 0x7d
 
 /** A payload that is JSON text already. A codec that supports it encodes it as the value. */
 export class JsonText {
@@ -143,7 +150,7 @@ export function utf8Length(text: string): number {
   return bytes
 }
 
-// A code unit takes one to three bytes, so that only few texts have to be counted.
+// A code unit takes one to three bytes, so most texts need no count.
 function isTooLong(text: string): boolean {
   if (3 * text.length <= MAX_NAME) return false
   return text.length > MAX_NAME || utf8Length(text) > MAX_NAME
@@ -162,8 +169,8 @@ function stringify(value: unknown, label: string): string | undefined {
   }
 }
 
-// Measured on the text, before JSON.parse: some engines' JSON.parse recurses, and so does code that
-// walks through its result. Only few texts have to be scanned for it.
+// Checks the text before JSON.parse: some engines' JSON.parse recurses, and so does code that walks
+// through its result. Most texts are too short, or have too few brackets, to be scanned.
 function nestsDeeper(text: string, maxDepth: number): boolean {
   // Each level takes two characters, one of which is an opening bracket.
   if (text.length <= 2 * maxDepth || !opensMoreThan(text, maxDepth)) return false
@@ -206,11 +213,3 @@ function isEscaped(text: string, index: number): boolean {
   while (text.charCodeAt(start - 1) === BACKSLASH) start -= 1
   return (index - start) % 2 === 1
 }
-
-const LONE_SURROGATE = /[\ud800-\udfff]/u
-const QUOTE = 0x22
-const BACKSLASH = 0x5c
-const OPEN_ARRAY = 0x5b
-const CLOSE_ARRAY = 0x5d
-const OPEN_OBJECT = 0x7b
-const CLOSE_OBJECT = 0x7d

@@ -1,5 +1,5 @@
-import type { Ref } from './serializer.ts'
 import { endOfString, protocolError, readJson } from './json.ts'
+import type { Ref } from './serializer.ts'
 
 /** The fields of a received frame before they are checked. */
 export interface RawMessage {
@@ -28,7 +28,7 @@ export function decodeV2Text(text: string, outerLevels: number): RawMessage {
   if (!Array.isArray(parts) || parts.length < 5) {
     throw protocolError('expected an array of join_ref, ref, topic, event and payload')
   }
-  const [joinRef, ref, topic, event, payload] = parts as readonly unknown[] // not `any`
+  const [joinRef, ref, topic, event, payload] = parts as readonly unknown[] // isArray gives any[]
   return { joinRef, ref, topic, event, payload }
 }
 

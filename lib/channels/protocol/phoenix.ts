@@ -1,5 +1,14 @@
 import { invalidArgument } from '../../errors.ts'
 import { encodeTokenSubprotocol } from '../../server/handshake/token-subprotocol.ts'
+import {
+  AROUND_PUSH,
+  AROUND_REPLY,
+  assertName,
+  assertRef,
+  protocolError,
+  withJsonText,
+  writeJson,
+} from './json.ts'
 import { BROADCAST_KIND, PUSH_KIND, REPLY_KIND, readBinary, writeBinary } from './phoenix-binary.ts'
 import {
   broadcastEventOf,
@@ -21,15 +30,6 @@ import type {
   Serializer,
   ServerFrame,
 } from './serializer.ts'
-import {
-  AROUND_PUSH,
-  AROUND_REPLY,
-  assertName,
-  assertRef,
-  protocolError,
-  withJsonText,
-  writeJson,
-} from './json.ts'
 
 const JOIN = 'phx_join'
 const LEAVE = 'phx_leave'

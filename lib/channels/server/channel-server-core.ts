@@ -1,11 +1,7 @@
-import { ADMISSION } from '../../internal.ts'
-import { invalidCall } from '../../errors.ts'
 import type { Data } from '../../connection/message.ts'
-import {
-  PeerConnectError,
-  type PeerConnectErrorInit,
-} from '../../server/handshake/peer-connect-error.ts'
+import { invalidCall } from '../../errors.ts'
 import type { Emitter } from '../../events/emitter.ts'
+import { ADMISSION } from '../../internal.ts'
 import { DONE } from '../../promises.ts'
 import { RoomRegistry } from '../../rooms/registry.ts'
 import type { RoomMember } from '../../rooms/room.ts'
@@ -15,6 +11,10 @@ import {
   type ExtensionHost,
   type PendingPeer,
 } from '../../server/extension.ts'
+import {
+  PeerConnectError,
+  type PeerConnectErrorInit,
+} from '../../server/handshake/peer-connect-error.ts'
 import type { RequestDetails } from '../../server/handshake/request.ts'
 import type { WebsocketServer } from '../../server/server.ts'
 import type { AnyEvents } from '../channel.ts'
@@ -41,6 +41,7 @@ export class ChannelServerCore<Context extends {}> implements ServerExtension<Co
   readonly protocols: readonly string[]
   readonly settings: ChannelServerSettings
   readonly errorSink: Emitter<ChannelServerEvents>
+  /** The members of each topic: one room for each. */
   readonly rooms: RoomRegistry<RoomMember>
   readonly serializer = phoenix
   readonly host: ExtensionHost
@@ -113,8 +114,8 @@ export class ChannelServerCore<Context extends {}> implements ServerExtension<Co
   ): Promise<void> {
     assertBroadcastEvent(event)
     const history = this.topicOf(topic)?.history
-    const sentPayload = history ? toRecordable(payload) : payload
-    const message = createBroadcast(this.serializer, { topic, event, payload: sentPayload })
+    const checkedPayload = history ? toRecordable(payload) : payload
+    const message = createBroadcast(this.serializer, { topic, event, payload: checkedPayload })
     if (history) return history.append(topic, from?.sender ?? '', String(message.data))
     this.rooms.emit(topicRoom(topic), message, from)
     return DONE
@@ -132,7 +133,7 @@ export class ChannelServerCore<Context extends {}> implements ServerExtension<Co
     this.rooms.deliver(topicRoom(topic), broadcast)
   }
 
-  /** Creates the replicator of a topic's presence. Returns undefined without other nodes. */
+  /** Creates the replicator of a topic's presence. Returns undefined without a backplane. */
   connectPresence(
     pattern: string,
     source: Omit<PresenceSource, 'read' | 'countDrop'>,
@@ -179,11 +180,11 @@ export class ChannelServerCore<Context extends {}> implements ServerExtension<Co
       throw new PeerConnectError('it asks for no dialect that is spoken here', NO_SERIALIZER)
     }
     const hostProtocols = this.host.protocols
-    const supported = [...hostProtocols, ...this.protocols]
+    const allProtocols = [...hostProtocols, ...this.protocols]
     if (
       hostProtocols.length > 0 &&
       protocols.length > 0 &&
-      !protocols.some((name) => supported.includes(name))
+      !protocols.some((name) => allProtocols.includes(name))
     ) {
       throw new PeerConnectError('none of its subprotocols is spoken here', NO_SERIALIZER)
     }

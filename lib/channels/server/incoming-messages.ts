@@ -1,8 +1,8 @@
 import { EMITTER } from '../../internal.ts'
 import type { ValidationResult } from '../contract/contract.ts'
 import { OrderedValidator } from '../contract/ordered-validator.ts'
-import { MessageQueue, type BacklogListener } from '../messages/message-queue.ts'
 import { IncomingMessage } from '../messages/message.ts'
+import { MessageQueue, type BacklogListener } from '../messages/message-queue.ts'
 import type { PushFrame, Ref } from '../protocol/serializer.ts'
 import type { ServerChannel } from './server-channel.ts'
 import type { ServerSocket } from './socket.ts'
@@ -29,7 +29,7 @@ export class IncomingMessages implements BacklogListener {
     this.#socket = socket
   }
 
-  // A field would take memory in each channel.
+  // A getter, because a field would take memory in each channel.
   get countsUnlistened(): boolean {
     return true
   }
@@ -48,7 +48,7 @@ export class IncomingMessages implements BacklogListener {
   get queue(): MessageQueue<IncomingMessage> {
     if (!this.#queue) {
       this.#queue = new MessageQueue(this)
-      if (this.#isQueueOver) this.#queue.end()
+      if (this.#isQueueClosed) this.#queue.end()
     }
     return this.#queue
   }
@@ -87,15 +87,15 @@ export class IncomingMessages implements BacklogListener {
 
   /**
    * Accepts no more messages. Calls `onDelivered` of the channel once the rest is delivered, or
-   * dropped. When the peer has ended the membership, the rest includes what is being validated;
-   * when this server has, there is no rest.
+   * dropped. When the peer has ended the membership, the rest includes the messages that are being
+   * validated. When this server has ended it, all waiting messages are dropped.
    */
   end(isEndedByPeer: boolean): void {
     if (!isEndedByPeer) this.#drop()
     if (isEndedByPeer && this.#validator?.isValidating === true) this.#phase = 'validating'
     else this.#deliverRest()
     if (this.hasEnded) return
-    // A closed channel holds no memory for longer.
+    // Slow listeners must not keep the memory of a closed channel for longer.
     this.#timer ??= setTimeout(() => {
       this.#drop()
       this.#finish()
@@ -107,7 +107,7 @@ export class IncomingMessages implements BacklogListener {
     this.#finishIfDelivered()
   }
 
-  get #isQueueOver(): boolean {
+  get #isQueueClosed(): boolean {
     return this.#phase === 'delivering' || this.#phase === 'ended'
   }
 
@@ -117,7 +117,7 @@ export class IncomingMessages implements BacklogListener {
   }
 
   #enqueue(frame: PushFrame, payload: unknown, size: number): void {
-    if (this.#isQueueOver) {
+    if (this.#isQueueClosed) {
       this.#socket.countDropped()
       return
     }

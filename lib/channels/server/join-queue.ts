@@ -8,7 +8,7 @@ interface JoinEntry {
   readonly size: number
 }
 
-const MAX_SMALL = 4 * 1024 // bytes of a join that leaves the backlog as soon as it starts
+const MAX_SMALL_JOIN = 4 * 1024 // bytes; a small join leaves the backlog as soon as it starts
 
 /**
  * The joins of one connection. They start in their order, as fast as `joinRate` allows and as fast
@@ -43,15 +43,15 @@ export class JoinQueue {
   /** Removes a join that was abandoned before it started. */
   remove(channel: ServerChannel<any>): void {
     const { topic } = channel
-    const waiting = this.#waiting.get(topic)
-    if (waiting?.channel !== channel) return
+    const entry = this.#waiting.get(topic)
+    if (entry?.channel !== channel) return
     this.#waiting.delete(topic)
-    this.#removeFromBacklog(waiting)
+    this.#removeFromBacklog(entry)
   }
 
   /** Starts all joins that may start now. */
   startNext(): void {
-    for (const [topic, waiting] of this.#waiting) {
+    for (const [topic, entry] of this.#waiting) {
       if (this.#running.has(topic)) continue
       if (this.#isPaused || this.#running.size >= this.#maxRunning) return
       if (!this.#bucket.tryTake()) {
@@ -59,18 +59,18 @@ export class JoinQueue {
         return
       }
       this.#waiting.delete(topic)
-      this.#running.set(topic, waiting)
-      if (waiting.size <= MAX_SMALL) this.#removeFromBacklog(waiting)
-      waiting.channel.handleJoin(waiting.payload)
+      this.#running.set(topic, entry)
+      if (entry.size <= MAX_SMALL_JOIN) this.#removeFromBacklog(entry)
+      entry.channel.handleJoin(entry.payload)
     }
   }
 
   /** Ends a running join: its listeners have answered, or the join has timed out. */
   finish(channel: ServerChannel<any>): void {
-    const running = this.#running.get(channel.topic)
-    if (running?.channel !== channel) return
+    const entry = this.#running.get(channel.topic)
+    if (entry?.channel !== channel) return
     this.#running.delete(channel.topic)
-    if (running.size > MAX_SMALL) this.#removeFromBacklog(running)
+    if (entry.size > MAX_SMALL_JOIN) this.#removeFromBacklog(entry)
     if (this.#waiting.size > 0) queueMicrotask(() => this.startNext())
   }
 
@@ -129,7 +129,7 @@ class TokenBucket {
     return true
   }
 
-  /** Makes sure that there is a token: a timer says that the time for it has passed. */
+  /** Makes sure that there is a token. A timer that waited for it may fire slightly too early. */
   fillOne(): void {
     this.#fill()
     this.#tokens = Math.max(this.#tokens, 1)

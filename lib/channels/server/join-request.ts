@@ -74,7 +74,7 @@ export class PendingJoinRequest<Context extends {}> implements JoinRequest<
   }
 
   /** Keeps messages without a listener waiting until the promise of a `join` listener settles. */
-  holdUntil(prepared: PromiseLike<unknown>): void {
-    this.#join.holdUntil(prepared)
+  holdUntil(promise: PromiseLike<unknown>): void {
+    this.#join.holdUntil(promise)
   }
 }

@@ -11,8 +11,8 @@ import {
   type Resolved,
 } from '../../validation.ts'
 import { amber } from '../protocol/amber.ts'
-import type { Serializer } from '../protocol/serializer.ts'
 import { phoenix, phoenixV1 } from '../protocol/phoenix.ts'
+import type { Serializer } from '../protocol/serializer.ts'
 
 /** The rate at which the joins of one connection are handled: a burst, then so many each second. */
 export interface JoinRate {
@@ -95,8 +95,8 @@ const DEFAULT_BURST = 100
 const DEFAULT_PER_SECOND = 20
 
 /** Resolves the options of a channel server with their defaults. */
-export function resolveChannelOptions(given?: ChannelServerOptions): ChannelServerSettings {
-  const { joinRate, ...settings } = resolveOptions(rules, given)
+export function resolveChannelOptions(options?: ChannelServerOptions): ChannelServerSettings {
+  const { joinRate, ...settings } = resolveOptions(rules, options)
   if (joinRate === false) {
     return { ...settings, joinRate: { burst: Infinity, perSecond: Infinity } }
   }

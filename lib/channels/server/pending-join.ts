@@ -1,6 +1,6 @@
-import { EMITTER } from '../../internal.ts'
 import type { CloseReason } from '../../connection/close-codes.ts'
 import type { Data } from '../../connection/message.ts'
+import { EMITTER } from '../../internal.ts'
 import { flag, resolveOptions } from '../../validation.ts'
 import type { StandardSchema } from '../contract/contract.ts'
 import { OrderedValidator } from '../contract/ordered-validator.ts'
@@ -19,14 +19,15 @@ const TOO_BUSY = { reason: 'too busy' }
 const UNAVAILABLE = { reason: 'history unavailable' }
 const acceptRules = { recover: { ...flag(), fallback: true } }
 
-/** A join that is not answered yet, the channels that it replaces, and what waits for its answer. */
+/** A join without a reply: with the channels that it replaces, and the pushes that wait for it. */
 export class PendingJoin<Context extends {}> {
   readonly #channel: ServerChannel<Context>
   readonly #socket: ServerSocket<Context>
   readonly #messages: IncomingMessages
+  /** The ref of the `join` frame, which the reply repeats. */
   readonly #ref: Ref
-  /** `accepted` while an accepted join waits for the topic's history; `over` after the reply. */
-  #state: 'waiting' | 'accepted' | 'over' = 'waiting'
+  /** `accepted` while the join waits for the topic's history; `finished` once it has ended. */
+  #state: 'waiting' | 'accepted' | 'finished' = 'waiting'
   /** Whether the `join` listeners have answered, or the join has timed out. */
   #isAnswered = false
   #timer: NodeJS.Timeout | undefined
@@ -56,7 +57,7 @@ export class PendingJoin<Context extends {}> {
   }
 
   get isPending(): boolean {
-    return this.#state !== 'over'
+    return this.#state !== 'finished'
   }
 
   get isAccepted(): boolean {
@@ -89,7 +90,7 @@ export class PendingJoin<Context extends {}> {
 
   accept(reply: unknown, options?: AcceptOptions): boolean {
     const { recover } = resolveOptions(acceptRules, options)
-    if (!this.isPending) this.release()
+    if (!this.isPending) this.release() // a listener answers a join that was abandoned meanwhile
     if (this.#state !== 'waiting') return this.#isMember
     const { history } = this.#channel.topicHandler
     if (!history) {
@@ -153,19 +154,19 @@ export class PendingJoin<Context extends {}> {
   }
 
   /**
-   * Replaces an older channel of the topic. It ends when this join starts; if its own join is
-   * pending, that one is rejected at once.
+   * Replaces an older channel of the topic. It ends when this join starts. If its own join is still
+   * pending, that join is rejected at once, and this one replaces what it would have replaced.
    */
-  replace(channel: ServerChannel<Context>, join: PendingJoin<Context> | undefined): void {
-    if (!join) {
-      this.#previous = channel
+  replace(oldChannel: ServerChannel<Context>, oldJoin: PendingJoin<Context> | undefined): void {
+    if (!oldJoin) {
+      this.#previous = oldChannel
       return
     }
-    this.#previous = join.#previous
-    this.#replacedJoinRefs = join.#replacedJoinRefs
-    join.#previous = undefined
-    join.#replacedJoinRefs = []
-    join.refuse({ reason: 'replaced' }, 'replaced')
+    this.#previous = oldJoin.#previous
+    this.#replacedJoinRefs = oldJoin.#replacedJoinRefs
+    oldJoin.#previous = undefined
+    oldJoin.#replacedJoinRefs = []
+    oldJoin.refuse({ reason: 'replaced' }, 'replaced')
   }
 
   /** Keeps a push of this server until the reply is sent. */
@@ -180,9 +181,9 @@ export class PendingJoin<Context extends {}> {
   }
 
   /** Keeps messages without a listener waiting until the promise of a `join` listener settles. */
-  holdUntil(prepared: PromiseLike<unknown>): void {
+  holdUntil(promise: PromiseLike<unknown>): void {
     this.#busyListeners += 1
-    void prepared.then(() => {
+    void promise.then(() => {
       this.#busyListeners -= 1
       this.#onListenersSettled()
     })
@@ -222,20 +223,20 @@ export class PendingJoin<Context extends {}> {
    * Completes the join in one turn: the reply, the subscription, the missed messages, the buffered
    * pushes of both sides.
    */
-  #complete(reply: unknown, missed: readonly RecordedMessage[]): void {
+  #complete(reply: unknown, missedMessages: readonly RecordedMessage[]): void {
     this.#reply('ok', reply)
     this.release()
     const [outgoing, incoming] = [this.#outgoing, this.#incoming]
     this.#end()
-    this.#channel.onJoined(reply, missed, outgoing)
+    this.#channel.onJoined(reply, missedMessages, outgoing)
     for (const [frame, size] of incoming) this.#messages.receive(frame, size)
     queueMicrotask(() => this.#onListenersSettled()) // listeners added in this turn count, too
   }
 
-  /** Ends the channels that the join replaced, and what waits for its answer. */
+  /** Ends the join: closes the channels that it replaced, and clears the buffers of pushes. */
   #end(): void {
     this.#endPrevious()
-    this.#state = 'over'
+    this.#state = 'finished'
     const [incoming, joinRefs] = [this.#incoming, this.#replacedJoinRefs]
     this.#outgoing = []
     this.#incoming = []

@@ -1,11 +1,11 @@
-import type { Listenable } from '../../events/listenable.ts'
-import { DELIVER, EMITTER } from '../../internal.ts'
-import { escapeText } from '../../format.ts'
 import type { CloseReason } from '../../connection/close-codes.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
 import type { Data, PreparedMessage } from '../../connection/message.ts'
 import { ClosedError, invalidCall } from '../../errors.ts'
 import type { ErrorSink, Emitter } from '../../events/emitter.ts'
+import type { Listenable } from '../../events/listenable.ts'
+import { escapeText } from '../../format.ts'
+import { DELIVER, EMITTER } from '../../internal.ts'
 import { DONE, rejected } from '../../promises.ts'
 import type { RoomMember } from '../../rooms/room.ts'
 import { Channel, type ChannelEvents, type ChannelState, type AnyEvents } from '../channel.ts'
@@ -15,8 +15,8 @@ import {
   MessageTarget,
   type ChannelInternals,
 } from '../messages/channel-emitter.ts'
-import type { MessageQueue } from '../messages/message-queue.ts'
 import type { IncomingMessage, Replier, Message } from '../messages/message.ts'
+import type { MessageQueue } from '../messages/message-queue.ts'
 import { resolvePushOptions, type PushOptions } from '../messages/push-options.ts'
 import type { EncodedState } from '../presence/encoded-state.ts'
 import { Broadcast } from '../protocol/broadcast.ts'
@@ -39,11 +39,11 @@ export class ServerChannel<Context extends {} = {}>
   #state: ChannelState = 'joining'
   /** The join, until the client is a member. */
   #join: PendingJoin<Context> | undefined
-  /** Whether the peer joins the topic again, so that this channel gets no more broadcasts. */
+  /** Whether a newer join of the peer replaces this channel, which then gets no more broadcasts. */
   #isReplaced = false
   #emitter: ChannelEmitter | undefined
   #messages: MessageTarget | undefined
-  /** Whether the channel may broadcast after its join: until the server ends it or it crashes. */
+  /** Whether broadcasts are sent: also after the peer left, but not after the server ended it. */
   #canBroadcast = false
   /** The sender id of its broadcasts on a topic with a history, once there are any. */
   #sender: string | undefined
@@ -177,16 +177,16 @@ export class ServerChannel<Context extends {} = {}>
   }
 
   /** Replaces the peer's earlier channel of the topic. */
-  replace(old: ServerChannel<Context>): void {
-    old.#isReplaced = true
-    this.#join?.replace(old, old.#join)
+  replace(oldChannel: ServerChannel<Context>): void {
+    oldChannel.#isReplaced = true
+    this.#join?.replace(oldChannel, oldChannel.#join)
   }
 
   handleJoin(payload: unknown): void {
     this.#join?.start(payload)
   }
 
-  /** Handles a push of the peer, after the reply to the join. */
+  /** Handles a push of the peer. One that arrives before the reply to the join waits for it. */
   handlePush(frame: PushFrame, size: number): void {
     if (this.#join?.isPending === true) this.#join.bufferIncoming(frame, size)
     else this.#incoming.receive(frame, size)
@@ -207,13 +207,17 @@ export class ServerChannel<Context extends {} = {}>
     else this.end('closed', reason)
   }
 
-  /** Makes the client a member, and sends what waits for it. */
-  onJoined(reply: unknown, missed: readonly RecordedMessage[], pushes: readonly Data[]): void {
+  /** Makes the client a member, and sends the messages that it missed and the buffered pushes. */
+  onJoined(
+    reply: unknown,
+    missedMessages: readonly RecordedMessage[],
+    pushes: readonly Data[],
+  ): void {
     this.#join = undefined
     this.#state = 'joined'
     this.#canBroadcast = true
     this.#socket.addToRoom(this)
-    for (const message of missed) this[DELIVER](message)
+    for (const message of missedMessages) this[DELIVER](message)
     for (const data of pushes) this.#socket.send(data)
     this.#topicHandler.runAfterJoin(this)
     this.#topicHandler[EMITTER].emit('joined', { channel: this })

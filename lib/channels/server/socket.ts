@@ -1,17 +1,18 @@
-import { EMITTER } from '../../internal.ts'
 import type { CloseReason } from '../../connection/close-codes.ts'
-import { MESSAGE_OVERHEAD, type MessageSink } from '../../connection/message-sink.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
-import { recordDrop } from '../../server/diagnostics.ts'
-import { invalidCall } from '../../errors.ts'
-import type { PeerConnectErrorInit } from '../../server/handshake/peer-connect-error.ts'
-import { listen } from '../../events/listen.ts'
 import type { Data, PreparedMessage } from '../../connection/message.ts'
-import type { PendingPeer } from '../../server/extension.ts'
+import { MESSAGE_OVERHEAD, type MessageSink } from '../../connection/message-sink.ts'
+import { invalidCall } from '../../errors.ts'
 import type { ErrorSink } from '../../events/emitter.ts'
+import { listen } from '../../events/listen.ts'
+import { EMITTER } from '../../internal.ts'
+import { recordDrop } from '../../server/diagnostics.ts'
+import type { PendingPeer } from '../../server/extension.ts'
+import type { PeerConnectErrorInit } from '../../server/handshake/peer-connect-error.ts'
 import { Backlog } from '../messages/backlog.ts'
 import type { BacklogListener } from '../messages/message-queue.ts'
 import type { Broadcast } from '../protocol/broadcast.ts'
+import { parsedBytes } from '../protocol/json.ts'
 import type {
   ClientFrame,
   JoinFrame,
@@ -21,10 +22,9 @@ import type {
   Serializer,
   ServerFrame,
 } from '../protocol/serializer.ts'
+import type { ChannelServerCore } from './channel-server-core.ts'
 import { JoinQueue } from './join-queue.ts'
 import { ServerChannel } from './server-channel.ts'
-import type { ChannelServerCore } from './channel-server-core.ts'
-import { parsedBytes } from '../protocol/json.ts'
 
 const UNMATCHED = { reason: 'unmatched topic' }
 const TOO_MANY = { reason: 'too many channels joined' }
@@ -47,7 +47,7 @@ export class ServerSocket<Context extends {}>
   /** Whether more data than the high-water mark waits for the peer: `drain` follows. */
   #needsDrain = false
   #connection: WebsocketConnection<Context> | undefined
-  /** The number of pending `once`, which keep reading going. */
+  /** The number of pending `once` calls. Reading goes on for them although messages wait. */
   #pendingWaits = 0
   /** Whether the peer has sent an invalid frame, for which the connection closes. */
   #isInvalid = false
@@ -65,7 +65,7 @@ export class ServerSocket<Context extends {}>
   }
 
   get rejection(): PeerConnectErrorInit {
-    // The refusal of a Phoenix client has no body.
+    // Phoenix refuses with 403 and without a body. Only Amber has an empty path.
     return this.serializer.path === '' ? { status: 401 } : { status: 403, body: '' }
   }
 
@@ -166,7 +166,6 @@ export class ServerSocket<Context extends {}>
     })
   }
 
-  /** Encodes and sends a frame. */
   sendFrame(frame: ServerFrame): void {
     const data = this.encode(frame)
     if (data !== undefined) this.send(data)
@@ -196,7 +195,7 @@ export class ServerSocket<Context extends {}>
     this.#backlog.add(messages, bytes)
   }
 
-  /** Adds `step` to the number of pending `once`, which keep reading going. */
+  /** Adds `step` to the number of pending `once` calls, for which reading goes on. */
   pinReading(step: 1 | -1): void {
     this.#pendingWaits += step
     this.#updateFlowControl()
@@ -212,7 +211,6 @@ export class ServerSocket<Context extends {}>
     this.#joins.finish(channel)
   }
 
-  /** Removes a channel. */
   removeChannel(channel: ServerChannel<Context>): void {
     const { topic } = channel
     this.#joins.remove(channel)
@@ -229,18 +227,18 @@ export class ServerSocket<Context extends {}>
   #join(frame: JoinFrame, size: number): void {
     const { topic, joinRef, ref, payload } = frame
     const topicHandler = this.#core.topicOf(topic)
-    const old = this.#channels.get(topic)
+    const oldChannel = this.#channels.get(topic)
     const { maxChannels } = this.#core.settings
     if (!topicHandler) {
       this.replyUnmatched(topic, ref)
-    } else if (!old && maxChannels !== false && this.#channels.size >= maxChannels) {
+    } else if (!oldChannel && maxChannels !== false && this.#channels.size >= maxChannels) {
       this.#replyError(topic, joinRef, ref, TOO_MANY)
     } else {
       const channel = new ServerChannel(this, topicHandler, frame)
       this.#channels.set(topic, channel)
-      // Before `replace`, which would remove the old join: so the new one keeps its turn.
+      // Enqueued before `replace` removes the old join: so the new one gets its place in the queue.
       this.#joins.enqueue(channel, payload, size)
-      if (old) channel.replace(old)
+      if (oldChannel) channel.replace(oldChannel)
       this.#joins.startNext()
     }
   }
@@ -269,11 +267,11 @@ export class ServerSocket<Context extends {}>
   /** Ends the channel with the most waiting bytes, so that the others go on. */
   #endSlowest(): void {
     const channels = [...this.#channels.values()]
-    const waiting = channels.map(({ waitingBytes }) => waitingBytes)
-    const sum = waiting.reduce((bytes, more) => bytes + more, 0)
+    const sizes = channels.map(({ waitingBytes }) => waitingBytes)
+    const sum = sizes.reduce((bytes, size) => bytes + size, 0)
     // When most bytes belong to joins or to closed channels, no open channel is to blame.
     if (2 * sum >= this.#backlog.bytes)
-      channels[waiting.indexOf(Math.max(...waiting))]?.endAsTooSlow()
+      channels[sizes.indexOf(Math.max(...sizes))]?.endAsTooSlow()
   }
 
   /** Lets the connection pause or resume reading. */

@@ -1,13 +1,13 @@
-import type { Listenable } from '../../events/listenable.ts'
-import { EMITTER } from '../../internal.ts'
 import { invalidValue } from '../../errors.ts'
 import { Emitter, type ErrorSink } from '../../events/emitter.ts'
+import type { Listenable } from '../../events/listenable.ts'
+import { EMITTER } from '../../internal.ts'
 import type { Channel, AnyEvents } from '../channel.ts'
 import type { Contract } from '../contract/contract.ts'
 import type { TopicHistory } from '../history/topic-history.ts'
 import { EncodedState } from '../presence/encoded-state.ts'
-import type { PresenceState } from '../presence/presence-state.ts'
 import type { PresenceReplicator, PresenceSource } from '../presence/presence-replicator.ts'
+import type { PresenceState } from '../presence/presence-state.ts'
 import type { Broadcast } from '../protocol/broadcast.ts'
 import type { ChannelServerCore } from './channel-server-core.ts'
 import { PendingJoinRequest, type JoinRequest } from './join-request.ts'
@@ -82,7 +82,7 @@ class TopicEmitter<
   }
 
   override subjects(value: unknown): readonly unknown[] {
-    const { channel } = value as Leave // a join request has one, too
+    const { channel } = value as Leave // a join request has a channel, too
     return [channel.connection, channel]
   }
 
@@ -183,7 +183,7 @@ export class Topic<
 
   /**
    * Creates the replicator of a presence, which stops when the server closes. Returns undefined on
-   * a server without other nodes.
+   * a server without a backplane.
    *
    * @internal
    */
@@ -227,7 +227,8 @@ export class Topic<
   }
 
   /**
-   * Returns the encoded `presence_state` for new members.
+   * Creates the encoder of `presence_state` for new members. `Presence` doesn't create it itself,
+   * so that a page, which has no servers, doesn't load it.
    *
    * @internal
    */
