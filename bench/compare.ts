@@ -1,8 +1,8 @@
-import { absence, type Absence } from './absence.ts'
+import { toAbsence, type Absence } from './absence.ts'
 import type { Contestant } from './contestant.ts'
 import type { Load } from './loads/load.ts'
 
-/** What one contestant did in one round. */
+/** The result of one contestant in one round. */
 export interface Round {
   readonly perSecond: number
   /** Microseconds of CPU that a message cost it. */
@@ -18,7 +18,7 @@ export interface Plan {
   readonly rounds: number
   /** Turns that each contestant has in a round, */
   readonly turns: number
-  /** and the milliseconds of one: short, so that whatever else the machine does meets everybody. */
+  /** and the milliseconds of one: short, so that other work of the machine meets them all. */
   readonly turn: number
   /** Milliseconds until the code is loaded, compiled and hot. */
   readonly warmUp: number
@@ -40,13 +40,13 @@ export interface Pairing<Subject extends Measured = Contestant> {
   readonly load: Load
 }
 
-/** What everybody did, and who couldn't. */
+/** The rounds of all contestants, and those contestants that could not be measured. */
 export interface Comparison {
   readonly rounds: ReadonlyMap<string, readonly Round[]>
   readonly absent: readonly Absence[]
 }
 
-/** What a contestant has done so far in a round. */
+/** The work that a contestant has done so far in a round. */
 interface Sum {
   done: number
   seconds: number
@@ -71,7 +71,7 @@ export async function compare(
     } catch (error) {
       left.delete(pairing)
       results.delete(pairing.contestant.name)
-      absent.push(absence(pairing.contestant.name, error))
+      absent.push(toAbsence(pairing.contestant.name, error))
     }
   }
   for (const pairing of pairings) {

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import type { Runtime } from './contestants.ts'
 import { onServerCore } from './cores.ts'
 
-/** What is to be started. */
+/** A program to be started. */
 export interface Program {
   readonly name: string
   /** Where its file is. Default: servers. */
@@ -27,7 +27,7 @@ const START = 20_000 // milliseconds that it has to start
 /** A server, or a client, under test, in a process of its own. */
 export class Contestant {
   readonly name: string
-  /** Where it listens, or to whom it is connected. */
+  /** The port that it listens on, or that it is connected to. */
   port = 0
 
   readonly #process: ChildProcess
@@ -66,17 +66,17 @@ export class Contestant {
     }
   }
 
-  /** Is the microseconds of CPU that it has used so far. */
+  /** Resolves with the microseconds of CPU that it has used so far. */
   cpu(): Promise<number> {
     return this.#ask('cpu') as Promise<number>
   }
 
-  /** Is the memory it uses, free of garbage. */
+  /** Resolves with the memory that it uses, free of garbage. */
   memory(): Promise<Memory> {
     return this.#ask('memory') as Promise<Memory>
   }
 
-  /** Is how many messages it has counted. */
+  /** Resolves with the number of messages that it has counted. */
   count(): Promise<number> {
     return this.#ask('count') as Promise<number>
   }
@@ -86,7 +86,7 @@ export class Contestant {
     await this.#ask('publish')
   }
 
-  /** Is how long each of what was published took to come, in microseconds. */
+  /** Resolves with how long each of its publishes took to come, in microseconds. */
   latencies(): Promise<number[]> {
     return this.#ask('latencies') as Promise<number[]>
   }

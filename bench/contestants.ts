@@ -1,6 +1,6 @@
 import { socketIo, type Dialect } from './wire/dialects.ts'
 
-/** What runs the file of a contestant. */
+/** The runtime that runs the file of a contestant. */
 export type Runtime = 'node' | 'bun'
 
 /** A server to measure: a file of its name in `servers`. */
@@ -14,15 +14,15 @@ export interface Entry {
   readonly dialect?: Dialect
 }
 
-/** What everything is measured against. */
+/** The contestant that everything is measured against. */
 export const BASE = 'ws'
 
-/** Those that are always there. */
-export const home: readonly Entry[] = [{ name: 'ours' }, { name: BASE }]
+/** The contestants that are always there. */
+export const ownEntries: readonly Entry[] = [{ name: 'ours' }, { name: BASE }]
 
-/** All of them, in the order of the tables. */
-export const everybody: readonly Entry[] = [
-  ...home,
+/** All contestants, in the order of the tables. */
+export const allEntries: readonly Entry[] = [
+  ...ownEntries,
   { name: 'socket.io', needs: 'socket.io', dialect: socketIo },
   { name: 'websocket', needs: 'websocket' },
   { name: 'uws', needs: '@trufflesuite/uws-js-unofficial' },

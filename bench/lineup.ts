@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { absence, type Absence } from './absence.ts'
+import { toAbsence, type Absence } from './absence.ts'
 import type { Pairing } from './compare.ts'
 import { certificate } from './certificate.ts'
 import { Contestant } from './contestant.ts'
@@ -7,7 +7,7 @@ import type { Entry } from './contestants.ts'
 import type { Load } from './loads/load.ts'
 import type { Way } from './wire/peer.ts'
 
-/** What a server is to do. */
+/** The work of a server. */
 export type Mode =
   | 'echo'
   | 'echo-deflate'
@@ -68,7 +68,7 @@ export class Lineup {
       })
     }
     const absent = [...this.#absent]
-    this.#absent.length = before // who can't do this may do the next
+    this.#absent.length = before // a contestant that can't do this may do the next
     return { pairings, absent }
   }
 
@@ -80,7 +80,7 @@ export class Lineup {
     try {
       await work()
     } catch (error) {
-      this.#absent.push(absence(name, error))
+      this.#absent.push(toAbsence(name, error))
     }
   }
 }

@@ -11,7 +11,7 @@ import { handshakes } from './cases/handshakes.ts'
 import { memory } from './cases/memory.ts'
 import type { Result } from './cases/result.ts'
 import { slow } from './cases/slow.ts'
-import { everybody, home } from './contestants.ts'
+import { allEntries, ownEntries } from './contestants.ts'
 import { moveToGeneratorCore } from './cores.ts'
 import { installPeers } from './install.ts'
 import type { Setting } from './lineup.ts'
@@ -31,7 +31,7 @@ if (unknown !== undefined) {
 const quick = words.includes('--quick')
 const chosen = [...parts].filter(([name]) => words.includes(name))
 const profile = words.includes('--profile')
-const setting: Setting = { entries: quick ? home : everybody, quick, profile }
+const setting: Setting = { entries: quick ? ownEntries : allEntries, quick, profile }
 
 if (!quick) installPeers()
 const about = machine(setting.entries) // before the machine is busy with this

@@ -1,4 +1,4 @@
-// What the bench uses of its peers: they are installed apart, and types must hold without them.
+// The part of its peers that the bench uses: they are installed apart, and types hold without them.
 
 declare module 'socket.io' {
   import type { Server as HttpServer } from 'node:http'

@@ -1,12 +1,12 @@
 import type { Result } from './cases/result.ts'
 
-/** Is one case in Markdown. */
+/** Returns one case in Markdown. */
 export function section({ name, about, table, notes }: Result): string {
   const tail = notes.length > 0 ? [notes.map((note) => `- ${note}`).join('\n')] : []
   return [`## ${name}`, `${about}.`, table, ...tail].join('\n\n')
 }
 
-/** Is everything in Markdown. */
+/** Returns the whole file in Markdown. */
 export function document(machine: readonly string[], results: readonly Result[]): string {
   return `# Results
 

@@ -7,7 +7,7 @@ import { build } from 'esbuild'
 interface Bundle {
   readonly what: string
   readonly contents: string
-  /** Bytes, gzipped: more than this is to be somebody's decision. */
+  /** Bytes, gzipped. A size above it needs a decision by a maintainer. */
   readonly most: number
 }
 

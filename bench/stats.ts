@@ -1,11 +1,11 @@
-/** Is the middle of some numbers. */
+/** Returns the middle of some numbers. */
 export function median(numbers: readonly number[]): number {
   const sorted = numbers.toSorted((one, two) => one - two)
   const middle = sorted.length / 2
   return ((sorted[Math.ceil(middle) - 1] ?? NaN) + (sorted[Math.floor(middle)] ?? NaN)) / 2
 }
 
-/** Is a number with so many digits behind the point, and commas between the thousands. */
+/** Returns a number with so many digits behind the point, and commas between the thousands. */
 export function show(number: number, digits = 0): string {
   return number.toLocaleString('en', {
     minimumFractionDigits: digits,

@@ -24,18 +24,18 @@ test('a deferred promise is settled once', async () => {
   assert.equal(await promise, 'first')
 })
 
-test('a handled promise still shows its rejection to whoever awaits it', async () => {
+test('a handled promise still shows its rejection to code that awaits it', async () => {
   const reason = new Error('no')
   const promise = Promise.reject(reason)
   assert.equal(markHandled(promise), promise)
   await assert.rejects(promise, reason)
 })
 
-test('a handled promise still gives its value to whoever awaits it', async () => {
+test('a handled promise still gives its value to code that awaits it', async () => {
   assert.equal(await markHandled(Promise.resolve('yes')), 'yes')
 })
 
-test('a handled promise that nobody awaits ends nothing', async () => {
+test('a handled promise that no code awaits ends nothing', async () => {
   markHandled(Promise.reject(new Error('nobody awaits it')))
   await setImmediate() // by then Node would have failed this test
 })

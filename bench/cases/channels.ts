@@ -1,5 +1,5 @@
-// What channels cost: pushes that are answered, broadcasts to their members, and memory.
-import { absence } from '../absence.ts'
+// The cost of channels: pushes that are answered, broadcasts to their members, and memory.
+import { toAbsence } from '../absence.ts'
 import { compare, plan, type Comparison } from '../compare.ts'
 import type { Entry } from '../contestants.ts'
 import { Lineup, start, type Setting } from '../lineup.ts'
@@ -112,7 +112,7 @@ async function memoryOfJoins({ quick }: Setting): Promise<Result> {
     ]
     return { ...words, ratio: heap / 2_048, figures: { heap }, table: table(rows), notes: [] }
   } catch (error) {
-    const notes = missing([absence(own, error)])
+    const notes = missing([toAbsence(own, error)])
     return { ...words, ratio: NaN, table: '', notes }
   }
 }

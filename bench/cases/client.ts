@@ -1,7 +1,7 @@
 // How fast a client receives.
 import { compare, plan, type Pairing } from '../compare.ts'
 import { Contestant } from '../contestant.ts'
-import { home } from '../contestants.ts'
+import { ownEntries } from '../contestants.ts'
 import { profiling, type Setting } from '../lineup.ts'
 import { FloodLoad } from '../loads/flood.ts'
 import { summarize, type Result } from './result.ts'
@@ -10,7 +10,7 @@ const BYTES = 32
 
 export async function* client({ quick, profile }: Setting): AsyncGenerator<Result> {
   const pairings: (Pairing & { load: FloodLoad })[] = []
-  for (const { name } of home) {
+  for (const { name } of ownEntries) {
     const load = await FloodLoad.listen(BYTES)
     const nodeOptions = profile ? profiling(`${name}-client`) : []
     const args = [String(load.port)]

@@ -1,11 +1,11 @@
-// What it costs to reach the members of another node, through Redis and through NATS.
+// The cost of reaching the members of another node, through Redis and through NATS.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { absence, type Absence } from '../absence.ts'
+import { toAbsence, type Absence } from '../absence.ts'
 import { compare, plan, type Pairing } from '../compare.ts'
 import { Contestant } from '../contestant.ts'
 import type { Setting } from '../lineup.ts'
@@ -19,7 +19,7 @@ interface Way {
   readonly name: string
   readonly engine: 'redis' | 'nats'
   readonly dialect?: Dialect
-  /** What does the same without a server above it. */
+  /** The contestant that does the same without a server above it. */
   readonly bare: string
 }
 
@@ -85,7 +85,7 @@ async function deliveries(engines: Engines, shape: FanoutShape, quick: boolean):
       if (!from || !to) throw new Error('there are two nodes')
       pairings.push({ contestant, load: await FanoutLoad.connect(to, shape, from) })
     } catch (error) {
-      absent.push(absence(name, error))
+      absent.push(toAbsence(name, error))
     }
   }
   const { rounds, absent: failed } = await compare(pairings, plan(quick))
@@ -140,7 +140,7 @@ async function latencies(engines: Engines, quick: boolean): Promise<Result> {
         const at = (part: number): number => sorted[Math.floor(sorted.length * part)] ?? NaN
         known.set(name, [...(known.get(name) ?? []), { p50: at(0.5), p99: at(0.99) }])
       } catch (error) {
-        absent.push(absence(name, error))
+        absent.push(toAbsence(name, error))
       }
     }
   }
@@ -192,7 +192,7 @@ async function startEngine(
   const folder = mkdtempSync(join(tmpdir(), `${name}-`))
   const [command = '', ...options] = words(String(port), folder)
   const child = spawn(command, options, { stdio: 'ignore' })
-  child.on('error', () => {}) // whoever needs it is not measured
+  child.on('error', () => {}) // a contestant that needs it is not measured
   await answers(child, port)
   const stop = (): void => {
     child.kill('SIGKILL')

@@ -1,5 +1,5 @@
 // How fast compressed messages are echoed, and what a connection keeps of them.
-import { absence, type Absence } from '../absence.ts'
+import { toAbsence, type Absence } from '../absence.ts'
 import { compare, plan } from '../compare.ts'
 import { BASE } from '../contestants.ts'
 import { Lineup, type Setting } from '../lineup.ts'
@@ -59,7 +59,7 @@ async function crowd({ entries, quick }: Setting, count: number): Promise<Result
         measured.set(name, [...(measured.get(name) ?? []), { rss, milliseconds }])
       } catch (error) {
         measured.delete(name)
-        absent.set(name, absence(name, error))
+        absent.set(name, toAbsence(name, error))
       }
     }
   }

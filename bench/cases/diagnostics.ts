@@ -1,4 +1,4 @@
-// What it costs to be told of every message, beside being told of nothing.
+// The cost of being told of every message, beside being told of nothing.
 import { compare, plan } from '../compare.ts'
 import type { Entry } from '../contestants.ts'
 import { Lineup, type Setting } from '../lineup.ts'

@@ -1,4 +1,4 @@
-// How fast one message goes to everybody.
+// How fast one message goes to all members.
 import { compare, plan } from '../compare.ts'
 import { Lineup, type Setting } from '../lineup.ts'
 import { FanoutLoad, type FanoutShape } from '../loads/fanout.ts'

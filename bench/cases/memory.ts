@@ -1,5 +1,5 @@
-// What an idle connection costs.
-import { absence, type Absence } from '../absence.ts'
+// The cost of an idle connection.
+import { toAbsence, type Absence } from '../absence.ts'
 import type { Memory } from '../contestant.ts'
 import { BASE, type Entry } from '../contestants.ts'
 import { start, type Mode, type Setting } from '../lineup.ts'
@@ -7,7 +7,7 @@ import { median, show, table } from '../stats.ts'
 import { Peer, type Way } from '../wire/peer.ts'
 import { missing, spread, type Result } from './result.ts'
 
-const CONNECTIONS = 10_000 // as many as spread what the young generation takes, whoever fills it, thinly
+const CONNECTIONS = 10_000 // so many that each has a small share of the young generation
 const WARM_UP = 250 // connections that come and go before, so that no code is counted as theirs
 const SETTLE = 300 // milliseconds
 
@@ -22,7 +22,7 @@ export async function* memory({ entries, quick }: Setting): AsyncGenerator<Resul
         measured.set(name, [...(measured.get(name) ?? []), await perConnection(entry, IDLE)])
       } catch (error) {
         measured.delete(name)
-        absent.set(name, absence(name, error))
+        absent.set(name, toAbsence(name, error))
       }
     }
   }

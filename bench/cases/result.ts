@@ -3,18 +3,18 @@ import type { Comparison, Round } from '../compare.ts'
 import { BASE } from '../contestants.ts'
 import { median, show, table } from '../stats.ts'
 
-/** What came out of one case. */
+/** The outcome of one case. */
 export interface Result {
   readonly name: string
-  /** What was measured, in a line. */
+  /** The subject of the case, in a line. */
   readonly about: string
-  /** What ours did, where bare `ws`, or what it is to be compared with, is 1. */
+  /** The result of ours, where bare `ws`, or what ours is to be compared with, is 1. */
   readonly ratio: number
-  /** What else should be told in a line. */
+  /** More figures for the line. */
   readonly figures?: Readonly<Record<string, number>>
-  /** The figures of everybody, in Markdown. */
+  /** The figures of all contestants, in Markdown. */
   readonly table: string
-  /** What has to be said of them. */
+  /** Remarks on the figures. */
   readonly notes: readonly string[]
 }
 
@@ -63,12 +63,12 @@ export function missing(absent: readonly Absence[]): string[] {
   return [...new Set(absent.map(({ name, why }) => `${name}: not measured: ${why}`))]
 }
 
-/** Is the least and the most of some numbers. */
+/** Returns the least and the most of some numbers. */
 export function spread(numbers: readonly number[], digits: number): string {
   return `${show(Math.min(...numbers), digits)}..${show(Math.max(...numbers), digits)}`
 }
 
-/** Is how much one did in each round, where the other did 1. */
+/** Returns how much one contestant did in each round, where the other did 1. */
 export function ratiosOf(own: readonly Round[], base: readonly Round[]): number[] {
   return own.map(({ perSecond }, round) => perSecond / (base[round]?.perSecond ?? NaN))
 }

@@ -1,7 +1,7 @@
-// What somebody who stops reading costs the others: how long broadcasts take to reach them.
+// The cost for others of a client that stops reading: how long broadcasts take to reach them.
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { absence } from '../absence.ts'
+import { toAbsence } from '../absence.ts'
 import { Contestant } from '../contestant.ts'
 import type { Setting } from '../lineup.ts'
 import { textOf } from '../loads/texts.ts'
@@ -53,7 +53,7 @@ async function beside(policy: string, rounds: number): Promise<Result> {
     const figures = { 'p99 µs': median(together), 'p99 µs without': median(alone) }
     return { ...words, ratio: median(ratios), figures, table: table(rows), notes: [] }
   } catch (error) {
-    return { ...words, ratio: NaN, table: '', notes: missing([absence('ours', error)]) }
+    return { ...words, ratio: NaN, table: '', notes: missing([toAbsence('ours', error)]) }
   }
 }
 
@@ -79,7 +79,7 @@ class Broadcasts {
     }
   }
 
-  /** Is the microseconds within which 99 of 100 have reached everybody. */
+  /** Resolves with the microseconds within which 99 of 100 broadcasts have reached all members. */
   async p99(count: number): Promise<number> {
     const times = new Float64Array(count)
     for (let number = 0; number < count; number++) {
@@ -96,7 +96,7 @@ class Broadcasts {
   }
 }
 
-/** Is let in, and reads nothing from there on. */
+/** Connects a client that is let in, and then reads nothing. */
 async function enter(port: number): Promise<Socket> {
   const tcp = connect({ port, host: '127.0.0.1' })
   tcp.on('error', () => {})

@@ -5,7 +5,7 @@ import { EchoLoad } from './echo.ts'
 
 /** How compressed messages are echoed. */
 export interface DeflateEchoShape {
-  /** What is sent in turn, each compressed for itself. */
+  /** The texts that are sent in turn, each compressed for itself. */
   readonly texts: readonly string[]
   /** How many messages each connection has under way: no more than there are texts. */
   readonly inFlight: number

@@ -16,8 +16,8 @@ const COMPRESSED = TEXT | 0x40
 const SYNC_TAIL = Buffer.from([0, 0, 0xff, 0xff]) // what a deflated message leaves out, RFC 7692 §7.2.1
 
 /**
- * The first member, or somebody on another node, asks for a broadcast; once everybody has it, for the next. What a chunk completes
- * it asks for in one write.
+ * The first member, or a client of another node, asks for a broadcast, and for the next one once
+ * every member has it. It asks in one write for as many as a chunk completes.
  */
 export class FanoutLoad extends Load {
   readonly #members: readonly Peer[]
@@ -85,7 +85,7 @@ export class FanoutLoad extends Load {
     this.#caller.write(this.#calls.subarray(0, broadcasts * this.#callLength))
   }
 
-  /** Tells whether now everybody has heard it. */
+  /** Counts a delivery. Returns whether every member now has the broadcast. */
   #heard(place: number): boolean {
     this.done++
     const waiting = (this.#waiting[place] ?? 0) - 1

@@ -1,6 +1,6 @@
 const PATIENCE = 15_000 // milliseconds for what is under way when a turn is over
 
-/** What keeps a server, or a client, busy for a while. */
+/** Work that keeps a server, or a client, busy for a while. */
 export abstract class Load {
   /** How many messages, deliveries or handshakes are done. */
   done = 0

@@ -1,4 +1,4 @@
-/** Is a text of so many bytes. */
+/** Returns a text of so many bytes. */
 export function textOf(bytes: number): string {
   return 'The quick brown fox jumps over! '.repeat(bytes / 32 + 1).slice(0, bytes)
 }

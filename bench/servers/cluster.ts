@@ -17,7 +17,7 @@ import {
 } from '../built.ts'
 import { report } from './report.ts'
 
-/** What a node can do: publish a text to all nodes, and accept clients on a port. */
+/** The abilities of a node: to publish a text to all nodes, and to accept clients on a port. */
 interface Node {
   readonly port: number
   readonly publish: (text: string) => unknown
@@ -63,11 +63,11 @@ async function socketIo(): Promise<Node> {
   await Promise.all([publisher.connect(), subscriber.connect()])
   io.adapter(createAdapter(publisher, subscriber))
   io.on('connection', (socket) => void socket.on('m', (text) => io.emit('m', text)))
-  // What comes from another node goes to members by the method of the adapter's own parent.
+  // A message of another node goes to members by the method of the adapter's own parent.
   const parent = Object.getPrototypeOf(Object.getPrototypeOf(io.of('/').adapter)) as Adapter
   const { broadcast } = parent
   parent.broadcast = function (this: Adapter, packet, options) {
-    heard(String(packet.data[1])) // before it goes to anybody
+    heard(String(packet.data[1])) // before it goes to any member
     broadcast.call(this, packet, options)
   }
   http.listen(0, '127.0.0.1')

@@ -1,6 +1,6 @@
 const [, , mode = 'echo', certFile, keyFile] = process.argv
 
-/** Whether a message goes to everybody, or back to who sent it. */
+/** Whether a message goes to all clients, or back to its sender. */
 export const fansOut = !mode.startsWith('echo')
 
 /** Whether an echo is awaited, and how. */

@@ -1,4 +1,4 @@
-// What one says goes to everybody; who doesn't read is closed, or skipped.
+// Each message goes to all clients; a client that doesn't read is closed, or skipped.
 import { listen, WebsocketServer } from '../built.ts'
 import { report } from './report.ts'
 

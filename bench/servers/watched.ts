@@ -1,4 +1,4 @@
-// Ours, with somebody who is told of everything that happens.
+// Ours, with a subscriber that is told of everything that happens.
 import { subscribe } from 'node:diagnostics_channel'
 
 for (const name of ['open', 'close', 'message', 'drop', 'refusal', 'join', 'leave']) {

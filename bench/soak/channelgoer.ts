@@ -5,7 +5,7 @@ import { compression, count, type Head, type Said } from './words.ts'
 
 const TIMEOUT = 60_000 // ms; an answer that waits in the crowd isn't lost
 
-/** Is a client in channels of a `ChannelServer`. */
+/** A client in channels of a `ChannelServer`. */
 export class ChannelGoer extends Goer {
   readonly #client = new ChannelClient({ timeout: TIMEOUT, compression })
   readonly #channels = new Map<string, Channel>()

@@ -13,7 +13,7 @@ const MOST_ROOMS = 3
 const findings: Findings = { counted: {}, codes: {}, violations: [] }
 let acts = false
 
-/** What clients do, as often as the numbers say. */
+/** The deeds of clients, as often as the numbers say. */
 const chances = [
   ...many(60, 'speak'),
   ...many(12, 'join'),

@@ -17,11 +17,11 @@ interface Node {
   readonly ports: readonly [number, number]
   program: NodeProgram
   lives: number
-  /** What it held at its first start, when nobody was there. */
+  /** The report of its first start, when no client was there. */
   empty: NodeReport | undefined
 }
 
-/** Is two nodes and a Redis between them, which die and come back. */
+/** Two nodes and a Redis between them, which die and come back. */
 export class Cluster {
   readonly nodes: readonly Node[]
   readonly restarts: Record<string, number> = {}
@@ -30,7 +30,7 @@ export class Cluster {
   readonly #engine: RunningEngine
   readonly #topics: number
   readonly #wrong: (text: string) => void
-  /** What each life of a node has counted. */
+  /** The counts of each life of a node. */
   readonly #counted = new Map<string, Tally>()
 
   private constructor(
@@ -65,7 +65,7 @@ export class Cluster {
     return cluster
   }
 
-  /** What all lives of all nodes have counted. */
+  /** The counts of all lives of all nodes. */
   get counted(): Record<string, number> {
     return total(this.#counted.values())
   }
@@ -80,7 +80,7 @@ export class Cluster {
     for (const { program } of this.nodes) program.tell('report')
   }
 
-  /** Is what may happen, one after the other. */
+  /** The faults that may happen, one after the other. */
   get faults(): (() => Promise<void>)[] {
     const [one, other] = this.nodes
     if (!one || !other) return []

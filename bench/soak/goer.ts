@@ -3,20 +3,20 @@ import { cut } from '../../lib/testing/index.ts'
 import { Ledger } from './ledger.ts'
 import { count, type Head, type Said } from './words.ts'
 
-/** What the clients of one program have counted and found. */
+/** The counts and the findings of the clients of one program. */
 export interface Findings {
   readonly counted: Record<string, number>
   readonly codes: Record<string, number>
   readonly violations: string[]
 }
 
-/** Who it is on one node after the other: its membership of a room, and how much it has said there. */
+/** Its membership of a room on one node after the other, and how much it has said there. */
 interface Membership {
   readonly from: string
   number: number
 }
 
-/** Is a client that goes from room to room: with channels or without. */
+/** A client that goes from room to room: with channels or without. */
 export abstract class Goer {
   readonly who: string
   /** Where it wants to be. */
@@ -39,7 +39,7 @@ export abstract class Goer {
     return this.isOpen && [...this.wanted].every((room) => this.isIn(room))
   }
 
-  /** Is how it is, for a human. */
+  /** The state of this client, for a human. */
   get story(): string {
     const rooms = [...this.wanted].map(
       (room) => `${room} ${this.isIn(room) ? 'entered' : this.stateOf(room)}`,
@@ -63,7 +63,7 @@ export abstract class Goer {
   abstract drown(): void
   /** Sends more than it may. */
   abstract flood(messages: number): void
-  /** Is how it stands with a room that it isn't in. */
+  /** Returns how it stands with a room that it isn't in. */
   protected abstract stateOf(room: string): string
   protected abstract say(room: string, from: string, number: number): void
 
@@ -93,7 +93,7 @@ export abstract class Goer {
 
   /** Breaks its connection, as a failing network would. */
   vanish(): void {
-    this.#memberships.clear() // nobody says anything on what is about to go
+    this.#memberships.clear() // nothing more is said on a connection that is about to go
     if (this.connection) cut(this.connection)
   }
 

@@ -1,6 +1,6 @@
 import type { Head, Said } from './words.ts'
 
-/** What a member knows of its room. */
+/** The facts that a member knows of its room. */
 interface Place {
   node: string
   /** The last that it heard of what was said on its own node, */
@@ -13,7 +13,7 @@ interface Place {
   isRejoining: boolean
 }
 
-/** Is what one client must hear, and has heard: it tells of what came twice, too late or never. */
+/** The messages that a client must hear, and has heard. It reports any twice, too late or never. */
 export class Ledger {
   readonly #places = new Map<string, Place>()
   readonly #wrong: (text: string) => void
@@ -25,7 +25,7 @@ export class Ledger {
   /** It is a member, of a room that has come so far. */
   joined({ room, node, at }: Head): void {
     const before = this.#places.get(room)
-    // What it still held of the memberships before may follow: that goes on where it was.
+    // Messages that the memberships before still held may follow: the count goes on where it was.
     const isSame = before?.node === node
     const last = isSame ? before.last : at
     const since = isSame ? [...before.since, at] : [at]

@@ -66,7 +66,7 @@ function said(room: string, from: string, number: number): Said {
   return { room, from, number, node, at: at(room) }
 }
 
-/** Sends to somebody who doesn't read, until that is too much. */
+/** Sends to a client that doesn't read, until that is too much. */
 function drown(connection: WebsocketConnection, pour: () => void, left = MOST_WATER): void {
   if (!connection.isOpen || left === 0) return
   pour()

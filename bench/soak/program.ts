@@ -3,12 +3,12 @@ import { once } from 'node:events'
 
 const PATIENCE = 60_000 // ms that an answer may take
 
-/** Is what every report says: which order it answers. */
+/** The order that a report answers: every report has it. */
 export interface Answer<Order extends string> {
   readonly answers: Order
 }
 
-/** Is a program beside this one, which answers orders with reports. */
+/** A program beside this one, which answers orders with reports. */
 export class Program<Order extends string, Report extends Answer<Order>> {
   readonly #child: ChildProcess
   readonly #exit: Promise<string>

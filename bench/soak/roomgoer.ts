@@ -4,7 +4,7 @@ import { compression, type Ask, type Told } from './words.ts'
 
 const LONGEST = 3_000 // ms before it tries again
 
-/** Is a client in rooms of a `WebsocketServer`. */
+/** A client in rooms of a `WebsocketServer`. */
 export class RoomGoer extends Goer {
   readonly #client = new WebsocketClient({
     compression,

@@ -1,4 +1,4 @@
-// What the programs of the soak say to each other.
+// The messages that the programs of the soak send to each other.
 
 /** How messages are compressed, where that was asked for: some with takeover, and short ones, too. */
 export const compression = process.env.SOAK_COMPRESSION === 'true' && {
@@ -6,7 +6,7 @@ export const compression = process.env.SOAK_COMPRESSION === 'true' && {
   ...{ serverMaxWindowBits: 10, clientMaxWindowBits: 10 },
 }
 
-/** What somebody said, as all members of its room hear it. */
+/** A message of a member, as all members of its room hear it. */
 export interface Said {
   readonly room: string
   /** One membership of its sender, */
@@ -22,7 +22,7 @@ export interface Said {
 /** How far a room has come on a node. */
 export type Head = Pick<Said, 'room' | 'node' | 'at'>
 
-/** What a client without channels asks of its node, */
+/** A request of a client without channels to its node, */
 export type Ask =
   | { readonly ask: 'join' | 'leave' | 'head'; readonly room: string }
   | { readonly ask: 'say'; readonly room: string; readonly from: string; readonly number: number }
@@ -35,28 +35,28 @@ export type Told =
   | ({ readonly told: 'said' } & Said)
   | { readonly told: 'water' }
 
-/** What is counted, by name. */
+/** Counts, by name. */
 export type Tally = Readonly<Record<string, number>>
 
-/** What a node holds, and what it has counted. */
+/** The state of a node, and its counts. */
 export interface NodeReport {
   readonly answers: NodeOrder
   readonly node: string
   readonly held: Tally
   readonly counted: Tally
-  /** What keeps Node from ending, as it calls it. */
+  /** The handles that keep Node from ending, as it calls them. */
   readonly handles: Tally
   /** Bytes. */
   readonly heap: number
-  /** Who is present, by topic. */
+  /** The members that are present, by topic. */
   readonly present?: Presence | undefined
   readonly violations: readonly string[]
 }
 
-/** Who is in which topic. */
+/** The members of each topic. */
 export type Presence = Readonly<Record<string, readonly string[]>>
 
-/** What a node is told: to collect its garbage before it reports, or to say who is present, too. */
+/** An order to a node: to collect its garbage before it reports, or to report presence, too. */
 export type NodeOrder = 'report' | 'weigh' | 'presence'
 
 /** How the crowd of clients is. */
@@ -74,7 +74,7 @@ export interface CrowdReport {
   readonly violations: readonly string[]
 }
 
-/** What the crowd is told: to act, to hold still, to compare what it has with what was said, to go. */
+/** An order to the crowd: to act, to rest, to compare what it heard with what was said, to go. */
 export type CrowdOrder = 'report' | 'act' | 'rest' | 'compare' | 'leave'
 
 /** Adds one to what is counted by that name, or more. */

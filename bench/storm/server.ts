@@ -2,13 +2,13 @@
 import { listen, WebsocketServer } from '../../lib/index.ts'
 import { ChannelServer } from '../../lib/channels/index.ts'
 
-/** When a server met whom, in milliseconds since the epoch. */
+/** The times at which a server met its clients, in milliseconds since the epoch. */
 export interface Met {
   readonly entered: readonly number[]
   readonly refused: readonly number[]
 }
 
-/** What a server is told to do: to close, or to say whom it met. */
+/** An order to a server: to close, or to report when it met its clients. */
 export type Order = { readonly within: number } | 'report'
 
 const entered: number[] = []

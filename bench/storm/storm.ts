@@ -7,7 +7,7 @@ import type { Members } from './clients.ts'
 import type { Met, Order } from './server.ts'
 
 const SECOND = 1_000
-const MOST = 120 * SECOND // nobody waits longer for the last client
+const MOST = 120 * SECOND // the longest wait for the last client
 
 const [count = 2_000, seconds = 10] = process.argv.slice(2).map(Number)
 
@@ -35,7 +35,7 @@ function asked(child: ChildProcess, order: Order): Promise<Met> {
   return told<Met>(child)
 }
 
-/** Asks the clients until all are members, or nobody waits any longer. */
+/** Asks the clients until all are members, or the time is over. */
 async function gathered(clients: ChildProcess): Promise<Members> {
   for (const end = Date.now() + MOST; ;) {
     clients.send('members')
@@ -45,7 +45,7 @@ async function gathered(clients: ChildProcess): Promise<Members> {
   }
 }
 
-/** Is the most of these times within one second. */
+/** Returns the most of these times within one second. */
 function peak(times: readonly number[]): number {
   const sorted = [...times].sort((one, other) => one - other)
   return Math.max(

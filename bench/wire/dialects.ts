@@ -1,11 +1,11 @@
-/** What a server wants to hear on top of WebSockets. */
+/** The protocol that a server wants to hear on top of WebSockets. */
 export interface Dialect {
   readonly path: string
-  /** What follows the 101, in turn: what the server says, what is said. */
+  /** The messages that follow the 101, in turn: what the server says, what is said. */
   readonly greetings: readonly { readonly hears?: string; readonly says?: string }[]
-  /** Is what a text message looks like on the wire. */
+  /** Returns a text message as it is on the wire. */
   readonly wrap: (text: string) => string
-  /** Is what it looks like as it comes back. Default: the same. */
+  /** Returns a text message as it comes back. Default: the same. */
   readonly heard?: (text: string) => string
 }
 
@@ -48,7 +48,7 @@ export const phoenixBroadcasts: Dialect = {
 /** WebSockets, and the bytes of a broadcast of Phoenix's. */
 export const broadcastBytes: Dialect = { ...plain, wrap: broadcastOf }
 
-/** Is what asks to join a topic. */
+/** Returns the message that asks to join a topic. */
 export function joinOf(topic: string, ref: string): string {
   return JSON.stringify([ref, ref, topic, 'phx_join', {}])
 }

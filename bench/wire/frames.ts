@@ -12,19 +12,19 @@ export const TEXT = 0x81
 const PING = 0x89
 const CLOSE = 0x88
 
-/** Is a frame as a server sends it. */
+/** Returns a frame as a server sends it. */
 export function frame(first: number, payload: Uint8Array = EMPTY): Buffer {
   return Buffer.concat([header(first, payload.length, 0), payload])
 }
 
-/** Is a frame as a client sends it. */
+/** Returns a frame as a client sends it. */
 export function maskedFrame(first: number, payload: Uint8Array = EMPTY): Buffer {
   const mask = Buffer.from([0x12, 0x34, 0x56, 0x78])
   const masked = payload.map((byte, index) => byte ^ (mask[index % 4] ?? 0))
   return Buffer.concat([header(first, payload.length, 0x80), mask, masked])
 }
 
-/** Is a text message as a client sends it, in fragments of so many bytes. */
+/** Returns a text message as a client sends it, in fragments of so many bytes. */
 export function maskedFragments(payload: Buffer, most: number): Buffer {
   const frames: Buffer[] = []
   for (let at = 0; at < payload.length; at += most) {
@@ -34,7 +34,7 @@ export function maskedFragments(payload: Buffer, most: number): Buffer {
   return Buffer.concat(frames)
 }
 
-/** Is the first frame of some bytes from a server, and what follows it; undefined for part of one. */
+/** Returns the first frame in bytes of a server, and the rest; undefined for part of a frame. */
 export function takeFrame(bytes: Buffer): { frame: Frame; rest: Buffer } | undefined {
   const [first, second] = bytes
   if (first === undefined || second === undefined) return undefined
@@ -47,14 +47,14 @@ export function takeFrame(bytes: Buffer): { frame: Frame; rest: Buffer } | undef
 
 /** Counts the messages that a server sends by the headers of their frames: no payload is looked at. */
 export class FrameCounter {
-  /** Is told of a ping. */
+  /** A callback for each ping. */
   pinged: () => void = () => {}
 
   readonly #header = Buffer.alloc(10)
   #filled = 0 // bytes of the header in hand
   #left = -1 // bytes of the payload still to come; less than 0: the header isn't whole
 
-  /** Is how many messages became whole with the next bytes. */
+  /** Returns how many messages became whole with the next bytes. */
   count(bytes: Buffer, length: number): number {
     let messages = 0
     let at = 0

@@ -10,7 +10,7 @@ const OFFERS: Readonly<Record<Offer, string>> = {
   'no takeover': 'server_no_context_takeover; client_no_context_takeover',
 }
 
-/** Is how a client asks for a connection. */
+/** Returns the request of a client for a connection. */
 export function request(port: number, path: string, deflate?: Offer): string {
   const offer = deflate && `Sec-WebSocket-Extensions: permessage-deflate; ${OFFERS[deflate]}\r\n`
   return (
@@ -21,7 +21,7 @@ export function request(port: number, path: string, deflate?: Offer): string {
   )
 }
 
-/** Is how a server lets the client in. */
+/** Returns the answer of a server that lets the client in. */
 export function answer(request: string): string {
   const [, key = ''] = /^sec-websocket-key: *(.*?)\r$/im.exec(request) ?? []
   const accept = createHash('sha1').update(`${key}${MAGIC}`).digest('base64')

@@ -10,7 +10,7 @@ export interface Way {
   readonly dialect?: Dialect | undefined
   /** How permessage-deflate is asked for, and must be had. Default: not at all. */
   readonly deflate?: Offer | undefined
-  /** true: over TLS, whoever the server says it is. */
+  /** true: over TLS, whatever name the certificate of the server has. */
   readonly tls?: boolean
 }
 
@@ -21,9 +21,9 @@ const room = Buffer.allocUnsafe(64 * 1024) // what is read, of all connections: 
 
 /** A client's end that costs little: a plain socket that counts messages by their headers. */
 export class Peer {
-  /** Is told how many messages have come. */
+  /** A callback for the number of messages that have come. */
   heard: (messages: number) => void = () => {}
-  /** Is told that the connection was lost. */
+  /** A callback for a connection that was lost. */
   lost: (error: Error) => void = () => {}
 
   readonly #tcp: Socket
@@ -87,7 +87,7 @@ export class Peer {
     }
   }
 
-  /** Is the next frame that comes, before messages are counted. */
+  /** Resolves with the next frame that comes, before messages are counted. */
   async take(): Promise<Frame> {
     for (;;) {
       const taken = takeFrame(this.#gathered)

@@ -41,7 +41,7 @@ test('the others hear what is published, and whose it is its own node does not',
   assert.deepEqual([one.dropped, other.dropped], [0, 0])
 })
 
-test('one publish carries a message, whoever hears it', async () => {
+test('one publish carries a message, however many members hear it', async () => {
   const backplane = memoryBackplane()
   let published = 0
   const counting: Backplane = {

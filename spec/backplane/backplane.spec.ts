@@ -22,7 +22,7 @@ test('memory: a message comes in a later turn, never inside publish', async () =
   assert.deepEqual(got, [1])
 })
 
-test('memory: who stops before a message has come does not get it', async () => {
+test('memory: a subscriber that stops before a message has come does not get it', async () => {
   const backplane = memoryBackplane()
   const stop = await backplane.subscribe('news', () => assert.fail('it has stopped'))
   void backplane.publish('news', Uint8Array.of(1))
@@ -30,7 +30,7 @@ test('memory: who stops before a message has come does not get it', async () => 
   await turn()
 })
 
-test('memory: who subscribes after a message was published does not get it', async () => {
+test('memory: a subscriber that comes after a message was published does not get it', async () => {
   const backplane = memoryBackplane()
   const got: number[] = []
   void backplane.subscribe('news', () => {})
@@ -47,7 +47,7 @@ test('memory: two backplanes have nothing to do with each other', async () => {
   await turn()
 })
 
-test('memory: a closed one has no subscribers, and stopping late stops nobody else', async () => {
+test('memory: a closed one has no subscribers, and stopping late stops no other one', async () => {
   const backplane = memoryBackplane()
   const stop = await backplane.subscribe('news', () => assert.fail('it has closed'))
   await backplane.close()

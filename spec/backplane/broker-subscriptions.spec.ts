@@ -13,7 +13,7 @@ interface Place {
   /** The commands that the broker got. */
   readonly commands: string[]
   readonly failures: unknown[]
-  /** What the broker answers to the next commands. */
+  /** The answer of the broker to the next commands. */
   answer: () => Promise<unknown>
 }
 

@@ -155,7 +155,7 @@ for (const [what, words, options] of [
   ['inside its request', handshake().slice(0, -9), {}],
   ['right after our 401', handshake(), { authorize: ({ url }) => url !== '/stranger' }],
 ] as [string, string, ServerOptions][]) {
-  test(`a peer that resets ${what} harms nobody`, async () => {
+  test(`a peer that resets ${what} harms no other peer`, async () => {
     await using scene = await Scene.set(options)
     for (let round = 0; round < 20; round++) {
       const peer = await RawPeer.connect(scene.port)
@@ -519,7 +519,7 @@ for (const [what, misbehave] of [
   ['rejects with nothing', () => Promise.reject()],
   ['never settles', () => new Promise(() => {})],
 ] as [string, () => unknown][]) {
-  test(`a message listener that ${what} delays and harms nobody else`, async () => {
+  test(`a message listener that ${what} delays and harms no other listener`, async () => {
     await using scene = await Scene.set()
     const failed: string[] = []
     listen(scene.server, 'error', (error) => void failed.push(error.name))
@@ -687,7 +687,7 @@ test('five hundred connections opened and never used go when the server closes',
   assert.deepEqual(alarms, [])
 })
 
-test('a listener that never settles lets nobody wait who closes without a network', async () => {
+test('a listener that never settles does not delay a close without a network', async () => {
   const [there, here] = pair({ server: { closeTimeout: 5 } })
   listen(there, 'message', () => new Promise(() => {}))
   here.send('one')

@@ -6,10 +6,10 @@ import type * as door from '../../lib/browser.ts'
 import { openChromium } from '../support/chromium.ts'
 import { bundled, serveScript, visit } from '../support/page.ts'
 
-/** What a page has of the package. */
+/** The exports of the package, as a page has them. */
 declare const spec: typeof door
 
-// What else a page has: Node's types know nothing of it.
+// The rest of what a page has: Node's types know nothing of it.
 declare const document: EventTarget
 declare const location: { readonly origin: string }
 declare const localStorage: { debug?: string }
@@ -205,7 +205,7 @@ suite('a client in a browser', () => {
     ])
   })
 
-  test('a connection that is refused, or answered by nobody, is a ConnectError', async (t) => {
+  test('a connection that is refused, or that no server answers, is a ConnectError', async (t) => {
     const { page, url } = (await open(t, { path: '/only', authorize: () => false })) ?? {}
     if (!page) return
     const errors = await page.evaluate(
@@ -282,7 +282,7 @@ suite('a client in a browser', () => {
     assert.equal((await received).length, 8 << 20)
   })
 
-  test('gives its listeners errors of theirs, and closes with 1011 when nobody hears', async (t) => {
+  test('closes with 1011 when a listener fails and there is no `error` listener', async (t) => {
     const { page, server, url, complaints } = (await open(t)) ?? {}
     if (!page || !server) return
     listen(server, 'client', (client) => client.send('hello'))

@@ -185,7 +185,7 @@ const failures: [manner: string, fail: () => unknown][] = [
   ['rejection', () => Promise.reject(new Error('boom'))],
 ]
 for (const [manner, fail] of failures) {
-  test(`law 3: the ${manner} of a listener becomes an error, and harms nobody else`, async () => {
+  test(`law 3: the ${manner} of a listener becomes an error, and harms no other`, async () => {
     const [server, client] = pair()
     const errors: WebsocketError[] = []
     const seen: Data[] = []
@@ -355,7 +355,7 @@ test('law 3: a failing error listener is printed', async () => {
   )
 })
 
-test("law 3: peers' errors that nobody listens to are not printed", async () => {
+test("law 3: peers' errors without a listener are not printed", async () => {
   const printed = await printedBy(async () => {
     const [server, client] = pair({ server: { maxReceivedMessageSize: 10 } })
     client.send('x'.repeat(11))
@@ -463,7 +463,7 @@ test('law 4: nothing a peer does can throw in your process', async () => {
   await server.close()
 })
 
-test('law 4: a promise that nobody awaits ends no process', async () => {
+test('law 4: a promise that no code awaits ends no process', async () => {
   const [server, client] = pair()
   void once(server, 'drain')
   void listen(server, 'drain').next()

@@ -38,12 +38,12 @@ function noise(seed: number, length: number): Uint8Array {
 const words = Array.from({ length: 20_000 }, (_, index) => `wörter und ${index * 7919} Zahlen `)
 const prose = words.join('')
 
-/** Is a text of so many letters that tells its number first, and compresses well. */
+/** Returns a text of so many letters that tells its number first, and compresses well. */
 function text(number: number, length: number): string {
   return `${number}|${prose.slice(number * 37)}`.slice(0, length)
 }
 
-/** Is short, and yet differs wherever the message does. */
+/** Returns a label that is short, and yet differs wherever the message does. */
 function label(data: Data): string {
   const [name = ''] = /^[\w ]*/.exec(Buffer.from(data.slice(0, 12)).toString()) ?? []
   const hash = createHash('sha1').update(data).digest('hex').slice(0, 12)
@@ -125,7 +125,7 @@ class Scene implements AsyncDisposable {
     return { connection: await came, ear: earOf(client), client }
   }
 
-  /** Lets in whom only the caller reads. */
+  /** Lets in a peer that only the caller reads. */
   async raw(headers: Record<string, string> = {}): Promise<[WebsocketConnection, RawPeer]> {
     const came = once(this.server, 'client')
     const peer = await RawPeer.enter(this.port, { headers })
@@ -185,7 +185,7 @@ function inflated(payload: Uint8Array, windowBits = 15): Buffer {
 
 const names = ['more', 'text', 'bytes', '', '', '', '', '', 'close', 'ping', 'pong']
 
-/** Is what was read, as short as it can be told apart. */
+/** Returns what was read, in the shortest form that tells messages apart. */
 function story(read: readonly Whole[]): string[] {
   return read.map(({ opcode, payload }) => {
     if (opcode === 1) return label(payload.toString())
@@ -198,7 +198,7 @@ for (const compression of [false, true]) {
   for (const fragmentationThreshold of [false, 5_000] as const) {
     for (const seed of [1, 2, 3, 4]) {
       const how = `compression ${compression}, fragments ${fragmentationThreshold}, seed ${seed}`
-      test(`everybody gets everything in the order it was sent in: ${how}`, limited, async () => {
+      test(`every end gets all messages in the order of sending: ${how}`, limited, async () => {
         await using scene = await Scene.set({ compression, fragmentationThreshold })
         const { server } = scene
         const members = [
@@ -647,7 +647,7 @@ test(
   },
 )
 
-test('what is sent to a peer that was reset goes nowhere, and harms nobody', limited, async () => {
+test('what is sent to a peer that was reset goes nowhere, and does no harm', limited, async () => {
   await using scene = await Scene.set()
   const [connection, peer] = await scene.raw()
   const [, witness] = await scene.raw()

@@ -29,7 +29,7 @@ import { cut } from 'simplewebsockets/testing'
 const folder = mkdtempSync(join(tmpdir(), 'scenarios-'))
 after(() => rmSync(folder, { recursive: true }))
 
-/** Makes a certificate for localhost that nobody else trusts. */
+/** Makes a certificate for localhost that no other program trusts. */
 function certificate(): { cert: string; key: string } {
   const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
   const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost']
@@ -330,7 +330,7 @@ test('scenario 15: a server that closes tells its clients that it goes away', as
   assert.ok(!one.client.isOpen && !two.client.isOpen && !server.isOpen)
 })
 
-test('scenario 16: messages sent before anybody listens arrive in order once somebody does', async () => {
+test('scenario 16: messages sent before a listener is added arrive in order', async () => {
   const { server, connect } = await serve()
   const { here, there } = await connect()
   for (const number of [1, 2, 3]) here.send(number)
@@ -418,7 +418,7 @@ test('scenario 20: an invalid connection is left out of emit and broadcast, not 
   await server.close()
 })
 
-test("scenario 21: broadcast on a client's connection reaches nobody and does nothing", async () => {
+test("scenario 21: broadcast on a client's connection reaches no peer, does nothing", async () => {
   const { server, connect } = await serve()
   const [one, two] = [await connect(), await connect()]
   one.here.broadcast('nobody')

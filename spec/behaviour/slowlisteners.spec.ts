@@ -17,13 +17,13 @@ const OFFER = { 'Sec-WebSocket-Extensions': 'permessage-deflate; client_no_conte
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-/** What an honest peer sends, and how slowly it is listened to. */
+/** The messages of an honest peer, and how slowly it is listened to. */
 interface Plan {
   readonly maxReceivedMessageSize: number
   readonly maxReceivedFrameSize: number | false
   readonly compression: boolean
   readonly messages: readonly Data[]
-  /** What is written, in chunks. */
+  /** The bytes to be written, in chunks. */
   readonly chunks: readonly Buffer[]
   /** Turns of the event loop that the listener takes for each message. */
   readonly pace: readonly number[]

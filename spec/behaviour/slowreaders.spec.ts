@@ -21,7 +21,7 @@ const limited = { timeout: 30_000 } // what never comes fails, rather than to ha
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-/** Is the message of a number: text or bytes, most of them up to 300 bytes, some of 2 KiB. */
+/** Returns the message of a number: text or bytes, most up to 300 bytes, some of 2 KiB. */
 function message(number: number): string | Uint8Array {
   const length = number % 97 === 0 ? 2048 : (number * 7919) % 301
   const letters = `${number} zu lesen; `.repeat(1 + length / 8).slice(0, length)
@@ -84,7 +84,7 @@ async function sendAll(
   assert.equal(server.clients.size, members.length + 1)
 }
 
-test(`${READERS} who read late get every byte of all messages`, limited, async () => {
+test(`${READERS} peers that read late get every byte of all messages`, limited, async () => {
   await using scene = await Scene.set({ maxBufferedAmount: 64 * MIB })
   const [from] = await scene.raw()
   const readers: [WebsocketConnection, RawPeer][] = []
@@ -118,7 +118,7 @@ test(`${READERS} who read late get every byte of all messages`, limited, async (
   }
 })
 
-test(`${READERS} who read late get every compressed message`, limited, async () => {
+test(`${READERS} peers that read late get every compressed message`, limited, async () => {
   const compression = { threshold: 256, level: 1 }
   await using scene = await Scene.set({ maxBufferedAmount: 64 * MIB, compression })
   const [from] = await scene.bare(15)
@@ -146,7 +146,7 @@ test(`${READERS} who read late get every compressed message`, limited, async () 
   }
 })
 
-test('who reads nothing holds no more memory than what waits for it', limited, async () => {
+test('a peer that reads nothing holds no more memory than what waits for it', limited, async () => {
   await using scene = await Scene.set()
   const [sleeper] = await scene.raw()
   const [busy, awake] = await scene.raw()
@@ -171,7 +171,7 @@ test('who reads nothing holds no more memory than what waits for it', limited, a
   assert.ok(held < 8 * MIB, `${Math.round(held / MIB)} MiB for 6 KB that wait`)
 })
 
-test('who reads nothing is closed with 1013 at the bound', limited, async () => {
+test('a peer that reads nothing is closed with 1013 at the bound', limited, async () => {
   await using scene = await Scene.set({ maxBufferedAmount: 4 * MIB, closeTimeout: 100 })
   const [connection] = await scene.raw()
   listen(connection, 'message', () => {})

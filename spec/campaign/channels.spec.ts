@@ -11,7 +11,7 @@ const TEXT = 1
 const BINARY = 2
 const CRASH = 'channel_crash'
 
-/** What a listener answers that can't be said. */
+/** Answers of a listener that can't be said. */
 const unsayable = new Map<string, () => unknown>([
   ['a BigInt', () => 5n],
   [
@@ -117,7 +117,7 @@ async function reset(hall: Hall, peer: RawPeer): Promise<void> {
 
 suite('channels through raw sockets', () => {
   for (const [what, frame, code] of closing) {
-    test(`who says ${what} is closed with ${code}, and told why`, async () => {
+    test(`a peer that sends ${what} is closed with ${code}, and told why`, async () => {
       await using hall = await Hall.set()
       const peer = await hall.enter('own')
       peer.send(typeof frame === 'string' ? TEXT : BINARY, frame)
@@ -169,7 +169,7 @@ suite('channels through raw sockets', () => {
       [[null, '3', 'elsewhere', 'phx_reply', refused('unmatched topic')]],
     ],
   ] as [string, unknown[][], unknown[]][]) {
-    test(`who says ${what} is answered so, and stays`, async () => {
+    test(`a peer that sends ${what} is answered so, and stays`, async () => {
       await using hall = await Hall.set()
       const peer = await hall.enter('own')
       say(peer, ...frames, [null, 'last', 'phoenix', 'heartbeat', {}])
@@ -214,7 +214,7 @@ suite('channels through raw sockets', () => {
     })
   }
 
-  test('who goes in the middle of a join, a message or a leave harms nobody', async () => {
+  test('a peer that goes in the middle of a join, a message or a leave does no harm', async () => {
     await using hall = await Hall.set()
     const steps = [
       ['1', '1', 'own', 'phx_join', {}],

@@ -26,7 +26,7 @@ test(`${CROWD} connections opened, never used and cut get 408, and leave nothing
   await scene.calm()
 })
 
-test('2,000 connections let in and never used stand in nobody’s way', async () => {
+test('2,000 connections that are let in and never used delay no other', async () => {
   await using scene = await Scene.set()
   const peers: RawPeer[] = []
   while (peers.length < 2_000) {
@@ -42,11 +42,11 @@ for (const [what, head] of [
   ['a handshake', ''],
   ['a header', 'GET / HTTP/1.1\r\nX-Slow: '],
   [
-    'a body that nobody wants',
+    'a body that the server does not want',
     'POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n',
   ],
 ] as const) {
-  test(`who drips ${what} for longer than a handshake may take is cut`, async () => {
+  test(`a peer that drips ${what} for longer than a handshake may take is cut`, async () => {
     await using scene = await Scene.set({ handshakeTimeout: 100 })
     const peer = await RawPeer.connect(scene.port)
     peer.write(head)
@@ -80,7 +80,7 @@ test('a million TCP chunks of a byte are frames like any other', { timeout: 60_0
   await scene.calm()
 })
 
-test('who sends flat out to a listener that takes 10 ms a message gets order, not memory', async () => {
+test('a fast peer of a listener that takes 10 ms a message gets order, not memory', async () => {
   await using scene = await Scene.set()
   const { peer, there } = await scene.stranger()
   const SIZE = 4_096

@@ -41,7 +41,7 @@ async function endlessly(peer: RawPeer, piece: string): Promise<void> {
   }
 }
 
-/** Waits until more can be said, or there is nobody to say it to. */
+/** Waits until more can be written, or the peer has gone. */
 function drained({ tcp }: RawPeer): Promise<void> {
   return new Promise((resolve) => {
     for (const event of ['drain', 'close']) tcp.once(event, () => resolve())
@@ -96,7 +96,7 @@ for (const [what, head, piece] of [
   })
 }
 
-test('a client that is redirected tells nobody else its credentials', async () => {
+test('a client that is redirected tells no other server its credentials', async () => {
   const options = { headers: { Authorization: 'Bearer secret', Cookie: 'session=secret' } }
   await meet(options, async (raw, client) => {
     const elsewhere = await RawServer.listen()

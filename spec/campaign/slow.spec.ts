@@ -11,11 +11,11 @@ const MOST = 2 * MIB
 const CLOSE_FRAME = 127 // comes on top
 const SLACK = 6 * MIB // what both kernels hold is outside; the frames under way are not
 
-/** Is a broadcast: its number, and letters up to its size. */
+/** Returns a broadcast: its number, and letters up to its size. */
 const numbered = (number: number): string => `${number}`.padEnd(SIZE, '.')
 
 for (const slowConsumer of ['close', 'drop'] as const) {
-  test(`who stops reading costs maxBufferedAmount, where slowConsumer is '${slowConsumer}'`, async () => {
+  test(`with '${slowConsumer}' a peer that reads nothing costs maxBufferedAmount`, async () => {
     await using scene = await Scene.set({ maxBufferedAmount: MOST, slowConsumer })
     const { peer, there } = await scene.stranger()
     const heard = scene.neighbours.map(() => 0)

@@ -128,7 +128,7 @@ const answered: [what: string, frames: unknown[], answers: unknown[]][] = [
 
 suite('bad input of the channel protocol', () => {
   for (const [what, frame, code] of closing) {
-    test(`${what} closes with ${code}, and nobody else is disturbed`, async () => {
+    test(`${what} closes with ${code}, and no other peer is disturbed`, async () => {
       const peer = await (await Raw.enter(server)).join('own')
       const closed = peer.closed()
       peer.say(frame, ['1', '2', 'own', 'echo', 'too late'])
@@ -153,7 +153,7 @@ suite('bad input of the channel protocol', () => {
     })
   }
 
-  test('binary frames and bare arrays close who speaks version 1', async () => {
+  test('binary frames and bare arrays close a peer that speaks version 1', async () => {
     for (const frame of [binary(0, 1, 1, 3, 4, '12ownecho'), '["1","2","own","echo",{}]']) {
       const peer = await Raw.enter(server, PHOENIX_1)
       const closed = peer.closed()

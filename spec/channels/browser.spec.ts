@@ -9,7 +9,7 @@ import { deferred } from '../../lib/promises.ts'
 import { openChromium } from '../support/chromium.ts'
 import { bundled, serveScript, visit } from '../support/page.ts'
 
-/** What a page has of the package. */
+/** The exports of the package, as a page has them. */
 declare const spec: typeof door & typeof floor
 declare const window: EventTarget
 
@@ -50,7 +50,7 @@ async function open(t: TestContext): Promise<Scene | undefined> {
 }
 
 suite('a channel client in a browser', () => {
-  test('joins, pushes text and bytes, and knows who is here', async (t) => {
+  test('joins, pushes text and bytes, and knows the members that are here', async (t) => {
     const { page, complaints } = (await open(t)) ?? {}
     if (!page) return
     const seen = await page.evaluate(async () => {
@@ -99,7 +99,7 @@ suite('a channel client in a browser', () => {
   for (const [when, event] of [
     ['when the network comes back', 'online'],
     ['when the page is shown', 'pageshow'],
-    ['when somebody looks at the page again', 'visibilitychange'],
+    ['when the page becomes visible again', 'visibilitychange'],
   ] as const) {
     test(`asks the server at once whether it is there ${when}`, async (t) => {
       const { page } = (await open(t)) ?? {}
@@ -122,7 +122,7 @@ suite('a channel client in a browser', () => {
     const { page } = (await open(t)) ?? {}
     if (!page) return
     const { kinds, closes } = await page.evaluate(async () => {
-      // As a browser does it with tabs that nobody looks at: timers run once in a while, together.
+      // As a browser does it with tabs that are hidden: timers run once in a while, together.
       const WHILE = 800
       const soon = globalThis.setTimeout
       const late = (callback: () => void, delay = 0): unknown => {

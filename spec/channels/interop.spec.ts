@@ -33,11 +33,11 @@ type Five = [string | null, string | null, string, string, unknown]
 
 type OwnOptions = Partial<ConstructorParameters<PhoenixSocketMaker>[1]>
 
-/** What makes phoenix.js speak version 1: it has no serializer for that itself. */
+/** The options that make phoenix.js speak version 1: it has no serializer for that itself. */
 const versionOne: OwnOptions = {
   vsn: '1.0.0',
   encode: (message, callback) => callback(JSON.stringify(message)),
-  // What has no join_ref in version 1 is undefined there, as in the phoenix.js of its time.
+  // A missing join_ref of version 1 is undefined there, as in the phoenix.js of its time.
   decode: (data, callback) => callback(JSON.parse(data as string) as PhoenixMessage),
 }
 
@@ -89,7 +89,7 @@ function welcomes(push: PhoenixPush): EventEmitter {
   return emitter
 }
 
-/** Is how a join, a leave or a push is answered. */
+/** Resolves with the answer to a join, a leave or a push. */
 function answered(push: PhoenixPush): Promise<[status: string, response: unknown]> {
   return new Promise((resolve) => {
     for (const status of ['ok', 'error', 'timeout', 'later']) {
@@ -98,7 +98,7 @@ function answered(push: PhoenixPush): Promise<[status: string, response: unknown
   })
 }
 
-/** Is the next event of that name. */
+/** Resolves with the next event of that name. */
 function heard(channel: PhoenixChannel, event: string): Promise<unknown> {
   return new Promise((resolve) => channel.on(event, resolve))
 }
@@ -209,7 +209,7 @@ for (const [version, Socket] of versions) {
         listen(channel.messages, 'boom', () => Promise.reject(new Error('boom')))
         accept()
       })
-      // What is undefined falls back on its own.
+      // An option that is undefined falls back on its default.
       const channel = socket({ rejoinAfterMs: undefined }).channel('room:1')
       const joins = welcomes(channel.join())
       await onceOf(joins, 'ok')

@@ -6,7 +6,7 @@ interface PhoenixMessage {
   readonly payload: unknown
 }
 
-/** What phoenix.js reads and writes frames with. */
+/** The serializer that phoenix.js reads and writes frames with. */
 interface PhoenixSerializer {
   encode(message: PhoenixMessage, callback: (data: string | ArrayBuffer) => void): void
   decode(data: string | ArrayBuffer, callback: (message: PhoenixMessage) => void): void

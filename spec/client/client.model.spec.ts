@@ -55,7 +55,7 @@ const servers = ['ws://one.test', 'ws://two.test'] as const
 const events = ['asked', 'connect', 'connectError', 'retry', 'close', 'closed'] as const
 type Event = (typeof events)[number]
 
-/** What the program may do, also in a listener. */
+/** The deeds that the program may do, also in a listener. */
 const deeds = ['open', 'close', 'abort', 'closeConnection', 'cut'] as const
 type Deed = (typeof deeds)[number]
 
@@ -80,10 +80,10 @@ class Model {
   now = 0
   /** When time alone makes something happen. */
   due = Infinity
-  /** What is done in the next listener of an event. */
+  /** The deed for the next listener of an event. */
   trap: Trap | undefined
   readonly story: string[] = []
-  /** What became of each `open`. */
+  /** The outcome of each `open`. */
   readonly outcomes: string[] = []
   readonly #policy: Policy
   readonly #drawn: (least: number, most: number) => number
@@ -94,7 +94,7 @@ class Model {
   #begun = 0
   #connected = 0
   #soonest = 0
-  /** What the url has named, for this attempt. */
+  /** The server that the url has named, for this attempt. */
   #server: string | undefined
   /** When a server may be dialled that asked to be left alone. */
   readonly #until = new Map<string, number>()
@@ -168,7 +168,7 @@ class Model {
     if (deed === 'cut') this.#ending ??= LOST
   }
 
-  /** What a deed began takes its course when the listener that did it has returned. */
+  /** Runs the course of what a deed began, when the listener that did it has returned. */
   #happen(): void {
     const end = this.#ending
     this.#ending = undefined

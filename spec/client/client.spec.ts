@@ -23,7 +23,7 @@ const NORMAL = { code: 1000, description: 'Normal connection closure' }
 /** Lets what is ready in this turn of the event loop happen. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-/** Is what an attempt failed with. */
+/** Resolves with the error that an attempt failed with. */
 async function failure(opening: Promise<unknown>): Promise<ConnectError> {
   const error: unknown = await opening.then(
     () => undefined,
@@ -33,7 +33,7 @@ async function failure(opening: Promise<unknown>): Promise<ConnectError> {
   return error
 }
 
-/** Is a client, and everything that it tells. */
+/** Makes a client, and records everything that it tells. */
 function told(options?: ClientOptions): { client: WebsocketClient; story: string[] } {
   const client = new WebsocketClient(options)
   const story: string[] = []
@@ -308,7 +308,7 @@ test('an agent of yours connects', async () => {
 
 // answers other than 101
 
-/** Ends a raw server, and whom it met, at the end of a block. */
+/** A raw server that ends, with its peers, at the end of a block. */
 class RawHost implements AsyncDisposable {
   #server: RawServer | undefined
 
@@ -517,7 +517,7 @@ test('a server that accepts and says nothing is given up after connectTimeout', 
   await (await server.peer()).gone()
 })
 
-test('a url that never comes is given up after connectTimeout, and dials nobody later', async () => {
+test('a url that never comes is given up after connectTimeout, with no dial later', async () => {
   await using raw = new RawHost()
   const server = await raw.listen()
   let late: (url: string) => void = () => {}
@@ -930,7 +930,7 @@ test('a connection whose `connect` listener failed closes with 1011 when that wa
   assert.equal((await closed).code, 1011)
 })
 
-test('a broadcast on the connection of a client reaches nobody', async () => {
+test('a broadcast on the connection of a client reaches no peer', async () => {
   await using server = new WebsocketServer()
   const { port } = await server.serve(0)
   const client = new WebsocketClient()

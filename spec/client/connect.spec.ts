@@ -15,7 +15,7 @@ import { memoryEnds } from '../support/transport/memory.ts'
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-/** Is an attempt to a place that answers as `answer` does, and what became of it there. */
+/** Makes an attempt at a place that answers as `answer` does, and counts its drops. */
 function made(
   answer: (caller: DialCallbacks, call: DialRequest) => void,
   more: Partial<ConnectParams<string>> = {},

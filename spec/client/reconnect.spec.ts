@@ -7,7 +7,7 @@ import { ReconnectSchedule } from '../../lib/client/reconnect.ts'
 const LOST: CloseReason = { code: 1006, description: '' }
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-/** Is pauses on a clock that a test moves, and what their policy's functions threw. */
+/** Makes pauses on a clock that a test moves; `failures` has what the policy's functions threw. */
 function made(
   t: TestContext,
   policy: boolean | ReconnectOptions,

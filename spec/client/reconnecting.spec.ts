@@ -28,7 +28,7 @@ const SNAPPY = { delay: () => 1 }
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-/** Is a client that reconnects, and everything that it tells. */
+/** Makes a client that reconnects, and records everything that it tells. */
 function told(options: ClientOptions = { reconnect: SNAPPY }): {
   client: WebsocketClient
   story: string[]
@@ -45,7 +45,7 @@ function told(options: ClientOptions = { reconnect: SNAPPY }): {
   return { client, story }
 }
 
-/** Is what an attempt failed with. */
+/** Resolves with the error that an attempt failed with. */
 async function failure(opening: Promise<unknown>): Promise<ConnectError> {
   const error: unknown = await opening.then(
     () => undefined,
@@ -347,7 +347,7 @@ test('a client that gives up unheard is not silent', async () => {
   assert.match(said, /ConnectError/)
 })
 
-// what is asked anew
+// options that are asked anew
 
 test('url, headers and protocols are asked anew at every attempt, on every path', async () => {
   let count = 0
@@ -602,7 +602,7 @@ test('closing inside a `close` listener is the end, with the code of the connect
   assert.deepEqual(story, ['connect', 'close 1006', 'closed 1006'])
 })
 
-test('closing inside the url function is the end, and nobody is dialled', async () => {
+test('closing inside the url function is the end, and no server is dialled', async () => {
   const { client, story } = told()
   await using desk = new Desk(client)
   const opening = failure(

@@ -19,7 +19,7 @@ import { engineOf, is, open, RunningEngine, ways, without, type Way } from '../s
 
 const SECRET = 'simplewebsockets.room:secret'
 
-/** What the user `chat` may not do. */
+/** The operation that the user `chat` may not do. */
 type Denied = 'subscribe' | 'publish' | 'nothing'
 
 /** A broker with a user `chat` that may not do everything, and a user `all`. */

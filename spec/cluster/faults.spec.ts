@@ -13,7 +13,7 @@ interface Node {
   readonly server: WebsocketServer
   readonly backplane: BrokerBackplane
   readonly states: string[]
-  /** What the client has heard so far. */
+  /** The messages that the client has heard so far. */
   readonly heard: string[]
   /** Waits until the client hears something. */
   readonly hears: (text: string) => Promise<void>
@@ -51,7 +51,7 @@ async function startNode(
 /** Lets what was put off to the end of the turn happen. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-/** What is said on one node is heard there at once, whatever the engine does. */
+/** Checks that a message of one node is heard there at once, whatever the engine does. */
 async function isHeardHere({ server, heard }: Node, text: string): Promise<void> {
   server.room('lobby').emit(text)
   await turn()
@@ -135,7 +135,7 @@ for (const way of ways) {
       })
     }
 
-    test('that is not there at the start is waited for, and nobody else waits', async (t) => {
+    test('that is not there at the start is waited for, and no local member waits', async (t) => {
       const engine = await RunningEngine.start(t, brand, { started: false })
       const [one, other] = [
         await startNode(t, way, engine.url),
@@ -153,7 +153,7 @@ for (const way of ways) {
       t.diagnostic(`heard elsewhere after ${took} ms`)
     })
 
-    test('that is frozen takes no more than it may, and nobody crashes', async (t) => {
+    test('that is frozen takes no more than it may, and no node crashes', async (t) => {
       const engine = await RunningEngine.start(t, brand)
       const options = { heartbeat: 5_000, maxBufferedAmount: 100_000 }
       const [one, other] = [

@@ -1,4 +1,4 @@
-// What a history in Redis says after each fault of Redis: equal epochs only over what was not lost.
+// A history in Redis after each fault of Redis: equal epochs only over what was not lost.
 import assert from 'node:assert/strict'
 import { suite, test, type TestContext } from 'node:test'
 import type { HistoryPosition } from '../../lib/channels/history/store.ts'

@@ -74,7 +74,7 @@ for (const way of ways) {
         for (const payload of payloads) {
           await publish(channel, Buffer.from(payload))
           for (const kind of [0, 1, 2, 3, 4, 9]) {
-            // Forged closes are no nonsense: whoever may publish is trusted with them.
+            // Forged closes are no nonsense: a program that may publish is trusted with them.
             if (topic === 'clients' && kind === 2) continue
             await publish(channel, message(++number, kind, payload))
           }

@@ -44,7 +44,7 @@ class NodeProcess {
     }
   }
 
-  /** Waits until those, and nobody else, are here. */
+  /** Waits until those members, and no others, are here. */
   async sees(...names: string[]): Promise<void> {
     for (;;) {
       const last = this.said.findLast((said) => said.names !== undefined)?.names ?? []
@@ -82,7 +82,7 @@ class NodeProcess {
 
 const names = (presence: Presence): string[] => [...presence].map(([key]) => key).sort()
 
-/** Waits until a client sees those, and nobody else. */
+/** Waits until a client sees those members, and no others. */
 async function shows(presence: Presence, ...wanted: string[]): Promise<void> {
   const syncs = listen(presence, 'sync')
   while (String(names(presence)) !== String(wanted)) await syncs.next()
@@ -159,7 +159,7 @@ for (const way of ways) {
       await Promise.all([one.sees('ann', 'bob'), other.sees('ann', 'bob')])
       const heard: unknown[] = []
       listen(bob.channel.messages, 'said', ({ payload }) => void heard.push(payload))
-      // Whoever has just come in hears other nodes once the engine knows of it, and nobody waits for that.
+      // A new member hears other nodes once the engine knows of it, and no call waits for that.
       let said = 0
       while (heard.length === 0) await ann.channel.push('say', { number: ++said })
       await one.until(({ handled }) => isDeepStrictEqual(handled, { number: said }))

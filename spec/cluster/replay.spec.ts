@@ -58,7 +58,7 @@ function shortened(lines: readonly string[]): string[] {
   return lines.map((line) => line.replace(/(?<="\$?epoch":")\w+(?=")/g, 'e'))
 }
 
-/** What the documentation advises to whoever has phoenix.js: it is for pages, and has no types. */
+/** The code that the documentation advises for phoenix.js: it is for pages, and has no types. */
 const advised = new URL('../../samples/replay/with-phoenix.js', import.meta.url)
 const { enter } = (await import(advised.href)) as {
   enter: (
@@ -118,7 +118,7 @@ class Visitor {
     return this.until(() => this.bodies.includes(body))
   }
 
-  /** Is cut off as by a failing network. */
+  /** Cuts the connection off, as a failing network does. */
   cut(): void {
     this.#sockets.at(-1)?.terminate()
   }

@@ -59,14 +59,14 @@ for (const name of ['redis', 'nats'] as const) {
     let said: unknown
     listen(there, 'message', (message) => (said = message))
     while (said === undefined) {
-      here.send('hello') // again, until the other node has told the engine that somebody is there
+      here.send('hello') // again, until the other node has told the engine of its member
       await here.ping()
     }
     assert.equal(said, 'hello')
   })
 }
 
-test('a room in Redis is whole for who comes back after a restart', stageOf('redis'), async (t) => {
+test('a room in Redis is whole for a client after a restart', stageOf('redis'), async (t) => {
   const { url } = await RunningEngine.start(t, 'redis')
   const server = run(t, 'replay/redis', { REDIS: url })
   const PORT = String(await server.port())

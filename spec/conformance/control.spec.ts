@@ -66,7 +66,7 @@ for (const opcode of [CLOSE, PING, PONG]) {
   })
 }
 
-inBothRoles('§5.5.3 a pong that nobody asked for changes nothing', async (meeting) => {
+inBothRoles('§5.5.3 a pong that was not asked for changes nothing', async (meeting) => {
   for (const size of [0, 1, 125]) meeting.send(PONG, 'x'.repeat(size))
   await meeting.hears()
   assert.deepEqual(meeting.pongs, ['', 'x', 'x'.repeat(125)])

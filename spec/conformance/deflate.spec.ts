@@ -32,7 +32,7 @@ const terms = { options: { compression: true }, extensions: BARE }
 const COMPRESSED = { reserved: 4 }
 const hex = (digits: string): Buffer => Buffer.from(digits.replaceAll(' ', ''), 'hex')
 
-/** Is a message compressed for itself, RFC 7692 §7.2.1. */
+/** Returns a message compressed for itself, RFC 7692 §7.2.1. */
 function deflated(data: Data, options: ZlibOptions = {}): Buffer {
   return deflateRawSync(data, { finishFlush: constants.Z_SYNC_FLUSH, ...options }).subarray(0, -4)
 }
@@ -434,7 +434,7 @@ for (const offer of [NAME, `${NAME}; server_no_context_takeover`, BARE]) {
   })
 }
 
-test('RFC 7692 §7.1.1.2 what looks back although nobody may gets 1007', async () => {
+test('RFC 7692 §7.1.1.2 a message that looks back and may not gets 1007', async () => {
   await using meeting = await Meeting.of('server', terms)
   meeting.send(TEXT, hex('f248cdc9c90700'), COMPRESSED)
   meeting.send(TEXT, hex('f200110000'), COMPRESSED)
@@ -490,7 +490,7 @@ test('RFC 7692 §7.2.2 a client looks back over a final block, too', async () =>
   await meeting.hears('Hello', 'Hello')
 })
 
-// What ends inside a block is no whole message: half of it must not be heard as one.
+// A message that ends inside a block is incomplete: half of it must not be heard as a whole one.
 
 for (const [what, missing] of [
   ['a byte', 1],

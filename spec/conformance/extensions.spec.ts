@@ -30,7 +30,7 @@ function read(header: string): Agreed[] {
   })
 }
 
-/** Is what a server of ours agrees to, of what a raw client offers. */
+/** Resolves with what a server of ours agrees to, of what a raw client offers. */
 async function agreedTo(offers: readonly string[], given = options): Promise<Agreed | undefined> {
   const { port } = await served(given)
   const peer = await RawPeer.connect(port)
@@ -50,13 +50,13 @@ async function agreedTo(offers: readonly string[], given = options): Promise<Agr
   return first
 }
 
-/** Is a message as a raw peer reads it that looks back so far, keeping nothing. */
+/** Returns a message as a raw peer reads it that looks back so far, keeping nothing. */
 function inflated(payload: Buffer, windowBits: number): Buffer {
   const whole = Buffer.concat([payload, TAIL])
   return inflateRawSync(whole, { finishFlush: constants.Z_SYNC_FLUSH, windowBits })
 }
 
-/** Is bytes that come again after so many others: who looks back farther may find them. */
+/** Returns bytes that come again after so many others: a larger window may find them. */
 function repeating(distance: number): Buffer {
   const part = noise(distance, distance)
   return Buffer.concat([part, part, part])
@@ -148,7 +148,7 @@ test('RFC 7692 §7 a client without compression offers nothing', async () => {
   assert.equal(await offered(false), undefined)
 })
 
-/** Is what a client of ours offers. */
+/** Resolves with what a client of ours offers. */
 async function offered(compression: boolean): Promise<string | undefined> {
   const raw = await rawServer()
   const opening = new WebsocketClient({ compression }).open(raw.url).catch(() => {})
@@ -171,7 +171,7 @@ test('RFC 7692 §7.1 a client offers what may be offered', async () => {
   }
 })
 
-/** Is what becomes of a client of ours whose offer is answered so. */
+/** Resolves with the outcome of a client of ours whose offer is answered so. */
 async function answered(extensions: string): Promise<unknown> {
   const raw = await rawServer()
   const client = new WebsocketClient(options)

@@ -13,7 +13,7 @@ import {
 
 // RFC 6455 §5.4, fragmentation.
 
-/** Is a message in fragments, each of these parts one. */
+/** Returns a message in fragments, each of these parts one. */
 function fragments(
   meeting: Meeting,
   opcode: number,

@@ -18,7 +18,7 @@ import {
 const SIZES = [0, 1, 2, 3, 4, 5, 7, 125, 126, 127, 128, 65_534, 65_535, 65_536, 65_537, MIB]
 const terms = { options: { maxReceivedMessageSize: MIB } }
 
-/** Is a payload of a size, of text or of bytes. */
+/** Returns a payload of a size, of text or of bytes. */
 const payloadOf = (opcode: number, size: number): Data =>
   opcode === TEXT ? noise(size).toString('base64').slice(0, size) : noise(size)
 

@@ -37,7 +37,7 @@ for (const [what, request] of [
   ['headers it need not know', plus('X-Any: thing', 'Cookie: a=b', 'Accept: */*')],
   ['an extension it need not know', plus('Sec-WebSocket-Extensions: x-any; a=1; b="2", x-other')],
 ] as const) {
-  test(`§4.2.1 a server lets in who knocks with ${what}`, async () => {
+  test(`§4.2.1 a server lets in a client that asks with ${what}`, async () => {
     const { peer, lines } = await knocked(request)
     const [status = '', ...headers] = lines
     assert.match(status, /^HTTP\/1\.1 101 /)
@@ -105,7 +105,7 @@ for (const [what, request, status] of [
   ['a subprotocol twice', plus('Sec-WebSocket-Protocol: chat, chat'), 400],
   ['a subprotocol that is no token', plus('Sec-WebSocket-Protocol: ch@t'), 400],
 ] as const) {
-  test(`§4.2.1 a server refuses who knocks with ${what}`, async () => {
+  test(`§4.2.1 a server refuses a client that asks with ${what}`, async () => {
     const { port } = await served(options)
     const peer = await RawPeer.connect(port)
     peer.write(request)
@@ -131,7 +131,7 @@ for (const [what, lines, chosen] of [
   ['offers it last', ['Sec-WebSocket-Protocol: a, b ,\tchat'], 'chat'],
   ['offers in two lines', ['Sec-WebSocket-Protocol: a', 'Sec-WebSocket-Protocol: chat'], 'chat'],
 ] as const) {
-  test(`§4.2.2 a server answers who ${what} with ${chosen ?? 'no subprotocol'}`, async () => {
+  test(`§4.2.2 a client that ${what} is answered with ${chosen ?? 'no subprotocol'}`, async () => {
     const { server, port } = await served(options)
     const entered = once(server, 'client')
     const peer = await RawPeer.connect(port)
@@ -175,7 +175,7 @@ test('§4.2 a handshake that comes byte by byte is one', async () => {
 
 // A client
 
-/** Is what a client asks with, header names in small letters. */
+/** Resolves with the request of a client, header names in small letters. */
 async function asked(
   given: ClientOptions = {},
   path = '',
@@ -373,7 +373,7 @@ for (const [what, request] of [
   ['no Host', instead('Host')],
   ['two Hosts', plus('Host: elsewhere')],
 ] as const) {
-  test(`§4.2.1 a server refuses who knocks with ${what}`, async () => {
+  test(`§4.2.1 a server refuses a client that asks with ${what}`, async () => {
     const { port } = await served(options)
     const peer = await RawPeer.connect(port)
     peer.write(request)

@@ -38,11 +38,11 @@ export const MIB = 1024 * KIB
 
 const KEY = Uint8Array.of(0x37, 0xfa, 0x21, 0x3d)
 
-/** Is how two ends meet. */
+/** The terms on which two ends meet. */
 export interface Terms {
   /** Ours, besides a short `closeTimeout`. */
   options?: ConnectionOptions
-  /** What the raw peer says of extensions: it offers them as a client, and agrees as a server. */
+  /** The extensions of the raw peer: it offers them as a client, and agrees as a server. */
   extensions?: string
 }
 
@@ -54,7 +54,7 @@ after(async () => {
   await raw?.close()
 })
 
-/** Is a server with these options; the tests of a file that ask for the same ones share it. */
+/** Resolves with a server of these options; tests of a file that ask for the same ones share it. */
 export async function served(
   options: ServerOptions = {},
 ): Promise<{ server: WebsocketServer; port: number }> {
@@ -68,7 +68,7 @@ export async function served(
   return made
 }
 
-/** Is a raw server, one for a file. */
+/** Resolves with a raw server, one for a file. */
 export async function rawServer(): Promise<RawServer> {
   return (raw ??= await RawServer.listen())
 }
@@ -115,12 +115,12 @@ export class Meeting implements AsyncDisposable {
     return new Meeting(role, us, peer)
   }
 
-  /** Is a frame as the raw peer has to send it: masked where it is a client. */
+  /** Returns a frame as the raw peer has to send it: masked where it is a client. */
   frame(opcode: number, payload?: Uint8Array | string, options: FrameOptions = {}): Buffer {
     return frame(opcode, payload, { masked: this.role === 'server', key: KEY, ...options })
   }
 
-  /** Is a close frame as the raw peer has to send it. */
+  /** Returns a close frame as the raw peer has to send it. */
   closing(code: number, text?: Uint8Array | string): Buffer {
     return this.frame(CLOSE, closePayload(code, text))
   }
@@ -224,7 +224,7 @@ function plain(message: Data): Data {
   return typeof message === 'string' ? message : Uint8Array.from(message)
 }
 
-/** Is numbers that look like chance, the same for the same seed. */
+/** Yields numbers that look like chance, the same for the same seed. */
 export function* chance(seed: number): Generator<number, never> {
   let state = seed
   for (;;) {
@@ -233,7 +233,7 @@ export function* chance(seed: number): Generator<number, never> {
   }
 }
 
-/** Is places to cut bytes at, in order. */
+/** Returns places to cut bytes at, in order. */
 export function cuts(length: number, count: number, seed: number): number[] {
   const draw = chance(seed)
   return Array.from({ length: count }, () => Math.floor(draw.next().value * length)).sort(
@@ -241,7 +241,7 @@ export function cuts(length: number, count: number, seed: number): number[] {
   )
 }
 
-/** Is bytes that don't compress, the same for the same seed. */
+/** Returns bytes that don't compress, the same for the same seed. */
 export function noise(length: number, seed = 1): Buffer {
   const draw = chance(seed)
   return Buffer.from(Uint8Array.from({ length }, () => draw.next().value * 256))

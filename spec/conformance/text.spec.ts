@@ -163,7 +163,7 @@ inBothRoles('§8.1 half a pair of surrogates leaves as a replacement character',
   assert.equal((await meeting.peer.frame())?.payload.toString('hex'), '61efbfbd62')
 })
 
-// What can't become UTF-8 any more is refused at once: nothing that follows could mend it.
+// Bytes that can't become UTF-8 any more are refused at once: nothing later could mend them.
 
 for (const [what, first, next] of [
   ['a byte that is never there', '6162 ff', '63'],

@@ -31,7 +31,7 @@ function setUp(
   return { emitter, unread, closes: () => closes }
 }
 
-test('everybody who waits for the end of a close gets its reason, before it and after it', async () => {
+test('every wait for the end of a close gets its reason, before it and after it', async () => {
   const closing = new ClosingHandshake(REASON)
   const early = closing.completion
   closing.complete()

@@ -247,7 +247,7 @@ test('a code at the start of a close text is text, on both ends', async () => {
   assert.deepEqual(await closed, reason)
 })
 
-test('both ends report the reason of whoever closed first', async () => {
+test('both ends report the reason of the end that closed first', async () => {
   const [server, client] = pair()
   const reasons = [once(server, 'close'), once(client, 'close')]
   const closing = server.close(4001, 'server')
@@ -349,7 +349,7 @@ test('a listener may close and await that, with messages still waiting for it', 
   assert.equal(reasons.length, 2)
 })
 
-test('close comes at once to who closes without listening to what waits', async () => {
+test('close comes at once to an end that closes without listening to what waits', async () => {
   const [server, client] = pair()
   client.send('nobody listens')
   await client.ping()
@@ -445,7 +445,7 @@ test('keepalive gives up a peer that never ends a closing handshake, with the re
   }
 })
 
-test('without keepalive nobody is pinged', async () => {
+test('without keepalive no peer is pinged', async () => {
   mock.timers.enable({ apis: ['setInterval'] })
   try {
     const [server] = pair({

@@ -48,7 +48,7 @@ for (const [reason, status, shake, options = {}] of [
   ['authorize', 402, { target: '/here?pay' }],
   ['authorize', 500, { target: '/here?boom' }],
 ] as [RefusalReason, number, Shake | '', ServerOptions?][]) {
-  test(`who gets ${status} for the reason '${reason}' is counted so`, async () => {
+  test(`a peer that gets ${status} for the reason '${reason}' is counted so`, async () => {
     await using server = new WebsocketServer({
       path: '/here',
       closeTimeout: 100,
@@ -73,7 +73,7 @@ for (const [reason, status, shake, options = {}] of [
   })
 }
 
-test('who asks for no dialect of the channels is counted so', async () => {
+test('a client that asks for no dialect of the channels is counted so', async () => {
   const server = new WebsocketServer()
   new ChannelServer(server)
   await assert.rejects(link(server, new WebsocketClient(), 'ws://localhost/websocket?vsn=9.0.0'))
@@ -90,7 +90,7 @@ test('a reason that there is not is counted as one of authorize', async () => {
   assert.deepEqual([refused, refusals.authorize, 'because' in refusals], [1, 1, false])
 })
 
-test('who stands at the door of a server that closes is counted so', async () => {
+test('a handshake that waits while its server closes is counted so', async () => {
   const server = new WebsocketServer({ authorize: () => new Promise<never>(() => {}) })
   const entering = link(server, new WebsocketClient())
   while (server.stats().handshakes === 0) await turn()

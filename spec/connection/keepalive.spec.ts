@@ -40,7 +40,7 @@ function watch(t: TestContext, ...peers: Peer[]): Keepalive {
   return keepalive
 }
 
-test('whoever is silent for a period is pinged', (t) => {
+test('a peer that is silent for a period is pinged', (t) => {
   const peer = new Peer()
   watch(t, peer)
   t.mock.timers.tick(PERIOD)
@@ -50,7 +50,7 @@ test('whoever is silent for a period is pinged', (t) => {
   assert.equal(peer.timeouts, 0)
 })
 
-test('whoever is silent for another period is given up', (t) => {
+test('a peer that is silent for another period is given up', (t) => {
   const peer = new Peer()
   watch(t, peer)
   t.mock.timers.tick(3 * PERIOD - 1)
@@ -103,7 +103,7 @@ test('a peer that is not read from is given up when a probe brings nothing for a
   assert.deepEqual([peer.probes, peer.timeouts], [1, 1])
 })
 
-test('whoever comes just before a beat has whole periods all the same', (t) => {
+test('a peer that comes just before a beat has whole periods all the same', (t) => {
   const [early, late] = [new Peer(), new Peer()]
   late.transport.bytesReceived = 0
   const keepalive = watch(t, early)
@@ -137,7 +137,7 @@ test('a silent peer is given up while a busy one is left alone', (t) => {
   assert.deepEqual([silent.timeouts, busy.timeouts], [1, 0])
 })
 
-test('whoever is no longer watched is left alone, and the others are not', (t) => {
+test('a peer that is no longer watched is left alone, and the others are not', (t) => {
   const [gone, there] = [new Peer(), new Peer()]
   const keepalive = watch(t, gone, there)
   keepalive.delete(gone.core)
@@ -146,7 +146,7 @@ test('whoever is no longer watched is left alone, and the others are not', (t) =
   assert.deepEqual([there.probes, there.timeouts], [1, 1])
 })
 
-test('whoever is given up may cease to be watched at once', (t) => {
+test('a peer that is given up may cease to be watched at once', (t) => {
   const [first, second] = [new Peer(), new Peer()]
   const keepalive = watch(t, first, second)
   first.onTimeout = () => {

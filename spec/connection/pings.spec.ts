@@ -74,11 +74,11 @@ for (const payload of ['', 'other', 'on', 'ones', 'onf']) {
   })
 }
 
-test('a pong that nobody asked for answers nothing', () => {
+test('a pong that was not asked for answers nothing', () => {
   assert.equal(new PingTracker().onPong(toBytes('')), undefined)
 })
 
-test("the keepalive's own pings are told apart, and nobody waits for them", () => {
+test("the keepalive's own pings are told apart, and no caller waits for them", () => {
   const pings = new PingTracker()
   pings.add(toBytes('alive'), undefined)
   assert.equal(pings.hasWaiter, false)

@@ -85,7 +85,7 @@ async function served(rateLimit: RateLimit): Promise<{
   return { server, there, here, heard }
 }
 
-test('who sends too much is closed with 1008, which says so on both ends', async () => {
+test('a peer that sends too much is closed with 1008, which says so on both ends', async () => {
   const { server, there, here, heard } = await served({ messages: 3, per: 60_000 })
   const error = once(there, 'error')
   const closed = once(here, 'close')

@@ -76,7 +76,7 @@ test('nothing waits where nothing was put', () => {
   assert.equal(shop.hasListeners('bell'), false)
 })
 
-test('what is put waits, with its bytes, until somebody listens', async () => {
+test('a value that is enqueued waits, with its bytes, until there is a listener', async () => {
   const shop = new Shop()
   shop.enqueue('tea', 3)
   shop.enqueue('coffee', 6)
@@ -85,7 +85,7 @@ test('what is put waits, with its bytes, until somebody listens', async () => {
   assert.deepEqual([shop.queuedCount, shop.waitingBytes], [1, 6])
 })
 
-test('listens tells of both kinds of events whether somebody does', () => {
+test('hasListeners tells of both kinds of events whether there is a listener', () => {
   const shop = new Shop()
   for (const event of ['order', 'bell'] as const) {
     const unlisten = listen(shop, event, () => {})
@@ -104,7 +104,7 @@ test('an event that the plan does not have is refused, whatever it is', () => {
   assert.throws(() => shop.assertEvent(Symbol('bell')), TypeError)
 })
 
-test('emit tells whether there was anybody', () => {
+test('emit tells whether there was a listener', () => {
   const shop = new Shop()
   assert.equal(shop.emit('bell', 'ding'), false)
   const heard: string[] = []
@@ -115,7 +115,7 @@ test('emit tells whether there was anybody', () => {
   assert.deepEqual(heard, ['dong'])
 })
 
-test('a target hears when somebody begins to listen, and ceases', () => {
+test('a target hears when a listener is added, and when it is removed', () => {
   for (const event of ['order', 'bell'] as const) {
     const shop = new Shop()
     const unlisten = listen(shop, event, () => {})
@@ -159,7 +159,7 @@ test('a target ends once, and its first end is the one that sticks', async () =>
   assert.equal(await once(shop, 'shut'), 'night')
 })
 
-test('a target that nobody ever listened to ends, too', async () => {
+test('a target that never had a listener ends, too', async () => {
   const shop = new Shop()
   shop.end('night')
   await assert.rejects(once(shop, 'bell'), {
@@ -194,7 +194,7 @@ test('waits can end without the target: then callbacks stay, and a new wait wait
   shop.emit('bell', 'ding')
   assert.equal(await again, 'ding')
   assert.deepEqual(heard, ['ding'])
-  new Shop().endWaits() // where nobody waits there is nothing to do
+  new Shop().endWaits() // without a wait there is nothing to do
 })
 
 test('a target that begins again has its callbacks, and its end sticks no longer', async () => {
@@ -233,7 +233,7 @@ test('a wait made on an ended target that begins again and ends without it fails
   await assert.rejects(wait, ClosedError)
 })
 
-test('who asks for the end of a target that begins again in this turn gets the end it had', async () => {
+test('a wait for the end of a target that reopens in this turn gets the end it had', async () => {
   const shop = new Shop()
   shop.end('night')
   const shut = once(shop, 'shut')
@@ -241,7 +241,7 @@ test('who asks for the end of a target that begins again in this turn gets the e
   assert.equal(await shut, 'night')
 })
 
-test('stopping twice stops nobody else', () => {
+test('stopping twice stops no other listener', () => {
   const shop = new Shop()
   const heard: string[] = []
   const taker = { cursor: 0, isBusy: false, deliver: () => undefined, onEnd: () => {} }
@@ -275,7 +275,7 @@ test('a failure is an error event of its own target first', async () => {
   assert.equal(error.event, 'bell')
 })
 
-test('a failure that nobody hears of goes to the parent, and is not unheard then', async () => {
+test('a failure that no listener hears goes to the parent, and counts as heard then', async () => {
   const chain = new Shop()
   const shop = new Branch(chain)
   const failed = once(chain, 'error')
@@ -285,7 +285,7 @@ test('a failure that nobody hears of goes to the parent, and is not unheard then
   assert.deepEqual(shop.failures, [['ding', true]])
 })
 
-test('a failure that nobody hears of anywhere is printed, and told with its value', async () => {
+test('a failure that no listener hears anywhere is printed, and told with its value', async () => {
   const shop = new Branch(new Shop())
   const printed = await printedBy(() => {
     listen(shop, 'bell', fail)
@@ -295,7 +295,7 @@ test('a failure that nobody hears of anywhere is printed, and told with its valu
   assert.deepEqual(shop.failures, [['ding', false]])
 })
 
-test('a failure that nobody hears of is printed where there is no parent, too', async () => {
+test('a failure that no listener hears is printed where there is no parent, too', async () => {
   const shop = new Shop()
   const printed = await printedBy(async () => {
     listen(shop, 'order', () => Promise.reject(new Error('boom')))
@@ -338,7 +338,7 @@ test('a listener that waited for something else that has closed did fail', async
   ])
 })
 
-test('a listener that waited for what has closed is told of to nobody', () => {
+test('a listener that fails because it waited for a closed target is not reported', () => {
   const chain = new Shop()
   const visitor = {}
   const shop = new Branch(chain)
@@ -359,7 +359,7 @@ test('failures of one event are printed once within a second', async (t) => {
   assert.match(String(printed[1]), /^… and 999 more like it .*: `bell` of a shop failed/)
 })
 
-test('a failing error listener is printed: nobody else is told, nothing comes of it', async () => {
+test('a failing error listener is printed: no other one is told, nothing comes of it', async () => {
   const chain = new Shop()
   const shop = new Branch(chain)
   listen(chain, 'error', () => assert.fail('it is told to nobody'))
@@ -371,7 +371,7 @@ test('a failing error listener is printed: nobody else is told, nothing comes of
   assert.deepEqual(shop.failures, [])
 })
 
-test('a report tells whether anybody heard of it', () => {
+test('a report tells whether a listener heard it', () => {
   const chain = new Shop()
   const shop = new Branch(chain)
   const error = new WebsocketError('x')

@@ -17,7 +17,7 @@ function pinged(): { end: WebsocketConnection; ping: (text: string) => Promise<u
   return { end, ping: (text) => peer.ping(text) }
 }
 
-/** What several `next` gave. */
+/** Resolves with what several `next` gave. */
 async function valuesOf(asked: Promise<IteratorResult<Data>>[]): Promise<unknown[]> {
   return (await Promise.all(asked)).map(({ value }) => value as unknown)
 }
@@ -64,7 +64,7 @@ test('a loop that throws stops listening', async () => {
   assert.equal(waitingFor(signal), 0)
 })
 
-test('a return ends a loop for good: what waited is gone, and who waits is told', async () => {
+test('a return ends a loop for good: waiting values are gone, waiting calls are told', async () => {
   const { end, ping } = pinged()
   const done = { done: true, value: undefined }
   const full = listen(end, 'ping')

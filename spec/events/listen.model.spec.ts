@@ -33,7 +33,7 @@ class Life {
   readonly #hearers: Hearer[] = []
   #past: Hearer[] = []
   readonly #taken = new Set<number>()
-  /** What a picker picks, by the messages that it has heard. */
+  /** The filters of pickers, by the messages that each picker has heard. */
   readonly #wanted = new Map<number[], (number: number) => boolean>()
   readonly #picked = new Set<number>()
   #sent = 0

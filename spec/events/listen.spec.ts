@@ -375,7 +375,7 @@ for (const [thrown, message] of [
   [undefined, 'CallbackError'],
 ] as [unknown, string][]) {
   for (const manner of ['throws', 'rejects with'] as const) {
-    test(`a listener that ${manner} ${typeof thrown} (${message}) harms nobody else`, async () => {
+    test(`a listener that ${manner} ${typeof thrown} (${message}) harms no other`, async () => {
       const [end, peer] = pair()
       const seen: Data[] = []
       listen(end, 'message', () => {

@@ -1,7 +1,7 @@
 import { after } from 'node:test'
 import fc, { type Arbitrary } from 'fast-check'
 
-/** What decides a run: SEED repeats one, TIMES makes it longer. */
+/** The settings of a run: SEED repeats one, TIMES makes it longer. */
 const { SEED = `${Date.now() % 2 ** 31}`, TIMES } = process.env
 
 let drawn = 0
@@ -9,14 +9,14 @@ after(() => {
   if (TIMES !== undefined) console.log(`${drawn} inputs drawn`)
 })
 
-/** Is so many runs in `npm test`, and a multiple of them in `npm run fuzz`. */
+/** Returns the settings of so many runs in `npm test`, and a multiple of them in `npm run fuzz`. */
 export function runs(most: number): { numRuns: number; seed: number } {
   const numRuns = most * Number(TIMES ?? 1)
   drawn += numRuns
   return { numRuns, seed: Number(SEED) }
 }
 
-/** Is a text made of parts that mean something where they stand, and of others. */
+/** Generates texts made of parts that mean something where they stand, and of others. */
 export function textOf(...parts: [string, ...string[]]): Arbitrary<string> {
   const any = fc.oneof(
     { arbitrary: fc.constantFrom(...parts), weight: 4 },

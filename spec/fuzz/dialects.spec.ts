@@ -91,7 +91,7 @@ for (const { name, server, client } of [phoenix, phoenixV1, amber] satisfies Ser
   })
 }
 
-/** Is a value as JSON hands it on: -0 is 0 there. */
+/** Returns a value as JSON hands it on: -0 is 0 there. */
 function plain(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value))
 }

@@ -80,7 +80,7 @@ test('what is no data, no code and no text is refused, and the connection goes o
   )
 })
 
-test('events that nobody knows are refused', () => {
+test('unknown events are refused', () => {
   const client = new WebsocketClient()
   fc.assert(
     fc.property(value, value, value, (event, callback, options) => {

@@ -52,7 +52,7 @@ test('an origin is let in as the own host where a browser says the same host', (
   )
 })
 
-test('whatever is no pattern lets nobody in, and whatever is one is understood', () => {
+test('a value that is no pattern lets no origin in, and a pattern is understood', () => {
   fc.assert(
     fc.property(origins, origins, fc.anything(), (text, origin, junk) => {
       assert.equal(typeof isOriginPattern(junk), 'boolean')

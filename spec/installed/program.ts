@@ -1,4 +1,4 @@
-// Uses every entry of the package in Node, as somebody does who has installed it.
+// Uses every entry of the package in Node, as a program does that has installed it.
 import assert from 'node:assert/strict'
 import {
   listen,

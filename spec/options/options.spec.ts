@@ -6,7 +6,7 @@ import { resolveClient } from '../../lib/options/node.ts'
 import { checkNames } from '../../lib/validation.ts'
 import { resolveServer } from '../../lib/options/server.ts'
 
-/** What callers in plain JavaScript may pass. */
+/** Options that callers in plain JavaScript may pass. */
 type Bag = Record<string, unknown>
 
 // Typed too widely on purpose: what the types forbid must be refused all the same.
@@ -114,7 +114,7 @@ const HOSTS =
   "'*', or an array of host names without a port, like example.com, *.example.com or [::1]"
 const ORIGINS = "'*', or an array of origins like https://example.com, *.example.com or null"
 
-// What no number may be, and how an error shows it.
+// Values that no number may be, and how an error shows them.
 const noNumbers: [value: unknown, shown: string][] = [
   [-1, '-1'],
   [NaN, 'NaN'],

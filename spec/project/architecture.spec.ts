@@ -12,7 +12,7 @@ const entries = new Set([
 ])
 
 /**
- * What the files of a folder may import at run time, beside each other; '' is the files at the top.
+ * The imports that the files of a folder may have at run time, beside each other; '' is the top.
  * Each folder imports from those above it only. `import type` may point anywhere but into an entry
  * point, save that the core knows nothing of channels.
  */
@@ -72,7 +72,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   ],
 }
 
-/** What stands behind a name that begins with #, in Node and in a browser. */
+/** The module behind each name that begins with #, in Node and in a browser. */
 const behind: Readonly<Record<string, readonly [node: string, browser: string]>> = {
   '#debug': ['debug', 'debug'],
   '#options': ['options/node', 'options/browser'],
@@ -170,7 +170,7 @@ test('the words of Phoenix are known to channels/protocol/phoenix.ts alone', () 
   assert.deepEqual(speakers, ['channels/protocol/phoenix'])
 })
 
-/** What a file imports in a browser, and what that imports, and so on; types are gone by then. */
+/** Returns the imports of a file in a browser, and theirs, and so on; types are gone by then. */
 function reachedInBrowser(door: string): Import[] {
   const reached = new Set([door])
   const found: Import[] = []

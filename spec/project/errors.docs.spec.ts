@@ -10,7 +10,10 @@ const read = (file: string): string => readFileSync(new URL(file, root), 'utf8')
 const errors = plain(read('docs/errors.md'))
 const codes = read('docs/close-codes.md')
 
-/** What has a space in it, and is no message: heads of http, texts for `debug` and loggers, names, Lua. */
+/**
+ * Texts that have a space in them, and are no messages: heads of http, texts for `debug` and
+ * loggers, names, Lua.
+ */
 const others: readonly RegExp[] = [
   /^(WWW-Authenticate|Allow|Upgrade|Retry-After|Connection|Sec-WebSocket-\w+|HTTP\/1\.1|text\/plain)\b/,
   /^…[;,]? ?…$|^an (array|instance) of …$/,
@@ -20,7 +23,7 @@ const others: readonly RegExp[] = [
   /redis\.call\(/,
 ]
 
-/** Is a text as the documentation has it: what stands in for its parts is an ellipsis. */
+/** Returns a text as the documentation has it: an ellipsis stands in for its parts. */
 function textOf(node: ts.Node): string {
   if (ts.isStringLiteral(node) || ts.isNoSubstitutionTemplateLiteral(node)) return node.text
   if (ts.isTemplateExpression(node)) {

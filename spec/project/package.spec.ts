@@ -15,7 +15,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 const compilers = join(root, 'spec/package/node_modules')
 const CURE = 'not installed here: get it with `npm ci --prefix spec/package`'
 
-/** What a program of Node and one of a page are compiled with, by how their imports are found. */
+/** The compiler settings of a program of Node and of one of a page, by how imports are found. */
 const settings: Record<string, { files: string[]; options: Record<string, unknown> }> = {
   'nodenext resolution': {
     files: ['program.ts'],
@@ -142,7 +142,7 @@ async function compile(
   })
 }
 
-/** Skips a test where a compiler is missing, save in CI, where nobody would notice. */
+/** Skips a test where a compiler is missing, save in CI, where a skip would go unnoticed. */
 function findCompiler(t: TestContext, version: string): string | undefined {
   const file = join(compilers, `typescript-${version}/bin/tsc`)
   if (existsSync(file)) return file

@@ -32,10 +32,10 @@ function isPartOf(sample: string, code: string): boolean {
   return lines.some((_, start) => outdented(lines.slice(start, start + count)) === code.trimEnd())
 }
 
-/** What isn't a program: nothing that only a program has. */
+/** A pattern of what only a program has: a block without it is no program. */
 const PROGRAM = /^import |\bawait |\bnew [A-Z]\w*\(|\b(listen|once|serve)\(|=>|^\s*(const|let) /m
 
-/** What may look like one: what stands on both sides of a comparison. */
+/** Whether a page is a comparison: its blocks may look like programs, and are none. */
 const isComparison = (page: string): boolean => page.startsWith('docs/coming-from-')
 
 const pages = [

@@ -25,7 +25,7 @@ const commands = {
 } as const
 type Runtime = keyof typeof commands
 
-/** What differs for a client, as docs/runtimes.md says: everything else works. */
+/** The differences for a client, as docs/runtimes.md says: everything else works. */
 const differences: Partial<Record<Runtime, Record<string, string>>> = {
   Bun: { '`maxReceivedFrameSize`': '1011 instead of 1008' },
 }
@@ -83,7 +83,7 @@ async function install(place: string): Promise<void> {
   await writeFile(join(place, 'package.json'), JSON.stringify({ type: 'module', dependencies }))
 }
 
-/** Skips a test where a runtime is missing, save in CI, where nobody would notice. */
+/** Skips a test where a runtime is missing, save in CI, where a skip would go unnoticed. */
 function isThere(t: TestContext, runtime: Runtime): boolean {
   if (existsSync(commands[runtime][0])) return true
   t.skip(missing(`${runtime} is ${CURE}`))

@@ -411,15 +411,15 @@ test('makers and connections close at the end of their block', async () => {
 test('what takes a target takes each kind of it', () => {
   const messages = (target: Listenable<ConnectionEvents>): AsyncIterableIterator<Data> =>
     listen(target, 'message')
-  const everybody = (room: ReadonlyRoom<WebsocketConnection>): number => room.size
+  const sizeOf = (room: ReadonlyRoom<WebsocketConnection>): number => room.size
   const [end] = pair()
   assert.equal(typeof messages(end).next, 'function')
-  assert.equal(everybody(new WebsocketServer().clients), 0)
+  assert.equal(sizeOf(new WebsocketServer().clients), 0)
   // @ts-expect-error: a server has no messages
   assert.throws(() => messages(new WebsocketServer()), TypeError)
 })
 
-test('nobody outside can make a target, or forge its events', () => {
+test('code outside the package cannot make a target, or forge its events', () => {
   // @ts-expect-error: the name of the private half is not exported
   const forged: Listenable<{ close: CloseReason }> = {}
   assert.throws(() => listen(forged, 'close', () => {}), TypeError)

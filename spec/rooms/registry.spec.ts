@@ -40,7 +40,7 @@ function admitTo(registry: Registry): WebsocketConnection {
 const isKept = (registry: Registry, topic: string): boolean =>
   registry.get(topic) === registry.get(topic)
 
-test('what a room holds goes when it is empty and nobody listens', async () => {
+test('the state of a room goes when it is empty and has no listener', async () => {
   let subscriptions = 0
   const backplane: Backplane = {
     ...memoryBackplane(),
@@ -98,7 +98,7 @@ test('handles of one name are one room, also after the room was released', () =>
   }
 })
 
-test('a client leaves all of its rooms at once, and who is in no room leaves none', () => {
+test('a client leaves all of its rooms at once, and a client in no room leaves none', () => {
   const changes: unknown[] = []
   const registry = makeRegistry({
     onMembershipChange: (change, { name }) => void changes.push([change, name]),

@@ -27,14 +27,14 @@ type Ends = [there: WebsocketConnection, here: WebsocketConnection]
 /** Connects one more client. */
 const enter = (server: WebsocketServer): Promise<Ends> => link(server, new WebsocketClient())
 
-/** What a connection receives from now on. */
+/** Records what a connection receives from now on. */
 function heardBy(connection: WebsocketConnection): Data[] {
   const heard: Data[] = []
   listen(connection, 'message', (message) => void heard.push(message))
   return heard
 }
 
-/** What a server says has failed from now on. */
+/** Records the failures that a server tells from now on. */
 function errorsOf(server: WebsocketServer): WebsocketError[] {
   const errors: WebsocketError[] = []
   listen(server, 'error', (error) => void errors.push(error))
@@ -164,7 +164,7 @@ test('a join listener may send the member out again', async () => {
   assert.equal(await left, there)
 })
 
-test('a leave listener that goes may let somebody else in', async () => {
+test('a leave listener that goes may let another client in', async () => {
   const server = new WebsocketServer()
   const room = server.room('lobby')
   const [one] = await enter(server)
@@ -175,7 +175,7 @@ test('a leave listener that goes may let somebody else in', async () => {
   assert.deepEqual([...room], [two])
 })
 
-test('who has closed, or is closing, stays out', async () => {
+test('a client that has closed, or is closing, stays out', async () => {
   const server = new WebsocketServer()
   const room = server.room('lobby')
   listen(room, 'join', () => assert.fail('it stays out'))
@@ -208,7 +208,7 @@ test('emit reaches every member, as text or as bytes', async () => {
   assert.deepEqual(silence, [])
 })
 
-test('emit leaves out who is excepted, and who is not valid', async () => {
+test('emit leaves out an excepted member, and one that is not valid', async () => {
   const server = new WebsocketServer()
   const room = server.room('lobby')
   const ends = [await enter(server), await enter(server), await enter(server)] as const
@@ -244,7 +244,7 @@ test('a room that sends only what may be sent throws for the rest, and for unkno
   assert.deepEqual(heard, [])
 })
 
-test('emit to an empty room reaches nobody and harms nobody', () => {
+test('emit to an empty room reaches no client and does no harm', () => {
   const server = new WebsocketServer()
   server.room('nobody').emit('hello?')
   server.room('nobody').close()
@@ -312,7 +312,7 @@ test('a room that was left by hand is not left again at the close', async () => 
   assert.equal(leaves, 1)
 })
 
-test('close closes the connection of every member, and of nobody else', async () => {
+test('close closes the connection of every member, and of no other client', async () => {
   const server = new WebsocketServer()
   const room = server.room('lobby')
   const [one, hereOne] = await enter(server)
@@ -362,7 +362,7 @@ test('a close code that may not be sent throws and changes nothing', async () =>
   assert.ok(room.has(there))
 })
 
-test('server.clients is the room of all, and closing it closes everybody', async () => {
+test('server.clients is the room of all, and closing it closes every connection', async () => {
   const server = new WebsocketServer()
   const joined = once(server.clients, 'join')
   const [one, hereOne] = await enter(server)
@@ -376,7 +376,7 @@ test('server.clients is the room of all, and closing it closes everybody', async
   assert.equal(server.clients.size, 0)
 })
 
-test('who listens to an empty room is there when it fills, and after it was empty again', async () => {
+test('a listener of an empty room stays while it fills, empties and fills again', async () => {
   const server = new WebsocketServer()
   const joined: WebsocketConnection[] = []
   const unlisten = listen(server.room('lobby'), 'join', (member) => void joined.push(member))
@@ -481,7 +481,7 @@ test('a failing listener of a room is an error of its server', async () => {
 })
 
 for (const way of ['emit', 'room', 'broadcast'] as const) {
-  test(`${way} reaches the other node exactly once, and nobody twice here`, async () => {
+  test(`${way} reaches the other node exactly once, and no member twice here`, async () => {
     const [one, other] = nodes()
     const [speaker, hereSpeaker] = await enter(one)
     const [local, hereLocal] = await enter(one)
@@ -587,7 +587,7 @@ test('close disconnects members on every node', async () => {
   assert.ok(stranger.isOpen)
 })
 
-test('close reaches other nodes also when nobody is in here, with the standard text', async () => {
+test('close reaches other nodes from a room empty here, with the standard text', async () => {
   const [one, other] = nodes()
   const [remote, here] = await enter(other)
   other.room('user:7').add(remote)
@@ -606,7 +606,7 @@ test('a close text that begins with a code is text on every node', async () => {
   })
 })
 
-test('a node that has nobody in a room hears nothing of it, and hears again when it has', async () => {
+test('a node without members in a room hears nothing of it until it has one again', async () => {
   let subscribed: string[] = []
   const memory = memoryBackplane()
   const backplane = backplaneWith({
@@ -638,25 +638,25 @@ test('a node that has nobody in a room hears nothing of it, and hears again when
 
 const [TEXT, CLOSE] = [0, 2]
 const NUMBER = [0, 0, 0, 0, 0, 1]
-const SOMEBODY = [...new Array<number>(16).fill(7), ...NUMBER]
+const SENDER = [...new Array<number>(16).fill(7), ...NUMBER]
 const ANOTHER = [...new Array<number>(16).fill(8), ...NUMBER]
 const CODE_1000 = [0x03, 0xe8]
 
 for (const [what, message] of [
   ['is empty', []],
   ['has but a kind', [TEXT]],
-  ['ends in the middle of its sender', [TEXT, ...SOMEBODY.slice(8)]],
-  ['ends in the middle of its number', [TEXT, ...SOMEBODY.slice(1)]],
-  ['has number 0', [TEXT, ...SOMEBODY.slice(0, 21), 0, 0x68]],
-  ['is text that is not UTF-8', [TEXT, ...SOMEBODY, 0xff, 0xfe]],
+  ['ends in the middle of its sender', [TEXT, ...SENDER.slice(8)]],
+  ['ends in the middle of its number', [TEXT, ...SENDER.slice(1)]],
+  ['has number 0', [TEXT, ...SENDER.slice(0, 21), 0, 0x68]],
+  ['is text that is not UTF-8', [TEXT, ...SENDER, 0xff, 0xfe]],
   ['has no sender but a payload shorter than one', [CLOSE, ...CODE_1000]],
-  ['is of the kind after the last', [CLOSE + 1, ...SOMEBODY, ...CODE_1000]],
-  ['is of kind 255', [255, ...SOMEBODY, 1, 2, 3]],
-  ['closes without a code', [CLOSE, ...SOMEBODY]],
-  ['closes with half a code', [CLOSE, ...SOMEBODY, 0x0f]],
-  ['closes with code 0', [CLOSE, ...SOMEBODY, 0, 0]],
-  ['closes with 1006, which may not be sent', [CLOSE, ...SOMEBODY, 0x03, 0xee]],
-  ['closes with 65535', [CLOSE, ...SOMEBODY, 255, 255]],
+  ['is of the kind after the last', [CLOSE + 1, ...SENDER, ...CODE_1000]],
+  ['is of kind 255', [255, ...SENDER, 1, 2, 3]],
+  ['closes without a code', [CLOSE, ...SENDER]],
+  ['closes with half a code', [CLOSE, ...SENDER, 0x0f]],
+  ['closes with code 0', [CLOSE, ...SENDER, 0, 0]],
+  ['closes with 1006, which may not be sent', [CLOSE, ...SENDER, 0x03, 0xee]],
+  ['closes with 65535', [CLOSE, ...SENDER, 255, 255]],
 ] as [string, number[]][]) {
   test(`a message on the backplane that ${what} is dropped and counted`, async () => {
     const backplane = memoryBackplane()
@@ -686,7 +686,7 @@ for (const [text, description] of [
     const backplane = memoryBackplane()
     const server = new WebsocketServer({ backplane })
     const [, here] = await enter(server)
-    const message = [CLOSE, ...SOMEBODY, ...CODE_1000, ...Buffer.from(text)]
+    const message = [CLOSE, ...SENDER, ...CODE_1000, ...Buffer.from(text)]
     await backplane.publish('clients', Uint8Array.from(message))
     await turn()
     assert.equal(here.isOpen, false)
@@ -734,7 +734,7 @@ for (const [manner, fail] of [
     assert.equal(errors.length, 2, 'it was tried again')
   })
 
-  test(`a backplane whose unsubscribe ${manner} is one error event, and everybody leaves`, async () => {
+  test(`a backplane whose unsubscribe ${manner} is one error event, and all leave`, async () => {
     for (const later of [false, true]) {
       const subscribe = (): Unsubscribe | Promise<Unsubscribe> =>
         later ? Promise.resolve(fail) : fail
@@ -752,7 +752,7 @@ for (const [manner, fail] of [
     }
   })
 
-  test(`a backplane that ${manner} prints nothing when nobody listens`, async () => {
+  test(`a backplane that ${manner} prints nothing without a listener`, async () => {
     const print = mock.method(console, 'error', () => {})
     try {
       const backplane = { publish: fail, subscribe: fail, close: fail }
@@ -769,7 +769,7 @@ for (const [manner, fail] of [
   })
 }
 
-test('who is let in while the backplane fails is in with the one it failed for', async () => {
+test('a client let in while the backplane fails is in with the one it failed for', async () => {
   const server = new WebsocketServer({
     backplane: backplaneWith({ subscribe: (topic) => (topic === 'clients' ? () => {} : boom()) }),
   })
@@ -863,7 +863,7 @@ test('what still comes from a subscription that was stopped goes nowhere', async
   await first.close()
   const [, here] = await enter(server)
   const heard = heardBy(here)
-  receive?.(Uint8Array.of(TEXT, ...SOMEBODY, 0x68, 0x69))
+  receive?.(Uint8Array.of(TEXT, ...SENDER, 0x68, 0x69))
   receive?.(Uint8Array.of(255))
   await turn()
   assert.deepEqual(heard, [])
@@ -875,14 +875,14 @@ test('the network behind a backplane is heard of through its server', () => {
   const backplane = backplaneWith({ listen: (state) => void (tell = state) })
   const server = new WebsocketServer({ backplane })
   const states: string[] = []
-  tell('down') // nobody listens yet
+  tell('down') // there is no listener yet
   listen(server, 'backplane', ({ state }) => void states.push(state))
   tell('up')
   tell('down')
   assert.deepEqual(states, ['up', 'down'])
 })
 
-test('a room refuses whoever is no client of its server: nobody would ever send them out', () => {
+test('a room refuses a connection that is no client of its server: nothing would remove it', () => {
   const [stranger] = pair()
   assert.throws(
     () => new WebsocketServer().room('lobby').add(stranger),

@@ -44,7 +44,7 @@ test(`the bot is served again after each of ${RESTARTS} restarts of its server`,
     const [word, time = ''] = (await line()).split(' ')
     assert.equal(word, 'served')
     assert.ok(!Number.isNaN(Date.parse(time)), time)
-    server.kill('SIGKILL') // as a crash: nobody says goodbye
+    server.kill('SIGKILL') // as a crash: without a close frame
     await once(server, 'close')
   }
   assert.ok(bot)

@@ -49,7 +49,7 @@ suite('the chat of channels', { timeout: 60_000 }, () => {
     ['phoenix.js and our own client', '/', '/ours'],
   ] as const
   for (const [what, first, second] of tabs) {
-    test(`two tabs talk, and know who is here, through ${what}`, async (t) => {
+    test(`two tabs talk, and see each other, through ${what}`, async (t) => {
       const browser = await openChromium(t)
       if (!browser) return
       const site = await start(t)

@@ -16,7 +16,7 @@ type Message = Readonly<Record<string, unknown>>
 
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/
 
-/** Somebody in the chat. */
+/** A person in the chat. */
 interface Person {
   send(message: unknown): void
   sendRaw(data: string | Uint8Array): void
@@ -31,9 +31,9 @@ interface Person {
 interface Chat {
   readonly port: number
   readonly close: () => Promise<void>
-  /** Somebody who has connected; what the chat says first is read already. */
+  /** Connects a person; what the chat says first is read already. */
   enter(name: string): Promise<Person>
-  /** Somebody who is in a room. */
+  /** Connects a person, and enters a room. */
   enterRoom(name: string, room: string): Promise<Person>
 }
 
@@ -95,7 +95,7 @@ const left = (count: number): Message => ({
 const error = (message: string): Message => ({ type: 'error', message, timestamp: 'T' })
 
 suite('what the chat says', () => {
-  test('whoever connects is told how to join', async (t) => {
+  test('a person who connects is told how to join', async (t) => {
     const { port } = await chatFor(t)
     const ada = await connect(port, 'Ada')
     assert.deepEqual(await ada.next(), {
@@ -105,7 +105,7 @@ suite('what the chat says', () => {
     })
   })
 
-  test('whoever joins is welcomed, and only the others are told, with how many there are now', async (t) => {
+  test('a person who joins is welcomed, and only the others are told the new count', async (t) => {
     const chat = await chatFor(t)
     const ada = await chat.enterRoom('Ada', 'lobby')
     await ada.hearsNothing()
@@ -117,7 +117,7 @@ suite('what the chat says', () => {
     assert.deepEqual(await grace.next(), joined(3))
   })
 
-  test('whoever joins is welcomed before anything that follows from it', async (t) => {
+  test('a person who joins is welcomed before anything that follows from it', async (t) => {
     const chat = await chatFor(t)
     const ada = await chat.enter('Ada')
     ada.send({ type: 'join', room_id: 'lobby' })
@@ -177,7 +177,7 @@ suite('what the chat says', () => {
     await ada.hearsNothing()
   })
 
-  test('whoever goes is missed by those who remain', async (t) => {
+  test('when a person goes the others are told', async (t) => {
     const chat = await chatFor(t)
     const ada = await chat.enterRoom('Ada', 'lobby')
     const grace = await chat.enterRoom('Grace', 'lobby')
@@ -194,7 +194,7 @@ suite('what the chat says', () => {
     await again.hearsNothing()
   })
 
-  test('whoever goes without having joined is missed by nobody', async (t) => {
+  test('when a person goes without having joined, the others are not told', async (t) => {
     const chat = await chatFor(t)
     const ada = await chat.enterRoom('Ada', 'lobby')
     const grace = await chat.enter('Grace')
@@ -219,7 +219,7 @@ suite('what the chat says', () => {
     await ada.hearsNothing()
   })
 
-  test('joining the room one is in is confirmed, and nobody is told', async (t) => {
+  test('joining the room one is in is confirmed, and the others are not told', async (t) => {
     const chat = await chatFor(t)
     const ada = await chat.enterRoom('Ada', 'lobby')
     const grace = await chat.enterRoom('Grace', 'lobby')
@@ -250,7 +250,7 @@ suite('what the chat does not take', () => {
     ['null', 'null', 'Invalid JSON format'],
     ['a number', '42', 'Invalid JSON format'],
     ['a text', '"join"', 'Invalid JSON format'],
-    ['a type nobody knows', '{"type":"dance"}', 'Unknown message type: dance'],
+    ['a type that is unknown', '{"type":"dance"}', 'Unknown message type: dance'],
     ['the name of a property as a type', '{"type":"toString"}', 'Unknown message type: toString'],
     ['no type', '{}', 'Unknown message type: '],
     ['a type that is no text', '{"type":42}', 'Unknown message type: 42'],
@@ -338,7 +338,7 @@ suite('what the chat does not take', () => {
   })
 })
 
-suite('who is let in', () => {
+suite('a handshake', () => {
   const refused: [who: string, query: string, status: number, body: RegExp][] = [
     ['without a name', '', 401, /token/],
     ['with an empty name', '?token=', 401, /token/],
@@ -348,7 +348,7 @@ suite('who is let in', () => {
     ['with a line break in the name', '?token=A%0AB', 400, /control characters/],
   ]
   for (const [who, query, status, body] of refused) {
-    test(`somebody ${who} is refused with ${status}`, async (t) => {
+    test(`a person ${who} is refused with ${status}`, async (t) => {
       const { port } = await chatFor(t)
       const opening = new WebsocketClient().open(`ws://localhost:${port}/chat${query}`)
       await assert.rejects(opening, (refusal) => {
@@ -380,7 +380,7 @@ suite('who is let in', () => {
     await assert.rejects(opening, { name: 'ConnectError', status: 403 })
   })
 
-  test('a chat that closes tells everybody that it goes away', async (t) => {
+  test('a chat that closes tells every client that it goes away', async (t) => {
     const { port, close } = await chatFor(t)
     const connection = await new WebsocketClient().open(`ws://localhost:${port}/chat?token=Ada`)
     await Promise.all([close(), close()])
@@ -441,7 +441,7 @@ suite('the page', () => {
     })
   }
 
-  test('can ask how many are in a room, for whoever joins is not told', async (t) => {
+  test('can ask how many are in a room, for a person who joins is not told', async (t) => {
     const chat = await chatFor(t)
     const ada = await chat.enterRoom('Ada', 'lobby & co')
     await chat.enterRoom('Grace', 'lobby & co')
@@ -647,7 +647,7 @@ suite('in a browser', () => {
     await ada.getByText('You are back').waitFor()
   })
 
-  test('a door that nobody opens says what is wrong', async (t) => {
+  test('the first page says what is wrong when no server answers', async (t) => {
     const browser = await openChromium(t)
     if (!browser) return
     const { port, close } = await chatFor(t)

@@ -1,4 +1,4 @@
-// What is used of a module that @types/node 20 doesn't know yet.
+// The part in use of a module that @types/node 20 doesn't know yet.
 declare module 'node:sqlite' {
   export class StatementSync {
     get(parameters?: Record<string, string | number>): unknown

@@ -25,7 +25,7 @@ async function enter(t: TestContext, url: string): Promise<WebsocketConnection> 
   return client.open(url)
 }
 
-/** What comes next, once for each thing that is asked. */
+/** Resolves with the next message; each call waits for one. */
 function hears(connection: WebsocketConnection): Promise<string> {
   return once(connection, 'message').then(String)
 }
@@ -153,7 +153,7 @@ suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
     assert.equal(await program.line(), 'room:1: closed')
   })
 
-  test('the bot of channels greets, tells who is here, and comes back after a restart', async (t) => {
+  test('the bot of channels greets, tells presence, and comes back after a restart', async (t) => {
     const chat = run(t, 'channels-chat/server')
     const port = String(await chat.port())
     const bot = run(t, 'channels-bot', { PORT: port })

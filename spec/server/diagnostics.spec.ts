@@ -39,7 +39,7 @@ test('a connection is told of from its beginning to its end', async (t) => {
   ])
 })
 
-test('rooms tell who comes and goes', async (t) => {
+test('rooms tell which clients come and go', async (t) => {
   await using server = new WebsocketServer()
   const [client] = await link(server, new WebsocketClient())
   const seen = watched(t)
@@ -50,7 +50,7 @@ test('rooms tell who comes and goes', async (t) => {
   ])
 })
 
-test('topics tell who joins and leaves', async (t) => {
+test('topics tell which members join and leave', async (t) => {
   await using server = new WebsocketServer()
   const topic = new ChannelServer(server).topic('room:*', { open: true })
   const { port } = await server.serve(0)

@@ -60,7 +60,7 @@ test('clients are closed in even batches, the first at once, each one once', asy
   assert.ok(Math.max(...times) < 1_000)
 })
 
-test('they are closed ten times a second, where nobody says how many at once', async (t) => {
+test('they are closed ten times a second, where no `batch` is given', async (t) => {
   const { said } = await closed(t, 1_000, { within: 500 })
   assert.equal(said.length, 1_000)
   assert.equal(new Set(said.map(({ at }) => at)).size, 5)
@@ -110,7 +110,7 @@ test('a run that was stopped before it began closes nothing', async () => {
   await rolling.run([1, 2, 3], () => assert.fail('it was stopped'))
 })
 
-test('where there is nobody it is over at once', async (t) => {
+test('without clients it is over at once', async (t) => {
   assert.deepEqual((await closed(t, 0, { within: 10_000 })).said, [])
 })
 
@@ -132,14 +132,14 @@ test('a text of yours stays, as much of it as there is room for', async (t) => {
   assert.ok(Buffer.byteLength(said?.description ?? '') <= 123)
 })
 
-test('a code that asks nobody to come back says nothing of it', async (t) => {
+test('a code that asks no client to come back says nothing of it', async (t) => {
   const {
     said: [said],
   } = await closed(t, 1, { within: 10, code: 1001 })
   assert.equal(said?.description, 'Remote peer is going away')
 })
 
-test('who is at the door comes back when it is over, within as long again', () => {
+test('a client that is refused meanwhile comes back when it is over, within as long again', () => {
   const rolling = new RollingClose(resolveClose({ within: 20_000 }))
   const waits = Array.from({ length: 500 }, () => rolling.retryAfter)
   assert.ok(waits.every((wait) => Number.isInteger(wait) && wait >= 20 && wait <= 40))

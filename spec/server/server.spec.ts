@@ -39,7 +39,7 @@ import { handshake, certificate, RawPeer } from '../support/rawpeer.ts'
 import type { Transport } from '../../lib/transport/transport.ts'
 import { memoryEnds } from '../support/transport/memory.ts'
 
-/** Is how a closing server says goodbye. */
+/** The reason that a closing server closes with. */
 const AWAY = { code: 1001, description: 'Remote peer is going away' }
 
 /** Lets what is ready in this turn of the event loop happen. */
@@ -50,7 +50,7 @@ function open(port: number, path = '/', options?: ClientOptions): Promise<Websoc
   return new WebsocketClient(options).open(`ws://localhost:${port}${path}`)
 }
 
-/** Is the HTTP status that a server refuses with. */
+/** Resolves with the HTTP status that a server refuses with. */
 async function statusOf(opening: Promise<unknown>): Promise<number | undefined> {
   const error: unknown = await opening.then(
     () => undefined,
@@ -60,7 +60,7 @@ async function statusOf(opening: Promise<unknown>): Promise<number | undefined> 
   return error.status
 }
 
-/** Is an http server of somebody else's. */
+/** An http server of another program. */
 class App implements AsyncDisposable {
   readonly http: HttpServer | HttpsServer
   port = 0
@@ -101,7 +101,7 @@ class App implements AsyncDisposable {
 
 const hello: RequestListener = (_, response) => void response.end('hello')
 
-/** Is what keeps this process busy with the network. */
+/** Returns the network resources that keep this process busy. */
 const sockets = (): string[] =>
   process.getActiveResourcesInfo().filter((name) => /TCP|TLS|Pipe/.test(name))
 
@@ -143,7 +143,7 @@ test('serve without a port means 8080 on localhost', async () => {
   await using server = new WebsocketServer()
   listen(server, 'connectError', () => {})
   const outcome = await server.serve().catch((error: unknown) => error)
-  // Somebody else on this machine may have the port.
+  // Another process on this machine may have the port.
   if (outcome instanceof ConnectError) assert.match(outcome.msg, /EADDRINUSE.*:8080$/)
   else assert.deepEqual([(outcome as Address).port, (outcome as Address).host], [8080, 'localhost'])
 })
@@ -572,7 +572,7 @@ test('an http server is not attached to while closing', async () => {
   assert.equal(server.isOpen, false)
 })
 
-test("an upgrade to another's path is left alone when somebody else listens", async () => {
+test("an upgrade to another's path is left alone when there is another listener", async () => {
   await using app = await App.listen()
   await using server = new WebsocketServer({ path: '/ours' })
   server.attach(app.http)
@@ -607,7 +607,7 @@ test('an upgrade to h2c is refused where every upgrade is ours', async () => {
   }
 })
 
-test('a request that somebody else has hung up on is refused with status 0', async () => {
+test('a request that another listener has hung up on is refused with status 0', async () => {
   await using app = await App.listen()
   app.http.on('upgrade', (_, tcp: Duplex) => void tcp.destroy())
   await using server = new WebsocketServer()
@@ -619,7 +619,7 @@ test('a request that somebody else has hung up on is refused with status 0', asy
   assert.deepEqual(told, [[0, 'the peer has left']])
 })
 
-test('an upgrade that somebody else took already is refused, and harms nobody', async () => {
+test('an upgrade that another listener took already is refused, and does no harm', async () => {
   await using app = await App.listen()
   const foreign = new ForeignServer({ noServer: true })
   app.http.on('upgrade', (request: IncomingMessage, tcp: Duplex, head: Buffer) => {
@@ -728,7 +728,7 @@ for (const [what, options, headers, allowed] of [
     true,
   ],
   [
-    'the host a proxy nobody trusts was asked for',
+    'the host that an untrusted proxy was asked for',
     {},
     { Origin: 'https://example.com', 'X-Forwarded-Host': 'example.com' },
     false,
@@ -892,7 +892,7 @@ for (const [how, leave] of [
   })
 }
 
-test('a server that closes refuses whoever is at the door with 503', async () => {
+test('a server that closes refuses a handshake that waits for authorize with 503', async () => {
   let late: (verdict: true) => void = () => {}
   let asked: () => void = () => {}
   const thinking = new Promise<void>((resolve) => (asked = resolve))
@@ -917,7 +917,7 @@ test('a server that closes refuses whoever is at the door with 503', async () =>
   await peer.gone()
 })
 
-test('a server that closes refuses with 503 who was on the line and asks only now', async () => {
+test('a closing server refuses with 503 a peer that was connected and asks only now', async () => {
   const server = new WebsocketServer({ closeTimeout: 50 })
   const { port } = await server.serve(0)
   const deaf = await RawPeer.enter(port) // never answers, so that closing takes its time
@@ -929,7 +929,7 @@ test('a server that closes refuses with 503 who was on the line and asks only no
   deaf.tcp.destroy()
 })
 
-test('a closing server refuses who comes without http, too', async () => {
+test('a closing server refuses a client that comes without http, too', async () => {
   const server = new WebsocketServer({ closeTimeout: 20 })
   const { port } = await server.serve(0)
   await RawPeer.enter(port) // never answers, so that closing takes its time
@@ -1028,7 +1028,7 @@ test('an IPv4 address is the same on a socket for both families', async () => {
 
 // limits
 
-test('past maxConnections a peer gets 503, until somebody goes', async () => {
+test('past maxConnections a peer gets 503, until another one goes', async () => {
   await using server = new WebsocketServer({ maxConnections: 2 })
   const { port } = await server.serve(0)
   const first = await open(port)
@@ -1042,7 +1042,7 @@ test('past maxConnections a peer gets 503, until somebody goes', async () => {
   assert.equal(server.stats().refusals.maxConnections, 1)
 })
 
-test('who is still at the door counts among maxConnections', async () => {
+test('a handshake that is not over counts among maxConnections', async () => {
   let asked: () => void = () => {}
   const thinking = new Promise<void>((resolve) => (asked = resolve))
   await using server = new WebsocketServer({
@@ -1075,7 +1075,7 @@ test('past maxConnectionsPerAddress an address gets 429, others come in, and it 
   assert.equal(await statusOf(from('1.1.1.1')), 429)
 })
 
-test('who is refused does not count among the connections of its address', async () => {
+test('a peer that is refused does not count among the connections of its address', async () => {
   await using server = new WebsocketServer({
     maxConnectionsPerAddress: 1,
     authorize: ({ query }) => query.has('in'),
@@ -1122,7 +1122,7 @@ test('emit reaches every client', async () => {
   assert.throws(() => server.emit({}), TypeError)
 })
 
-test('stats counts what came and went, and who was refused', async () => {
+test('stats counts what came and went, and the refusals', async () => {
   await using server = new WebsocketServer({ path: '/here' })
   const { port } = await server.serve(0)
   const drops = {
@@ -1215,7 +1215,7 @@ test('a backplane that goes and comes back is told of, and its failures are erro
   const failed = once(server, 'error')
   server.emit('lost')
   assert.equal((await failed).msg, 'the backplane failed')
-  server.emit('lost, too') // which is told once it works again: nothing is printed, nobody is harmed
+  server.emit('lost, too') // which is told once it works again: nothing is printed, no harm is done
   await turn()
   receive(Uint8Array.of(9, 9, 9))
   assert.equal(server.stats().dropped, 3, 'two could not go out, and one made no sense')

@@ -10,7 +10,7 @@ const parts = new Map(
   }),
 )
 
-/** Is the payload of a compressed message that is so many MB long: a thousandth of them. */
+/** Returns the payload of a compressed message that is so many MB long: a thousandth of them. */
 export function bomb(megabytes: number): Buffer {
   const size = megabytes % 16 === 0 ? 16 : 1
   const part = parts.get(size) ?? Buffer.alloc(0)

@@ -21,8 +21,8 @@ const CURE =
 /**
  * Opens a real browser, with an empty profile of its own, until the end of the test.
  *
- * Without one the test is skipped, and told how to get one; where CI is set it fails, for there
- * nobody would notice.
+ * Without one the test is skipped, and told how to get one; where CI is set it fails, as a skip
+ * would go unnoticed there.
  */
 export async function openChromium(test: TestContext): Promise<Browser | undefined> {
   const executablePath = findChromium()
@@ -35,7 +35,7 @@ export async function openChromium(test: TestContext): Promise<Browser | undefin
   return browser
 }
 
-/** Opens a page as somebody else would: what it complains of is added to `complaints`. */
+/** Opens a page of a user of its own: what the page complains of is added to `complaints`. */
 export async function openPage(
   browser: Browser,
   complaints: string[],

@@ -38,7 +38,7 @@ const brands = {
   },
 } satisfies Record<string, Brand>
 
-/** Is what there are engines of. */
+/** The name of a kind of engine. */
 export type EngineName = keyof typeof brands
 
 const find = (command: string): boolean =>
@@ -49,7 +49,7 @@ const found: Readonly<Record<EngineName, boolean>> = {
   nats: find(brands.nats.command),
 }
 
-/** Is why what needs an engine is skipped; in CI nothing is, and it fails with how to get one. */
+/** Returns why tests of an engine are skipped; in CI none is, and it throws how to get one. */
 export function without(name: EngineName): string | false {
   if (found[name]) return false
   const { command } = brands[name]
@@ -153,14 +153,14 @@ export class RunningEngine {
   }
 }
 
-/** Is a way to an engine: a client of somebody's, and a backplane over it. */
+/** A way to an engine: a client of another package, and a backplane over it. */
 export type Way = 'node-redis' | 'ioredis' | 'nats'
 
 export const ways: readonly Way[] = ['node-redis', 'ioredis', 'nats']
 
 export const engineOf = (way: Way): EngineName => (way === 'nats' ? 'nats' : 'redis')
 
-/** What was opened: a backplane, and what ends its client. */
+/** A backplane that was opened, and the function that ends its client. */
 export interface Opened {
   readonly backplane: BrokerBackplane
   readonly close: () => Promise<void>

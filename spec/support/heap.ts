@@ -3,10 +3,10 @@ import { runInNewContext } from 'node:vm'
 
 setFlagsFromString('--expose-gc')
 
-/** Throws away what nobody needs any more, at once. */
+/** Collects the garbage at once. */
 export const collect = runInNewContext('gc') as () => void
 
-/** Is the bytes that are in use, what nobody needs any more left out. */
+/** Returns the bytes that are in use, without garbage. */
 export function inUse(): number {
   collect()
   const { heapUsed, arrayBuffers } = process.memoryUsage()

@@ -9,7 +9,7 @@ import { openPage } from './chromium.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-// What tsx compiles, a function for a page among it, calls `__name` to keep functions' names.
+// Code that tsx compiles, a function for a page among it, calls `__name` to keep functions' names.
 const PAGE = `<!doctype html>
   <script>var __name = (named) => named</script>
   <script src="script.js"></script>`

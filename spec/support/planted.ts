@@ -1,4 +1,4 @@
-/** What must never be printed; each is passed to the program in spec/support/secrets.ts, and looked for. */
+/** Secrets that must never be printed; each is given to spec/support/secrets.ts, and looked for. */
 export const planted = {
   redisPassword: 'planted-redis-password',
   wrongPassword: 'planted-wrong-password',

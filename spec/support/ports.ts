@@ -1,10 +1,10 @@
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 
-// Below those that the system gives to whoever asks for port 0: a server that comes back finds it free.
+// Below the ports that the system gives for port 0: a server that comes back finds its port free.
 const [FIRST, COUNT] = [12_000, 18_000]
 
-/** Is a port that nobody listens on, and that others are not given while its server is away. */
+/** Finds a free port that no other program is given while its server is away. */
 export async function sparePort(): Promise<number> {
   for (;;) {
     const asked = FIRST + Math.floor(Math.random() * COUNT)
@@ -14,7 +14,7 @@ export async function sparePort(): Promise<number> {
 }
 
 async function bound(asked: number): Promise<number | undefined> {
-  const server = createServer().listen(asked) // on all addresses, as somebody may be on one of them
+  const server = createServer().listen(asked) // on all addresses, as one of them may be taken
   try {
     await once(server, 'listening')
   } catch {

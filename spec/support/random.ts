@@ -1,7 +1,7 @@
 /** Draws numbers from 0 up to 1. */
 export type Random = () => number
 
-/** Is a generator of numbers that are the same for the same seed (mulberry32). */
+/** Returns a generator of numbers that are the same for the same seed (mulberry32). */
 export function seeded(seed: number): Random {
   let state = seed
   return () => {
@@ -25,7 +25,7 @@ export function below(random: Random, bound: number): number {
 const WORD = 4 // bytes
 const PERIOD = 512 // bytes, and one more: what is longer repeats itself, where no word begins
 
-/** Is so many bytes. */
+/** Returns so many bytes. */
 export function noise(random: Random, length: number): Buffer {
   const bytes = Buffer.alloc(WORD * Math.ceil(Math.min(length, PERIOD + 1) / WORD))
   for (let at = 0; at < bytes.length; at += WORD) bytes.writeUInt32LE(below(random, 2 ** 32), at)

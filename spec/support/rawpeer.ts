@@ -30,7 +30,7 @@ export interface FrameOptions {
   length?: { value: bigint | number; bytes: 1 | 2 | 8 }
 }
 
-/** What was said instead of 101, or with it. */
+/** The answer to a handshake: 101, or another. */
 export interface Answer {
   status: number
   text: string
@@ -38,7 +38,7 @@ export interface Answer {
   body: string
 }
 
-/** What is changed of a handshake: a header without a value is left out. */
+/** The changes to a handshake: a header without a value is left out. */
 export interface Shake {
   method?: string
   target?: string
@@ -52,7 +52,7 @@ const PATIENCE = 20_000 // milliseconds: a machine may be busy with much else
 const KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
 const ZEROS = Buffer.alloc(4)
 
-/** Is an opening handshake, as honest as you let it be. */
+/** Returns an opening handshake, as honest as the caller lets it be. */
 export function handshake({ method, target, version, headers }: Shake = {}): string {
   const all: Record<string, string | undefined> = {
     Host: 'localhost',
@@ -68,14 +68,14 @@ export function handshake({ method, target, version, headers }: Shake = {}): str
   return `${method ?? 'GET'} ${target ?? '/'} HTTP/${version ?? '1.1'}\r\n${lines.join('')}\r\n`
 }
 
-/** Is what proves that a request was read, RFC 6455 §4.2.2: made of its key. */
+/** Returns the proof that a request was read, RFC 6455 §4.2.2: made of its key. */
 export function proofOf(lines: readonly string[]): string {
   const line = lines.find((each) => /^sec-websocket-key:/i.test(each)) ?? ''
   const key = line.slice(line.indexOf(':') + 1).trim()
   return createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
 }
 
-/** Is the bytes of a frame, masked by zeros unless it is not. */
+/** Returns the bytes of a frame, masked by zeros unless it is not. */
 export function frame(
   opcode: number,
   payload: Uint8Array | string = '',
@@ -99,7 +99,7 @@ export function mask(bytes: Buffer, key: Uint8Array): void {
   for (let at = 0; at < bytes.length; at++) bytes[at] = (bytes[at] ?? 0) ^ (key[at % 4] ?? 0)
 }
 
-/** Is the payload of a close frame. */
+/** Returns the payload of a close frame. */
 export function closePayload(code: number, text: Uint8Array | string = ''): Buffer {
   return Buffer.concat([Buffer.from([code >> 8, code & 0xff]), Buffer.from(text)])
 }
@@ -351,7 +351,7 @@ export class RawServer {
 
 let made: { cert: string; key: string } | undefined
 
-/** Is a certificate for localhost that nobody else trusts. */
+/** Returns a certificate for localhost that no other program trusts. */
 export function certificate(): { cert: string; key: string } {
   if (made) return made
   const folder = mkdtempSync(join(tmpdir(), 'certificate-'))

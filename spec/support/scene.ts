@@ -14,7 +14,7 @@ import { RawPeer, type Shake } from './rawpeer.ts'
 
 export const MIB = 1024 * 1024
 
-/** What must never come, whatever a peer does. */
+/** Events that must never come, whatever a peer does. */
 export const alarms: string[] = []
 const alarm = (what: unknown): void => void alarms.push(String(what))
 const ALARMS = ['uncaughtException', 'unhandledRejection', 'warning']
@@ -26,7 +26,7 @@ after(() => {
 /** Lets what is ready in this turn of the event loop happen. */
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-/** Is how many sockets, pipes and inflaters there are. */
+/** Returns how many sockets, pipes and inflaters there are. */
 export const handles = (): number =>
   process.getActiveResourcesInfo().filter((kind) => /^(TCP|TLS|Pipe|Zlib)/.test(kind)).length
 
@@ -79,7 +79,7 @@ export class Scene implements AsyncDisposable {
     return scene
   }
 
-  /** Lets in a stranger, whom only the caller listens to. */
+  /** Lets in a stranger that only the caller listens to. */
   async stranger(
     shake: Shake = {},
   ): Promise<{ peer: RawPeer; there: WebsocketConnection; errors: number[] }> {
@@ -94,7 +94,7 @@ export class Scene implements AsyncDisposable {
     return { peer, there, errors }
   }
 
-  /** Checks that nobody else has felt anything. */
+  /** Checks that no other peer has felt anything. */
   async calm(): Promise<void> {
     await this.calmBut(0)
   }

@@ -48,7 +48,7 @@ async function withoutPassword(client: RedisClient, end: () => void): Promise<vo
   end()
 }
 
-/** Redis takes no message, and no history; whether anybody listens to `error` makes no difference. */
+/** Redis takes no message, and no history; whether `error` has a listener makes no difference. */
 async function withoutPermission(isHeard: boolean): Promise<void> {
   const client = new Redis(redisUrl('limited', planted.redisPassword))
   client.on('error', ignore)

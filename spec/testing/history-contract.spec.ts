@@ -6,7 +6,7 @@ import type { HistoryEntry, HistoryPage, HistoryStore } from '../../lib/channels
 type Subscriber = Parameters<NonNullable<HistoryStore['subscribe']>>[1]
 type Sound = Required<HistoryStore>
 
-/** What one topic has. */
+/** The log of one topic. */
 interface Log {
   epoch: string
   offset: number

@@ -95,7 +95,7 @@ test('an option of a pair that is unknown throws', () => {
   assert.throws(() => pair({ client: { path: '/' } }), TypeError)
 })
 
-test('broadcast reaches nobody in a pair', async () => {
+test('broadcast reaches no end in a pair', async () => {
   const [server, client] = pair()
   listen(client, 'message', () => assert.fail('nobody said so'))
   listen(server, 'message', () => assert.fail('nobody said so'))
@@ -142,7 +142,7 @@ test('a cut ends both ends with 1006 and without a handshake', async () => {
   }
 })
 
-test('a cut in the middle of a closing handshake keeps the reason of who closed', async () => {
+test('a cut during a closing handshake keeps the reason of the end that closed', async () => {
   const [server, client] = pair()
   const closing = client.close(4000, 'enough')
   cut(client) // behind the close frame, which is sent
@@ -387,7 +387,7 @@ test('a client that is open already cannot be linked once more, but again after 
   assert.deepEqual([...server.clients], [there])
 })
 
-test('several links at once give matching ends, whoever is let in first', async () => {
+test('several links at once give matching ends, whichever is let in first', async () => {
   const gates = new Map<string, () => void>()
   const server = new WebsocketServer({
     authorize: async ({ path }) => {
@@ -418,7 +418,7 @@ test('what is sent as soon as a link is made is not lost', async () => {
   assert.equal(await once(there, 'message'), 'hello')
 })
 
-test('broadcast over links reaches all but the one who speaks', async () => {
+test('broadcast over links reaches all but the sender', async () => {
   const server = new WebsocketServer()
   const ends = [
     await link(server, new WebsocketClient()),

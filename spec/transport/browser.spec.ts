@@ -11,7 +11,7 @@ import { bundled, serveScript, visit } from '../support/page.ts'
 import type * as inpage from '../support/transport/inpage.ts'
 import type { Heard, Order } from '../support/transport/inpage.ts'
 
-/** What the page's script exports, as a page sees it. */
+/** The exports of the page's script, as a page sees them. */
 declare const spec: typeof inpage
 
 /** Serves transports that are told what to do by the socket beside them. */
@@ -69,7 +69,7 @@ function obey(end: Transport, { verb, value }: Order): void {
   else end[verb]()
 }
 
-/** What a browser can't do, or not so that its peer is far away, by name. */
+/** The cases that a browser can't run, or not with a peer that is far away, by name. */
 const leftOut = {
   first: [
     'carries a ping behind the messages before it',

@@ -20,7 +20,7 @@ interface Scene {
   readonly client: ChannelClient
   readonly books: Books
   readonly room: Channel
-  /** What the client has told. */
+  /** The errors that the client has told. */
   readonly errors: Error[]
 }
 
@@ -117,7 +117,7 @@ const harmless: readonly Row[] = [
   ['the join answered again', reply('1', { status: 'ok', response: { other: true } })],
   ['a heartbeat answered unasked', [null, '5', 'phoenix', 'phx_reply', { status: 'ok' }]],
   ['an event on the topic phoenix', [null, null, 'phoenix', 'evt', {}]],
-  ['a topic nobody joined', [null, null, 'room:2', 'evt', {}]],
+  ['a topic without a join', [null, null, 'room:2', 'evt', {}]],
   ['a topic of 1 MB', [null, null, long, 'evt', {}]],
   ['a topic __proto__', [null, null, '__proto__', 'phx_close', {}]],
   ['an event of another membership', ['0', null, 'room:1', 'evt', {}]],
@@ -150,7 +150,7 @@ suite('what a server says and makes no sense is an error, and everything goes on
     })
   }
 
-  test('and so does a client that nobody listens to', async (t) => {
+  test('a client without listeners goes on, too', async (t) => {
     const client = new ChannelClient({ keepaliveTimeout: false, reconnect: false })
     t.after(() => client.close())
     const books = await Books.meet(client)
@@ -160,7 +160,7 @@ suite('what a server says and makes no sense is an error, and everything goes on
   })
 })
 
-suite('what a server says and concerns nobody changes nothing', () => {
+suite('a frame of the server that concerns no membership changes nothing', () => {
   for (const [what, frame] of harmless) {
     test(what, async (t) => {
       const here = await scene(t)
@@ -229,7 +229,7 @@ suite('more than can be', () => {
     assert.equal((await closed).code, 1009)
   })
 
-  test('more than anybody listens to is dropped, told once, and the connection goes on', async (t) => {
+  test('events beyond what may wait are dropped, told once, and the client goes on', async (t) => {
     const { client, books, room } = await scene(t)
     const errors: string[] = []
     listen(room, 'error', ({ message }) => errors.push(message))
@@ -253,7 +253,7 @@ suite('more than can be', () => {
     assert.equal(errors.length, 1)
   })
 
-  test('diffs without end before anybody is told who is here are dropped, and told', async (t) => {
+  test('diffs without end before the first presence state are dropped, and told', async (t) => {
     const here = await scene(t)
     const who = new Presence(here.room)
     const told: string[] = []
@@ -271,7 +271,7 @@ suite('more than can be', () => {
   })
 
   // A million keys: roster.spec.ts.
-  test('as many places where somebody is as are kept: 100,000', async (t) => {
+  test('as many metas as are kept: 100,000', async (t) => {
     const here = await scene(t)
     const who = new Presence(here.room)
     const synced = once(who, 'sync')
@@ -287,7 +287,7 @@ suite('more than can be', () => {
   })
 })
 
-suite('what is said of who is here and makes no sense is an error of the channel', () => {
+suite('a presence message that makes no sense is an error of the channel', () => {
   const key = (metas: unknown): unknown => ({ ann: { metas } })
   const states: readonly unknown[] = [
     ...[null, 7, 'ann', [], true],
@@ -323,7 +323,7 @@ suite('what is said of who is here and makes no sense is an error of the channel
     }
   }
 
-  test('metas without a ref, and leaves of strangers, harm nobody', async (t) => {
+  test('metas without a ref, and leaves of strangers, do no harm', async (t) => {
     const here = await scene(t)
     const who = new Presence(here.room)
     const bob = { bob: { metas: [{ phx_ref: 'b' }] } }

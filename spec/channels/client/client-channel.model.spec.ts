@@ -203,7 +203,7 @@ class World {
   ends = 0
   leavesInWhen = false
   reconnects = true
-  /** What aborts each push. */
+  /** The controllers that abort each push. */
   readonly stops: AbortController[] = []
   readonly client: ChannelClient
   readonly room: Channel

@@ -26,7 +26,7 @@ interface Scene {
   readonly channels: ChannelServer
   readonly client: ChannelClient
   readonly room: Channel
-  /** What the client told: its errors by their status, and its ends. */
+  /** The errors of the client by their status, and its ends, as it told them. */
   readonly told: unknown[]
   /** How many requests came since it was asked last. */
   readonly attempts: () => number

@@ -19,7 +19,7 @@ import { exactly } from '../../support/exactly.ts'
 
 const timed = z.object({ at: z.string().transform(Number) })
 
-/** What both ends have of each other. */
+/** The contract of both ends. */
 const chat = {
   in: { new_msg: v.object({ body: v.string() }) },
   out: { told: timed, typing: type('boolean') },
@@ -160,7 +160,7 @@ test('without `out` every event passes', async (t) => {
   assert.deepEqual(heard, [['anything', { at: 5 }]])
 })
 
-test('who is here is none of the contract’s business', async (t) => {
+test('a contract does not check the presence', async (t) => {
   const server = new WebsocketServer({ path: '/socket' })
   const rooms = new ChannelServer(server).topic('room:*', chat)
   const here = new Presence(rooms)

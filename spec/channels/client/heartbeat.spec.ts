@@ -4,7 +4,7 @@ import { Heartbeat, type HeartbeatTimings } from '../../../lib/channels/client/h
 
 interface Scene {
   readonly pulse: Heartbeat
-  /** What has become of it: each heartbeat, and why the server was given up. */
+  /** The course of the connection: each heartbeat, and why the server was given up. */
   readonly story: string[]
   /** Lets time pass; timers only run at the end of what they slept. */
   readonly pass: (time: number, asleep?: number) => void
@@ -69,7 +69,7 @@ test('one that is not answered gives the server up', (t) => {
   assert.deepEqual(story, ['beat', 'no answer to a heartbeat within 100 ms'])
 })
 
-test('who has slept hears first what has come meanwhile, once', (t) => {
+test('after a sleep what has come meanwhile is heard first, once', (t) => {
   const { answer, story, pass } = scene(t, { interval: 100 })
   pass(150)
   pass(50, 600_000)

@@ -26,7 +26,7 @@ interface Scene {
   readonly waits: () => number
 }
 
-/** Pushes of nobody, on a virtual clock; `ref` makes their refs. */
+/** Pushes without a real channel, on a virtual clock; `ref` makes their refs. */
 function scene(t: TestContext, ref: (count: number) => string | undefined = String): Scene {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.after(() => mock.timers.reset())

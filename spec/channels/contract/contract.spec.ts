@@ -22,7 +22,7 @@ const schemas: [library: string, message: StandardSchema<{ body: string }>][] = 
   ['arktype', type({ body: 'string' })],
 ]
 
-/** Is a schema of one's own. */
+/** Returns a schema with a validator of its own. */
 function judging(validate: StandardSchema['~standard']['validate']): StandardSchema {
   return { '~standard': { version: 1, vendor: 'none', validate } }
 }
@@ -164,7 +164,7 @@ test('what was pushed before the connection closed is heard, though it is still 
   assert.deepEqual(story, ['one', 'two', 'close'])
 })
 
-test('what is still being checked when its member is sent out reaches nobody', async () => {
+test('a message still being checked when its member is sent out reaches no listener', async () => {
   const { client, channel, story, check } = await checkedLater()
   await client.ask(...said)
   await channel.leave()

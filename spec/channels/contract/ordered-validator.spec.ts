@@ -14,7 +14,7 @@ function schemaOf(validate: StandardSchema['~standard']['validate']): StandardSc
   return { '~standard': { version: 1, vendor: 'spec', validate } }
 }
 
-/** Is what became of what was judged, in order. */
+/** Records the outcome of each validation in `told`, in order. */
 function watched(told: unknown[]): (name: string) => ValidationHandlers {
   return (name) => ({
     onResult: (verdict) => told.push([name, 'value' in verdict ? verdict.value : 'refused']),

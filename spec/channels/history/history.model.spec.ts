@@ -60,7 +60,7 @@ class Node {
   }
 }
 
-/** What a member has heard since it was last told that something may be missing. */
+/** The messages that a member has heard since it was last told that some may be missing. */
 class Segment {
   readonly position: Position | undefined
   /** How much was recorded when it began. */

@@ -295,7 +295,7 @@ test('our own client does it by itself, and shows none of it', async () => {
   assert.deepEqual(answers, [{}, { recovered: true }, { recovered: true }])
 })
 
-/** What the documentation advises for phoenix.js: it is for pages, and has no types. */
+/** The code that the documentation advises for phoenix.js: it is for pages, and has no types. */
 const advised = new URL('../../../samples/replay/with-phoenix.js', import.meta.url)
 const { enter } = (await import(advised.href)) as {
   enter: (

@@ -69,7 +69,7 @@ class Member {
     return this.answer?.response.$history as HistoryPosition
   }
 
-  /** What came, an error by its reason. */
+  /** The bodies of the messages that came; for an error, its reason. */
   get bodies(): unknown[] {
     return this.frames
       .filter(([, , , event]) => event !== 'phx_reply')
@@ -332,7 +332,7 @@ test('a refused message is delivered to no member, counted, and told once until 
   assert.equal(errors.length, 2)
 })
 
-test('a message that nobody awaits and that fails ends no process', async () => {
+test('a message that no code awaits and that fails ends no process', async () => {
   const { store, say } = await manual()
   void say(1)
   store.appends.shift()?.reject(new Error('OOM'))
@@ -449,7 +449,7 @@ test('where the read of a join fails it is let in without what it missed', async
   assert.equal(late.answer.response.recovered, false, 'no answer is a failure, too')
 })
 
-test('a read that all who wait for it have left is not made', async () => {
+test('a read is not made when all members that wait for it have left', async () => {
   const store = new ManualStore()
   const room = stage({ store })
   const busy = await Promise.all(

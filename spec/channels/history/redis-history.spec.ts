@@ -1,4 +1,4 @@
-// What becomes of it when Redis fails is in cluster/history.spec.ts.
+// The specs of a Redis that fails are in cluster/history.spec.ts.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'

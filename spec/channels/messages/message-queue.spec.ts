@@ -129,7 +129,7 @@ test('letters whose event never had a listener can be taken out, and no others',
   assert.deepEqual(post.mail.takeUnhandled(), [])
 })
 
-test('however listeners come and go, each letter is taken by somebody, in order', async (context) => {
+test('however listeners come and go, one of them takes each message, in order', async (context) => {
   const random = new Random()
   context.diagnostic(`seed ${random.seed}`)
   for (let round = 0; round < 200; round++) {

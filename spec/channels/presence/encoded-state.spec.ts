@@ -22,7 +22,7 @@ function stage(): {
   return { roster, state, change }
 }
 
-/** Is what a message tells, as a client of its dialect reads it. */
+/** Returns what a message tells, as a client of its dialect reads it. */
 function told(state: EncodedState, serializer: Serializer, joinRef: string | null): unknown {
   const message = state.messageFor(serializer, 'room:1', joinRef)
   assert.ok(message)

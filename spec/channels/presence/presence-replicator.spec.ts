@@ -26,7 +26,7 @@ async function turns(): Promise<void> {
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
 }
 
-/** A node: who is here, and whom it sees elsewhere. */
+/** A node: the keys that are here, and the keys that it sees elsewhere. */
 class Place implements PresenceSource {
   readonly id: string
   readonly heartbeat = HEARTBEAT
@@ -88,7 +88,7 @@ class Place implements PresenceSource {
   }
 }
 
-/** What a node tells its members. */
+/** Returns the diff that a node tells its members. */
 function diffOf(topic: string, payload: unknown, event = 'presence_diff'): Broadcast {
   return createBroadcast(phoenix, { topic, event, payload })
 }
@@ -118,7 +118,7 @@ function timed(t: TestContext): (milliseconds: number) => Promise<void> {
   }
 }
 
-test('who is on one node is seen on the others, and who was there before, too', async () => {
+test('a member on one node is seen on the others, also one that was there before', async () => {
   const backplane = memoryBackplane()
   const one = new Place('one', backplane)
   one.join('ann')
@@ -129,7 +129,7 @@ test('who is on one node is seen on the others, and who was there before, too', 
   for (const { nodes } of [one, other]) nodes.stop()
 })
 
-test('who says goodbye is gone at once, and comes again when it starts anew', async () => {
+test('a node that says goodbye is gone at once, and comes again when it starts anew', async () => {
   const backplane = memoryBackplane()
   const [one, other] = [new Place('one', backplane), new Place('other', backplane)]
   one.join('ann')
@@ -161,7 +161,7 @@ test('a node is there while it is heard, and gone before its third heartbeat of 
   for (const { nodes } of [one, other]) nodes.stop()
 })
 
-test('whoever has missed a change asks for all', async () => {
+test('a node that has missed a change asks for all', async () => {
   const { wire, cut } = cuttable(memoryBackplane())
   const [one, other] = [new Place('one', wire), new Place('other', wire)]
   await turns()
@@ -280,7 +280,7 @@ test('a change that comes between the parts of a state is not lost', async () =>
   for (const { nodes } of [one, other]) nodes.stop()
 })
 
-test('many who ask at once share two answers, and what they are told is written once', async () => {
+test('many nodes that ask at once share two answers, which are written once', async () => {
   const backplane = memoryBackplane()
   const answers: string[] = []
   const counting: Backplane = {
@@ -347,7 +347,7 @@ for (const [what, kind, value] of [
   ['is cut short', 1, behind(diffOf('room:1', nothing)).slice(0, -1)],
   ['has a part without a place', 2, { ...head, part: '0' }],
   ['tells no topics', 2, state(5)],
-  ['tells of nobody', 2, state({ 'room:1': 5 })],
+  ['tells of no members', 2, state({ 'room:1': 5 })],
   ['tells of another pattern', 2, state({ lobby: {} })],
 ] as [string, number, unknown][]) {
   test(`a word of another node that ${what} is dropped and counted`, async () => {

@@ -141,7 +141,7 @@ for (const wrong of [
   { ann: { metas: [{ phx_ref: {} }] } },
   { ann: { metas: [{ phx_ref: [] }] } },
 ]) {
-  test(`${JSON.stringify(wrong)} says nothing about who is here`, () => {
+  test(`${JSON.stringify(wrong)} says nothing about presence`, () => {
     if (!Array.isArray(wrong) || wrong.length > 0) assert.equal(parseState(wrong), undefined)
     assert.equal(parseDiff({ joins: wrong, leaves: {} }), undefined)
     assert.equal(parseDiff(wrong), undefined)

@@ -91,13 +91,13 @@ const keys = (presence: Presence<Place>): string[] => [...presence].map(([key]) 
 
 for (const when of ['before', 'after'] as const) {
   suite(`members who are tracked ${when} they are let in`, () => {
-    test('are told to all, and who joins is told who is here', async (t) => {
+    test('are told to all, and a member that joins is told of all', async (t) => {
       const { server, presence } = scene(when)
       const ann = await enter(t, server, 'ann')
       const bob = await enter(t, server, 'bob')
-      const nobody = await enter(t, server)
+      const untracked = await enter(t, server)
       await turn()
-      for (const { who } of [ann, bob, nobody]) assert.deepEqual(keys(who), ['ann', 'bob'])
+      for (const { who } of [ann, bob, untracked]) assert.deepEqual(keys(who), ['ann', 'bob'])
       assert.deepEqual(keys(presence), ['ann', 'bob'])
       assert.equal(ann.who.get('bob')[0]?.at, 'home')
     })
@@ -112,7 +112,7 @@ suite('a presence', () => {
     'closes its connection': (room) => room.connection?.close(),
   }
   for (const [how, end] of Object.entries(endings)) {
-    test(`a member who ${how} is gone at once, for everybody`, async (t) => {
+    test(`a member who ${how} is gone at once, for all others`, async (t) => {
       const { server, presence } = scene()
       const ann = await enter(t, server, 'ann')
       const bob = await enter(t, server, 'bob')
@@ -174,7 +174,7 @@ suite('a presence', () => {
     assert.equal(({} as { at?: string }).at, undefined)
   })
 
-  test('one who is refused, or has left, is not tracked', async () => {
+  test('a member that is refused, or has left, is not tracked', async () => {
     const server = new WebsocketServer({ path: '/socket' })
     const rooms = new ChannelServer(server).topic('room:*')
     const presence = new Presence(rooms)
@@ -385,7 +385,7 @@ suite('a presence', () => {
 })
 
 suite('phoenix.js beside our server', () => {
-  test('its own presence says who is here, whoever comes and goes', async (t) => {
+  test('its own presence follows the members that come and go', async (t) => {
     const { server } = scene()
     const { port } = await server.serve(0)
     const socket = new Socket(`ws://localhost:${port}/socket`, { transport: WebSocket })
@@ -422,7 +422,7 @@ suite('phoenix.js beside our server', () => {
 const overflow = 'the server told more than 100000 metas, or 10000 of one key, on `room:1`'
 const metaOf = (ref: string): { phx_ref: string } => ({ phx_ref: ref })
 
-/** A server from the books, which lets everybody in and says what it is told to. */
+/** A server from the books, which lets every member in and says what it is told to. */
 async function books(
   t: TestContext,
   contract: Contract = {},
@@ -461,7 +461,7 @@ async function books(
   return { client, there, room, who, say, rejoin }
 }
 
-suite('what a server says of who is here', () => {
+suite('the presence messages of a server', () => {
   test('a diff before the state waits for it, and there is one sync', async (t) => {
     const { who, say } = await books(t)
     const story: unknown[] = []
@@ -747,7 +747,7 @@ suite('what a server says of who is here', () => {
     }
   })
 
-  test('100,000 who are here, and as many diffs', async (t) => {
+  test('100,000 members, and as many diffs', async (t) => {
     const { who, say } = await books(t)
     const state = Object.fromEntries(
       Array.from({ length: 100_000 }, (_, n) => [`k${n}`, { metas: [{ phx_ref: String(n) }] }]),

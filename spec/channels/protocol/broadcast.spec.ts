@@ -51,7 +51,7 @@ test('a dialect that fails at it skips its members, too', () => {
   assert.equal(createBroadcast(phoenix, said).encodedFor(failing), undefined)
 })
 
-test('what the first dialect has no words for is told to whoever says it', () => {
+test('what the first dialect has no words for throws for its sender', () => {
   const bytes = { ...said, payload: Uint8Array.of(1) }
   assert.throws(() => createBroadcast(amber, bytes), /Amber has no words for `evt`/)
 })

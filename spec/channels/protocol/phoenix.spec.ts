@@ -39,7 +39,7 @@ for (const { what, wire, frame } of serverFixtures) {
 
 type Message = Parameters<typeof phoenixJs.encode>[0]
 
-/** What phoenix.js makes of our bytes, or of its own message. */
+/** Returns what phoenix.js makes of our bytes, or of its own message. */
 function theirs(serializer: PhoenixSerializer): {
   encode: (message: Message) => string | Uint8Array
   decode: (data: string | Uint8Array | undefined) => Message
@@ -302,7 +302,7 @@ test('Phoenix: joins, leaves and heartbeats are known in binary frames, too', ()
   refuses(server, binary(0, 1, 1, 1, 9, '34t', 'phx_close'), 1008, /for a server/)
 })
 
-test('Phoenix: a name too long to go with bytes is told to whoever sends it', () => {
+test('Phoenix: a name too long to go with bytes throws for its sender', () => {
   const words = { topic: 't', event: 'e', joinRef: '3', ref: '4', payload: new Uint8Array(1) }
   const error = { name: 'RangeError', message: /`aaa.*…` to have at most 255 bytes.*got 256/ }
   for (const name of ['topic', 'event', 'joinRef', 'ref']) {

@@ -22,7 +22,7 @@ import { link } from 'simplewebsockets/testing'
 import { RawPeer, type Answer, type Shake } from '../../support/rawpeer.ts'
 import { AMBER, PHOENIX, PHOENIX_1, Raw, reply } from '../../support/channels/raw.ts'
 
-/** Is what a request is answered. */
+/** Resolves with the answer to a request. */
 async function connectRaw(port: number, shake: Shake): Promise<Answer> {
   const peer = await RawPeer.knock(port, shake)
   const answer = await peer.answer()
@@ -80,7 +80,7 @@ test('what a dialect has no words for skips its members, and is counted', async 
   assert.equal(server.stats().dropped, before + 1)
 })
 
-test('an event is encoded once, whoever hears it in whatever dialect', async () => {
+test('an event is encoded once, however many members hear it, in whatever dialect', async () => {
   const { server, channels } = serve()
   channels.topic('room:*', { open: true })
   for (const url of [PHOENIX, PHOENIX, PHOENIX]) await (await Raw.enter(server, url)).join('room:1')
@@ -191,7 +191,7 @@ test('512 levels of JSON reach members everywhere, and one more is refused where
   assert.equal((await closed).code, 1008)
 })
 
-test('what makes no sense on the backplane reaches nobody, and is counted', async () => {
+test('what makes no sense on the backplane reaches no member, and is counted', async () => {
   const backplane = memoryBackplane()
   const { server, channels } = serve({}, { backplane })
   channels.topic('room:*', { open: true })
@@ -279,7 +279,7 @@ test('params of the mount are known', async () => {
   assert.deepEqual({ ...there.request.params }, { tenant: 'acme' })
 })
 
-test('whom authorize does not know is answered 403 without a word, in Phoenix', async (t) => {
+test('a peer unknown to authorize is answered 403 without a word, in Phoenix', async (t) => {
   const { server } = serve({}, { authorize: (request) => request.token() === 'secret' })
   t.after(() => server.close())
   const { port } = await server.serve(0)
@@ -312,7 +312,7 @@ test('a token that travels as a subprotocol is read, and `phoenix` answered', as
   assert.deepEqual(there.context, { token: 'secret' })
 })
 
-test('subprotocols of your own: one is answered, and nobody without is let in', async (t) => {
+test('subprotocols of your own: one is answered, an offer of only others is refused', async (t) => {
   const { server } = serve({}, { protocols: ['v9.chat'] })
   t.after(() => server.close())
   const { port } = await server.serve(0)
@@ -330,7 +330,7 @@ test('subprotocols of your own: one is answered, and nobody without is let in', 
   }
 })
 
-test('subprotocols that nobody speaks do no harm where none is configured', async (t) => {
+test('unknown subprotocols do no harm where none is configured', async (t) => {
   const { server } = serve()
   t.after(() => server.close())
   const { port } = await server.serve(0)

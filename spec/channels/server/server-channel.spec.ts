@@ -260,7 +260,7 @@ test('the own broadcast comes before the reply that follows it, and reaches the 
   ])
 })
 
-test('emit and broadcast skip whom you hold invalid', async () => {
+test('emit and broadcast skip members that you hold invalid', async () => {
   const { channels, client, channel } = await joined()
   assert.ok(channel.connection)
   channel.connection.valid = false
@@ -331,15 +331,15 @@ test('a listener that fails ends its membership, and nothing else', async () => 
   ])
 })
 
-for (const step of ['channels', 'server', 'nobody'] as const) {
-  const place = { channels: 'the channel server', server: 'the server', nobody: 'no other' }[step]
+for (const step of ['channels', 'server', 'none'] as const) {
+  const place = { channels: 'the channel server', server: 'the server', none: 'no other' }[step]
   test(`a failure that a channel doesn't hear goes to ${place}`, async () => {
     const heard: string[] = []
     const printed = await printedBy(async () => {
       const { server, channels, client, channel } = await joined()
       listen(channel.messages, 'error', () => Promise.reject(new Error(step)))
       if (step === 'channels') listen(channels, 'error', ({ message }) => heard.push(message))
-      if (step !== 'nobody') listen(server, 'error', ({ message }) => heard.push(message))
+      if (step !== 'none') listen(server, 'error', ({ message }) => heard.push(message))
       const closed = once(channel, 'close')
       client.say(push('2', 'error'))
       await closed
@@ -347,8 +347,8 @@ for (const step of ['channels', 'server', 'nobody'] as const) {
       assert.deepEqual(await client.heard(), [crash])
       assert.equal(channel.state, 'closed')
     })
-    assert.deepEqual(heard, step === 'nobody' ? [] : [step])
-    assert.equal(printed.length, step === 'nobody' ? 1 : 0)
+    assert.deepEqual(heard, step === 'none' ? [] : [step])
+    assert.equal(printed.length, step === 'none' ? 1 : 0)
   })
 }
 
@@ -459,7 +459,7 @@ test('a member that leaves while a listener waits for it is no failure', async (
   }
 })
 
-test('leave on a server sends the member out, who is not to come again', async () => {
+test('leave on a server sends the member out, which is not to come again', async () => {
   const { channels, client, channel } = await joined()
   const ended = once(channel, 'close')
   await channel.leave()

@@ -23,7 +23,7 @@ function serve(options?: ChannelServerOptions): {
 /** Passes any value. */
 const pass = (value: unknown): { value: unknown } => ({ value })
 
-/** Is the next value of a loop that goes on. */
+/** Resolves with the next value of a loop that goes on. */
 async function next<Value>(loop: AsyncIterator<Value, unknown>): Promise<Value> {
   const step = await loop.next()
   return step.done === true ? assert.fail('it has ended') : step.value
@@ -95,7 +95,7 @@ test('a topic without a `join` listener refuses, and the server prints the cure 
   )
 })
 
-test('a schema for joins lets nobody in by itself', async (t) => {
+test('a schema for joins lets no member in by itself', async (t) => {
   t.after(() => mock.restoreAll())
   mock.method(console, 'error', () => {})
   const { server, channels } = serve()
@@ -191,7 +191,7 @@ test("the join's answer is the first frame of a membership, and what was pushed 
   ])
 })
 
-test('a join that nobody answers is refused after joinTimeout', async (t) => {
+test('a join that no listener answers is refused after joinTimeout', async (t) => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.after(() => mock.timers.reset())
   const { server, channels } = serve({ joinTimeout: 700 })
@@ -355,7 +355,7 @@ test('a leave while the join is under way gives it up', async () => {
   assert.deepEqual(await client.heard(), [])
 })
 
-/** Is everything that a topic tells of the beginnings and ends of memberships. */
+/** Records everything that a topic tells of the beginnings and ends of memberships. */
 function diary(topic: Topic): string[] {
   const told: string[] = []
   listen(topic, 'joined', ({ channel }) => told.push(`joined ${channel.topic}`))

@@ -14,7 +14,7 @@ import { runAuthorize } from '../../../lib/server/handshake/authorize.ts'
 import { resolveServer } from '../../../lib/options/server.ts'
 import { RawPeer, type Shake } from '../../support/rawpeer.ts'
 
-/** Is somebody at the door of a server with such options. */
+/** Returns the handshake of a peer with a server of such options. */
 function knock(
   options: ServerOptions = {},
   headers: Record<string, string> = {},
@@ -35,14 +35,14 @@ function knock(
   }
 }
 
-/** Lets somebody in as a server does: by the rules first, and then by `authorize`. */
-async function admit(somebody: HandshakeContext): Promise<{}> {
-  checkAdmission(somebody)
-  const { authorize } = somebody.settings
-  return authorize ? runAuthorize(authorize, somebody, new AbortController()) : {}
+/** Lets a peer in as a server does: by the rules first, and then by `authorize`. */
+async function admit(context: HandshakeContext): Promise<{}> {
+  checkAdmission(context)
+  const { authorize } = context.settings
+  return authorize ? runAuthorize(authorize, context, new AbortController()) : {}
 }
 
-/** Is the request that a server gets to see. */
+/** Resolves with the request that a server gets to see. */
 async function seen(shake: Shake = {}): Promise<IncomingMessage> {
   const http = createServer().listen(0, 'localhost')
   await onceEmitted(http, 'listening')
@@ -59,7 +59,7 @@ const NODE = { maxHeadersCount: null }
 const status = (expected: number) => (error: unknown) =>
   error instanceof PeerConnectError && error.status === expected
 
-test('without rules everybody is let in, with a context of their own', async () => {
+test('without rules every peer is let in, with a context of its own', async () => {
   const contexts = [await admit(knock()), await admit(knock())]
   assert.deepEqual(contexts, [{}, {}])
   assert.notEqual(contexts[0], contexts[1])

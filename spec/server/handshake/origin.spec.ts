@@ -163,7 +163,7 @@ const cases: [origin: string, allowed: readonly string[] | '*', is: boolean, hos
   ['http://[::1]:8080', [], false, '[::2]:8080'],
   ['https://evil.com', [], false, 'example.com, evil.com'],
   ['https://evil.com', [], false, ''],
-  // What a peer sends as its host is a host, never a pattern.
+  // The host that a peer sends is a host, never a pattern.
   ['https://evil.example.com', [], false, '*.example.com'],
   ['https://example.com', [], false, 'https://example.com'],
 ]

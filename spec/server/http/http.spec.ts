@@ -160,7 +160,7 @@ test('what is no HTTP gets 400, and is told of', async () => {
   assert.deepEqual([answer.status, refused], [400, [400]])
 })
 
-test('a refusal that nobody listens to is counted all the same', async () => {
+test('a refusal without a listener is counted all the same', async () => {
   await using server = new WebsocketServer()
   const { port } = await server.serve(0)
   const peer = await RawPeer.knock(port, { headers: { Origin: 'https://elsewhere.example' } })
@@ -169,7 +169,7 @@ test('a refusal that nobody listens to is counted all the same', async () => {
   assert.equal(server.stats().refusals.origin, 1)
 })
 
-/** Is the two ends of a TCP connection. */
+/** Resolves with the two ends of a TCP connection. */
 async function joined(): Promise<[here: Socket, peer: RawPeer]> {
   const server = createServer().listen(0, 'localhost')
   await onceEmitted(server, 'listening')
@@ -180,7 +180,7 @@ async function joined(): Promise<[here: Socket, peer: RawPeer]> {
   return [here, peer]
 }
 
-test('who has gone is not answered', async () => {
+test('a peer that has gone is not answered', async () => {
   const [here, peer] = await joined()
   here.destroy()
   writeResponse(here, 404, 'too late')
@@ -194,7 +194,7 @@ test('a refusal without a status hangs up without a word', async () => {
   assert.equal((await peer.rest()).toString(), '')
 })
 
-test('an answer to a peer that resets meanwhile harms nobody', async () => {
+test('an answer to a peer that resets meanwhile does no harm', async () => {
   const [here, peer] = await joined()
   await peer.reset()
   here.write('x') // the kernel learns of it by this

@@ -8,7 +8,7 @@ import { AddressLimit } from '../../../lib/server/handshake/address-limit.ts'
 import { PendingSockets } from '../../../lib/server/http/pending-sockets.ts'
 import { certificate, handshake, RawPeer } from '../../support/rawpeer.ts'
 
-/** What is seen of a socket. */
+/** The part of a socket that is used. */
 class Tcp extends EventEmitter {
   readonly remoteAddress: string | undefined
   readonly remotePort: number

@@ -29,13 +29,13 @@ async function started(): Promise<{
   return { http, stop, ask }
 }
 
-/** A door that answers with a status of its own. */
+/** A route that answers with a status of its own. */
 const door = (path: string | undefined, status: number): UpgradeRoute => ({
   path,
   onUpgrade: ([, tcp]) => tcp.end(`HTTP/1.1 ${status} Door\r\nConnection: close\r\n\r\n`),
 })
 
-test('each door gets the upgrades to its path, and nobody the others', async () => {
+test('each route gets the upgrades to its path, and none gets the others', async () => {
   const { http, stop, ask } = await started()
   addUpgradeRoute(http, door('/a', 291))
   addUpgradeRoute(http, door('/b/:x', 292))
@@ -47,7 +47,7 @@ test('each door gets the upgrades to its path, and nobody the others', async () 
   stop()
 })
 
-test('a door without a path gets every upgrade', async () => {
+test('a route without a path gets every upgrade', async () => {
   const { http, stop, ask } = await started()
   addUpgradeRoute(http, door(undefined, 291))
   assert.equal(await ask({ target: '/any/where' }), 291)
@@ -67,7 +67,7 @@ test('a path that was given back may be claimed again', async () => {
   stop()
 })
 
-test('when the last door has gone nobody listens for upgrades', async () => {
+test('when the last route has gone there is no listener for upgrades', async () => {
   const { http, stop } = await started()
   const releases = [addUpgradeRoute(http, door('/a', 291)), addUpgradeRoute(http, door('/b', 292))]
   for (const release of releases) release()
@@ -88,7 +88,7 @@ test('an overlap names both paths', async () => {
   stop()
 })
 
-test('one http server knows nothing of the doors of another', async () => {
+test('one http server knows nothing of the routes of another', async () => {
   const [one, two] = [await started(), await started()]
   addUpgradeRoute(one.http, door('/a', 291))
   addUpgradeRoute(two.http, door('/a', 292))
@@ -120,7 +120,7 @@ test("beside another's listener only WebSockets to a claimed path are taken", as
   stop()
 })
 
-test('where all upgrades are ours a door judges those to h2c, too', async () => {
+test('where all upgrades are ours a route judges those to h2c, too', async () => {
   const { http, stop, ask } = await started()
   addUpgradeRoute(http, door('/a', 291))
   assert.equal(await ask({ target: '/a', headers: { Upgrade: 'h2c' } }), 291)

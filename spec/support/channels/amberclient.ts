@@ -20,7 +20,7 @@ type Hear = (payload: unknown) => void
 
 /** A client that does on the wire what amber.js does. */
 export class AmberSocket {
-  /** Is told of each connection that is open. */
+  /** A callback for each connection that is open. */
   opened: () => void = () => {}
   /** Tells of every `ping`. */
   readonly pings = new EventEmitter()

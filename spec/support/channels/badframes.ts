@@ -1,14 +1,14 @@
-/** Is a frame of Phoenix's on a topic. */
+/** Returns a frame of Phoenix's on a topic. */
 export const named = (topic: unknown, event: unknown = 'echo'): string =>
   JSON.stringify(['1', '2', topic, event, {}])
 const long = 'x'.repeat(1_000_000)
-/** Is bytes, given one by one or as text. */
+/** Returns bytes, given one by one or as text. */
 export const binary = (...parts: (number | string)[]): Uint8Array =>
   Buffer.concat(
     parts.map((part) => (typeof part === 'number' ? Buffer.of(part) : Buffer.from(part))),
   )
 
-/** What a client of Phoenix's must not say, and the code that its connection closes with. */
+/** The frames that a client of Phoenix's must not send, and the code that closes its connection. */
 export const closing: [what: string, frame: string | Uint8Array, code: number][] = [
   ['what is not JSON', 'nope', 1007],
   ['nothing at all', '', 1007],

@@ -35,7 +35,7 @@ export class Books {
     return room
   }
 
-  /** Is what came since it was asked last. */
+  /** Resolves with what came since the last call. */
   async take(): Promise<unknown[][]> {
     await turn()
     return this.heard.splice(0)

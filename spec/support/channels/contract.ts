@@ -12,14 +12,14 @@ import { Random } from './random.ts'
 
 type Wire = string | Uint8Array
 
-/** What a dialect has no words for, and what it loses of the rest. */
+/** A serializer, the frames that it can't say, and what it loses of the rest. */
 export interface Dialect {
   readonly serializer: Serializer
   /** Those of the frames below that it can't say. */
   readonly silent: readonly string[]
-  /** What a client hears of what a server said; the same, unless told. */
+  /** Returns what a client hears of what a server said. Default: the same. */
   readonly clientHears?: (frame: ServerFrame) => ServerFrame
-  /** What a server hears of what a client said; the same, unless told. */
+  /** Returns what a server hears of what a client said. Default: the same. */
   readonly serverHears?: (frame: ClientFrame) => ClientFrame
 }
 
@@ -103,7 +103,7 @@ export function refuses(codec: Codec, data: Wire, code: number, text?: RegExp): 
   )
 }
 
-/** What every serializer does, whatever its dialect. */
+/** Tests what every serializer does, whatever its dialect. */
 export function serializerContract(dialect: Dialect): void {
   const { serializer, silent } = dialect
   const { clientHears = (frame: ServerFrame): ServerFrame => frame } = dialect
@@ -150,7 +150,7 @@ export function serializerContract(dialect: Dialect): void {
   })
 
   for (const [what, value, text] of unsayable) {
-    test(`${name}: a payload of ${what} is told to whoever sends it`, () => {
+    test(`${name}: a payload of ${what} throws for its sender`, () => {
       const frame = { kind: 'push', topic, event, joinRef, ref: null, payload: value } as const
       assert.throws(() => server.encode(frame), { name: 'TypeError', message: text })
       assert.throws(() => client.encode(frame), { name: 'TypeError', message: text })

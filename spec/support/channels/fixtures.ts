@@ -16,7 +16,7 @@ const topic = 'room:1'
 const mine = { topic, joinRef: '3' } as const
 const broadcast = { topic, joinRef: null, ref: null } as const
 
-/** What phoenix.js says, as its version 2 of the protocol. */
+/** The frames of phoenix.js, in its version 2 of the protocol. */
 export const clientFixtures: readonly Fixture<ClientFrame>[] = [
   {
     what: 'a join',
@@ -48,7 +48,7 @@ export const clientFixtures: readonly Fixture<ClientFrame>[] = [
   },
 ]
 
-/** What Phoenix says, as its version 2 of the protocol. */
+/** The frames of Phoenix, in its version 2 of the protocol. */
 export const serverFixtures: readonly Fixture<ServerFrame>[] = [
   {
     what: 'a reply',

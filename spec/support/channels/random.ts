@@ -8,7 +8,7 @@ export class Random {
     this.#state = seed
   }
 
-  /** Is an integer from 0 up to, and without, the bound. */
+  /** Returns an integer from 0 up to, and without, the bound. */
   below(bound: number): number {
     this.#state = (this.#state + 0x6d2b79f5) | 0
     let mixed = Math.imul(this.#state ^ (this.#state >>> 15), this.#state | 1)
@@ -24,7 +24,7 @@ export class Random {
     return Uint8Array.from({ length: this.below(most + 1) }, () => this.below(256))
   }
 
-  /** Is a text of whole characters, those that JSON and UTF-8 treat apart among them. */
+  /** Returns a text of whole characters, those that JSON and UTF-8 treat apart among them. */
   text(most: number): string {
     const parts: [string, ...string[]] = [
       'a',
@@ -48,7 +48,7 @@ export class Random {
     return Array.from({ length: this.below(most + 1) }, () => this.pick(parts)).join('')
   }
 
-  /** Is a JSON value that nests so deep at most. */
+  /** Returns a JSON value that nests so deep at most. */
   json(depth: number): unknown {
     const kind = this.below(depth > 0 ? 8 : 6)
     if (kind === 0) return null

@@ -38,7 +38,7 @@ export class Raw<Context extends {} = {}> {
     return this
   }
 
-  /** Is what came since it was asked last: all that the server said before this. */
+  /** Resolves with what came since the last call: all that the server said before this. */
   async heard(): Promise<unknown[]> {
     await this.here.ping()
     await this.here.ping() // what a listener says a microtask later comes behind the first pong
@@ -56,7 +56,7 @@ export class Raw<Context extends {} = {}> {
     return this
   }
 
-  /** Is how its connection ends. */
+  /** Resolves with the reason that its connection closes with. */
   closed(): Promise<CloseReason> {
     return once(this.here, 'close')
   }
@@ -67,7 +67,7 @@ function parsed(message: string | Uint8Array): unknown {
   return message === 'ping' ? message : (JSON.parse(message) as unknown)
 }
 
-/** Is a reply of Phoenix's. */
+/** Returns a reply of Phoenix's. */
 export function reply(
   [joinRef, ref]: readonly [string | null, string | null],
   topic: string,

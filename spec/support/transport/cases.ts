@@ -2,17 +2,17 @@ import { PreparedMessage, type Data } from '../../../lib/connection/message.ts'
 import type { CloseReason } from '../../../lib/connection/close-codes.ts'
 import type { TransportReceiver, Transport } from '../../../lib/transport/transport.ts'
 
-/** What a transport told. */
+/** An event that a transport told. */
 export type Told =
   | ['message', Data, number]
   | ['ping' | 'pong', string]
   | ['written']
   | ['closing' | 'invalid' | 'closed', number, string]
 
-/** What some transports can't do: such a case is left out where an end would have to. */
+/** An ability that some transports lack: a case is left out where an end would need it. */
 export type Ability = 'ping' | 'pause' | 'cut' | 'be told in the same turn'
 
-/** What a case checks with: Node's `assert`, or what stands for it in a page. */
+/** The assertions of a case: Node's `assert`, or what stands for it in a page. */
 export interface Assertions {
   deepEqual(actual: unknown, expected: unknown): void
   ok(value: unknown): void
@@ -21,7 +21,7 @@ export interface Assertions {
 /** Something that every transport does. */
 export interface Case {
   readonly name: string
-  /** What the first end has to be able to do, and what the other one. */
+  /** The ability that the first end needs, and that of the other one. */
   readonly needs: { readonly one?: Ability; readonly other?: Ability }
   readonly run: (joined: Joint, assert: Assertions) => Promise<void>
 }
@@ -81,7 +81,7 @@ export class Recorder implements TransportReceiver {
   }
 }
 
-/** Runs a case with two ends that nobody has started yet, and takes them down. */
+/** Runs a case with two ends that are not started yet, and takes them down. */
 export async function runCase(
   { run }: Case,
   [one, other]: readonly [Transport, Transport],
@@ -95,7 +95,7 @@ export async function runCase(
   await byOne.until('closed')
 }
 
-/** What every transport does, whatever it is made of. */
+/** The cases of every transport, whatever it is made of. */
 export const cases: readonly Case[] = [
   {
     name: 'carries text as a string and binary as bytes, in order',
@@ -151,7 +151,7 @@ export const cases: readonly Case[] = [
     },
   },
   {
-    name: 'delivers bytes that nobody else changes',
+    name: 'delivers bytes that no other code changes',
     needs: {},
     run: async ({ one, byOther }, assert) => {
       one.send(Uint8Array.of(1, 2, 3))

@@ -9,7 +9,7 @@ export interface Joined {
   readonly release: () => Promise<void>
 }
 
-/** What every transport does, whatever it is made of. */
+/** Tests what every transport does, whatever it is made of. */
 export function transportContract(name: string, join: () => Promise<Joined>): void {
   for (const each of cases) {
     test(`${name}: ${each.name}`, async () => {

@@ -22,14 +22,14 @@ export class Hostile {
   readonly #most: number
   #open = false
 
-  /** Makes one that masks, or doesn't, for somebody who takes messages of at most so many bytes. */
+  /** Makes one that masks, or doesn't, for a peer that takes messages of at most so many bytes. */
   constructor(random: Random, masked: boolean, most: number) {
     this.#random = random
     this.#masked = masked
     this.#most = most
   }
 
-  /** Is the next so many frames. */
+  /** Returns the next so many frames. */
   frames(count: number, badness: number): Buffer[] {
     return Array.from({ length: count }, () =>
       this.#random() < badness ? this.#bad() : this.#good(),
@@ -63,7 +63,7 @@ export class Hostile {
     return this.#frame(BINARY, noise(random, this.#size()))
   }
 
-  /** Is a message in fragments, cut anywhere, with control frames between them; or a part of one. */
+  /** Returns a message in fragments, cut anywhere, with control frames between, or a part of it. */
   #fragments(): Buffer {
     const random = this.#random
     const text = random() < 0.5
@@ -142,7 +142,7 @@ export class Hostile {
     return random() < 0.98 ? Math.min(size, this.#most) : size
   }
 
-  /** Is a text of so many bytes: of one kind of letters, or of all. */
+  /** Returns a text of so many bytes: of one kind of letters, or of all. */
   #text(size: number): Buffer {
     const random = this.#random
     const plain = random() < 0.5

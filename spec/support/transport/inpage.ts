@@ -6,7 +6,7 @@ import { dial } from '../../../lib/transport/websocket.ts'
 import type { TransportReceiver, Transport } from '../../../lib/transport/transport.ts'
 import { cases, runCase, type Ability, type Assertions } from './cases.ts'
 
-/** What a transport in Node hears of, and how it stands then; bytes are an array of numbers. */
+/** An event of a transport in Node, and its state then; bytes are an array of numbers. */
 export interface Heard {
   readonly event: keyof TransportReceiver
   readonly values: readonly unknown[]
@@ -14,13 +14,13 @@ export interface Heard {
   readonly bytesReceived: number
 }
 
-/** What a transport in Node is told to do. */
+/** An order to a transport in Node. */
 export interface Order {
   readonly verb: 'send' | 'notify' | 'ping' | 'close' | 'terminate' | 'pause' | 'resume'
   readonly value?: unknown
 }
 
-/** What became of a case; nothing said is well. */
+/** The outcome of a case: without an error it passed. */
 export interface Outcome {
   readonly name: string
   readonly error?: string
@@ -149,7 +149,7 @@ function plain(message: string | PreparedMessage): unknown {
   return message.data instanceof Uint8Array ? [...message.data] : message.data
 }
 
-/** What the cases need of Node's `assert`. */
+/** The part of Node's `assert` that the cases need. */
 const checks: Assertions = {
   deepEqual: (actual, expected) => {
     const [one, other] = [shown(actual), shown(expected)]

@@ -18,7 +18,7 @@ export interface Lane {
 
 /** A TCP socket without a network: it notes what is written, and takes it only while it flows. */
 export class Wire extends Duplex {
-  /** What was written since this was emptied. */
+  /** The bytes that were written since this was emptied. */
   written: Buffer[] = []
   /** How it ended, in order: our FIN, and the end of all. */
   readonly ends: string[] = []
@@ -68,7 +68,7 @@ export class Wire extends Duplex {
   bring(chunk: Buffer): void {
     if (this.destroyed || this.#finished) return
     this.bytesRead += chunk.length
-    this.push(Buffer.from(chunk)) // whoever reads unmasks in place
+    this.push(Buffer.from(chunk)) // a reader unmasks in place
   }
 
   /** Brings the peer's FIN. */
@@ -188,7 +188,7 @@ async function answer(wire: Wire, and: Buffer): Promise<void> {
   wire.bring(Buffer.concat([Buffer.from(head), and]))
 }
 
-/** Is what was written as frames, without their masks: the same for all who say the same. */
+/** Returns what was written as frames, without their masks: the same for equal messages. */
 export function unmasked(bytes: Buffer): string[] {
   const frames: string[] = []
   let at = 0
@@ -213,7 +213,7 @@ export function unmasked(bytes: Buffer): string[] {
   return frames
 }
 
-/** Is short, and yet differs wherever the bytes do. */
+/** Returns a text that is short, and yet differs wherever the bytes do. */
 export function digest(bytes: Uint8Array | string): string {
   if (bytes.length <= 16) return Buffer.from(bytes).toString('hex')
   return createHash('sha1').update(bytes).digest('hex').slice(0, 12)

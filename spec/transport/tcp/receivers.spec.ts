@@ -19,7 +19,7 @@ const rounds = Number(ROUNDS ?? Infinity)
 const duration = MINUTES === undefined ? 3_000 : Number(MINUTES) * 60_000
 const MANY = 50 // rounds between two looks at the clock
 
-/** What `ws` exports, and its types don't say so. */
+/** The exports of `ws` that its types don't have. */
 interface Exports {
   readonly Receiver: new (options: object) => Writable
   readonly PerMessageDeflate: new (options: object) => { accept(offers: object[]): unknown }
@@ -67,7 +67,7 @@ function deflateOf(keepsContext: boolean, maxReceivedMessageSize: number): Defla
   return new Deflate({ send: direction, receive: direction }, settings)
 }
 
-/** Is a compressed message, in fragments or not; now and then it is none. */
+/** Returns a compressed message, in fragments or not; now and then it is none. */
 function compressed(random: Random, masked: boolean, limit: number, sender: Deflate): Buffer {
   const payload =
     random() < 0.9
@@ -89,7 +89,7 @@ function compressed(random: Random, masked: boolean, limit: number, sender: Defl
 const said = (data: Data | Buffer, isText: boolean): string =>
   `${isText ? 'text' : 'bytes'} ${data.length} ${digest(data)}`
 
-/** Is what the receiver of `ws` tells of a stream. */
+/** Resolves with what the receiver of `ws` tells of a stream. */
 async function byWs({
   isServer,
   isCompressed,
@@ -146,7 +146,7 @@ const codes = new Map([
   ['Z_BUF_ERROR', 1007],
 ])
 
-/** Is what our parser tells of it, and pauses now and then. */
+/** Resolves with what our parser tells of a stream; it pauses now and then. */
 async function byOurs(
   script: Script,
 ): Promise<{ ours: string[]; hasEmptyPayload: boolean; isMidMessage: boolean }> {

@@ -72,7 +72,7 @@ test('Node is told of no wake, and has nothing to let go of', (t) => {
   assert.equal(timers.mock.callCount(), 0)
 })
 
-/** Lets somebody in on a wire who asks with these headers. */
+/** Lets a peer in on a wire that asks with these headers. */
 function enter(headers: Record<string, string>, options: ServerOptions = {}): [Transport, Wire] {
   const wire = new Wire()
   const request = new IncomingMessage(wire as unknown as Socket) // all that is known of it is that
@@ -349,7 +349,7 @@ test('a masked frame that is dribbled is read once it is whole', async () => {
 
 const MAX_UNREAD = 64 * 1024
 
-/** Is what was written as control frames: the opcode of each, and its text. */
+/** Returns the control frames that were written: the opcode of each, and its text. */
 function controls({ written }: Wire): string[] {
   return unmasked(Buffer.concat(written)).filter((line) => line.startsWith('8a'))
 }

@@ -20,7 +20,7 @@ function inflated(payload: Uint8Array, windowBits: number): Buffer {
   return inflateRawSync(whole, { finishFlush: constants.Z_SYNC_FLUSH, windowBits })
 }
 
-/** Is bytes that don't compress, the same for the same seed. */
+/** Returns bytes that don't compress, the same for the same seed. */
 function noise(length: number, seed = 1): Buffer {
   let state = seed
   const bytes = Uint8Array.from({ length }, () => {
@@ -198,7 +198,7 @@ const prose = Buffer.from(
   Array.from({ length: 2_000 }, (_, index) => `${index * 7919} ways `).join(''),
 )
 
-/** Is the first bytes that a deflater gives with these options of zlib's. */
+/** Returns the first bytes that a deflater gives with these options of zlib's. */
 function expected(options: { level?: number; memLevel?: number }): Buffer {
   const finishFlush = constants.Z_SYNC_FLUSH
   return deflateRawSync(prose, { ...options, finishFlush, windowBits: 15 }).subarray(0, -4)

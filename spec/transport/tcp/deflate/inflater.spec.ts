@@ -8,7 +8,7 @@ const TERMS: InflaterOptions = { windowBits: 15, keepsContext: false, maxSize: 1
 const HELLO = 'f248cdc9c90700'
 const FINAL_HELLO = 'f348cdc9c90700'
 
-/** Is a message compressed for itself, RFC 7692 §7.2.1. */
+/** Returns a message compressed for itself, RFC 7692 §7.2.1. */
 function deflated(data: Uint8Array | string): Buffer {
   return deflateRawSync(data, { finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, -4)
 }
@@ -26,7 +26,7 @@ async function* looking(messages: readonly Buffer[], windowBits: number): AsyncG
   zlib.close()
 }
 
-/** Is what becomes of a message: its text, or the code it is refused with. */
+/** Resolves with the outcome of a message: its text, or the code that it is refused with. */
 async function outcomeOf(payload: Uint8Array, inflater = new Inflater(TERMS)): Promise<unknown> {
   const outcome: Buffer | CloseReason = await inflater.inflate(payload)
   return 'code' in outcome ? outcome.code : outcome.toString()
@@ -34,7 +34,7 @@ async function outcomeOf(payload: Uint8Array, inflater = new Inflater(TERMS)): P
 
 const hex = (digits: string): Buffer => Buffer.from(digits.replaceAll(' ', ''), 'hex')
 
-/** Is bytes that don't compress, the same for the same seed. */
+/** Returns bytes that don't compress, the same for the same seed. */
 function noise(length: number, seed = 1): Buffer {
   let state = seed
   const next = (): number => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) >>> 24

@@ -15,7 +15,7 @@ const limited = { timeout: 20_000 } // what never comes fails, rather than to ha
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-/** Is a frame as another hand writes it. */
+/** Returns a frame as an independent writer makes it. */
 function framed(
   data: string | Uint8Array,
   first = typeof data === 'string' ? TEXT : BINARY,
@@ -397,7 +397,7 @@ test('it is told only when all before it has been read', limited, async () => {
   assert.equal(wires.near.writableLength, 0)
 })
 
-test('nothing of the slab is written twice while somebody reads slowly', limited, async () => {
+test('nothing of the slab is written twice while a peer reads slowly', limited, async () => {
   await using wires = await Wires.lay()
   await using others = await Wires.lay()
   const writer = writerOn(wires.near)
