@@ -20,7 +20,7 @@ import {
   type CloseReason,
   type Fault,
 } from './close-codes.ts'
-import { ClosingHandshake, UnreadMessages } from './handshake.ts'
+import { ClosingHandshake, UnreadMessages } from './closing-handshake.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
 import type { ConnectionEvents, WebsocketConnection } from './connection.ts'
 import type { DropReason } from './counts.ts'

@@ -270,8 +270,7 @@ export class ServerSocket<Context extends {}>
     const sizes = channels.map(({ waitingBytes }) => waitingBytes)
     const sum = sizes.reduce((bytes, size) => bytes + size, 0)
     // When most bytes belong to joins or to closed channels, no open channel is to blame.
-    if (2 * sum >= this.#backlog.bytes)
-      channels[sizes.indexOf(Math.max(...sizes))]?.endAsTooSlow()
+    if (2 * sum >= this.#backlog.bytes) channels[sizes.indexOf(Math.max(...sizes))]?.endAsTooSlow()
   }
 
   /** Lets the connection pause or resume reading. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { EMITTER } from '../../lib/internal.ts'
-import { ClosingHandshake, UnreadMessages } from '../../lib/connection/closing.ts'
+import { ClosingHandshake, UnreadMessages } from '../../lib/connection/closing-handshake.ts'
 import type { ConnectionEvents } from '../../lib/connection/connection.ts'
 import { Emitter } from '../../lib/events/emitter.ts'
 import { listen } from '../../lib/events/listen.ts'
