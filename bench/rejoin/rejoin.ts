@@ -62,7 +62,7 @@ async function connect(): Promise<void> {
   })
   listen(room, 'join', (reply) => {
     joined++
-    if (Object(reply).recovered === true) recovered++
+    if ((reply as { recovered?: boolean }).recovered === true) recovered++
   })
   listen(client, 'error', () => {})
   clients.push(client)

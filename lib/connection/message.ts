@@ -10,9 +10,17 @@ export type Data = string | Uint8Array
 export type SendData = string | number | ArrayBufferView | ArrayBufferLike
 
 const MAX_FRAME_HEADER = 14 // bytes, RFC 6455 §5.2
-/** The encoder of UTF-8. @internal */
+/**
+ * The encoder of UTF-8.
+ *
+ * @internal
+ */
 export const encoder = new TextEncoder()
-/** The decoder of UTF-8, which throws for anything else. @internal */
+/**
+ * The decoder of UTF-8, which throws for anything else.
+ *
+ * @internal
+ */
 export const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** A message prepared once for many receivers: encoded on first use, and then shared. */

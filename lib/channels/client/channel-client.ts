@@ -1,6 +1,6 @@
 import { resolveClient } from '#options'
 import * as defaultNetwork from '#transport'
-import { WebsocketClient, type ClientEmitter } from '../../client/client.ts'
+import { WebsocketClient, ClientEmitter } from '../../client/client.ts'
 import { ConnectAborted, type UrlSource } from '../../client/connect.ts'
 import type { CloseReason } from '../../connection/close-codes.ts'
 import type { WebsocketConnection } from '../../connection/connection.ts'
@@ -96,8 +96,8 @@ export class ChannelClient implements Listenable<ChannelClientEvents> {
       this.#socket.log('transport', error.message, error)
       this.#hasReportedError = this.#emitter.reportError(error)
     })
-    const clientEmitter = client[EMITTER] as ClientEmitter
-    clientEmitter.errorSink = this.#emitter
+    const clientEmitter = client[EMITTER]
+    if (clientEmitter instanceof ClientEmitter) clientEmitter.errorSink = this.#emitter
     listen(client, 'closed', (reason) => {
       // Without `reconnect`, the program decides when to open again, so the channels wait for that.
       const isStopped = this.#wasClosed || this.#signal?.aborted === true
