@@ -1,4 +1,4 @@
-import { describeValue, formatReport, messageOf } from './format.ts'
+import { formatReport, messageOf } from './format.ts'
 import { INSPECT } from './internal.ts'
 
 /*
@@ -19,6 +19,7 @@ import { INSPECT } from './internal.ts'
  * Types only: what a code means, its cure, and whether to try again, stands in docs/errors.md.
  */
 export interface ErrorCodes {
+  /** Failures of no other class. */
   WebsocketError:
     | 'ERR_UNEXPECTED' // the default
     | 'ERR_BACKPLANE_FAILED'
@@ -26,6 +27,7 @@ export interface ErrorCodes {
     | 'ERR_INVALID_MESSAGE'
     | 'ERR_TOO_MANY_PENDING'
     | 'ERR_UNSUPPORTED'
+  /** Failures to connect, and to listen. */
   ConnectError:
     | 'ERR_CONNECT_FAILED' // the default
     | 'ERR_HANDSHAKE_ABORTED'
@@ -36,6 +38,7 @@ export interface ErrorCodes {
     | 'ERR_INVALID_HANDSHAKE'
     | 'ERR_LISTEN_FAILED'
     | 'ERR_SERVER_CLOSING'
+  /** Handshakes that a server rejected. */
   PeerConnectError:
     | 'ERR_NOT_AUTHORIZED' // the default, unless the `reason` has another one
     | 'ERR_AUTHORIZE_FAILED'
@@ -50,7 +53,9 @@ export interface ErrorCodes {
     | 'ERR_SERVER_CLOSING'
     | 'ERR_TOO_MANY_CONNECTIONS'
     | 'ERR_TOO_MANY_FROM_ADDRESS'
+  /** Failures of a listener. */
   CallbackError: 'ERR_LISTENER_FAILED' // the default
+  /** Messages and frames that a peer may not send. */
   FrameError:
     | 'ERR_INVALID_FRAME' // the default, unless the `closeCode` has another one
     | 'ERR_INVALID_MESSAGE'
@@ -61,7 +66,9 @@ export interface ErrorCodes {
     | 'ERR_RATE_LIMIT'
     | 'ERR_SLOW_LISTENER'
     | 'ERR_UNSUPPORTED'
+  /** Operations on something that has closed. */
   ClosedError: 'ERR_CLOSED' // the default
+  /** Failures of a join, a push or a channel. */
   ChannelError:
     | 'ERR_CHANNEL_FAILED' // the default
     | 'ERR_INVALID_MESSAGE'
@@ -72,8 +79,11 @@ export interface ErrorCodes {
     | 'ERR_PUSH_TIMEOUT'
     | 'ERR_SLOW_LISTENER'
     | 'ERR_TOO_MANY_PENDING'
+  /** Failures of a history store. */
   HistoryError: 'ERR_HISTORY_FAILED' // the default
+  /** Arguments and calls that are wrong. */
   TypeError: 'ERR_INVALID_ARGUMENT' | 'ERR_INVALID_CALL' | 'ERR_UNKNOWN_NAME'
+  /** Arguments that are out of range. */
   RangeError: 'ERR_INVALID_ARGUMENT' | 'ERR_MESSAGE_TOO_BIG'
 }
 
@@ -273,27 +283,4 @@ export function setDefaults(
 /** Adds a code to a built-in error, and returns it. */
 export function withCode<Kind extends Error>(error: Kind, code: ErrorCode): Kind {
   return Object.assign(error, { code })
-}
-
-/** Returns the error of an argument that can't be used. */
-export function invalidArgument(text: string, cause?: unknown): TypeError {
-  return withCode(
-    new TypeError(text, cause === undefined ? undefined : { cause }),
-    'ERR_INVALID_ARGUMENT',
-  )
-}
-
-/** Returns the error of an argument that is too big, or of a close code that may not be sent. */
-export function outOfRange(text: string): RangeError {
-  return withCode(new RangeError(text), 'ERR_INVALID_ARGUMENT')
-}
-
-/** Returns the error of a call that this object can't take, or can't take now. */
-export function invalidCall(text: string): TypeError {
-  return withCode(new TypeError(text), 'ERR_INVALID_CALL')
-}
-
-/** Returns the error of an invalid value: the text states the thing, the cure and the value. */
-export function invalidValue(thing: string, expected: string, value: unknown): TypeError {
-  return invalidArgument(`expected ${thing} to be ${expected}, got ${describeValue(value)}`)
 }

@@ -1,4 +1,5 @@
-import { invalidValue, withCode } from './errors.ts'
+import { withCode } from './errors.ts'
+import { describeValue } from './format.ts'
 
 /** The default, the check and the limit of one option. */
 export interface Rule<Value> {
@@ -161,4 +162,27 @@ function editDistance(from: string, to: string): number {
     row = next
   }
   return row.at(-1) ?? 0
+}
+
+/** Returns the error of an argument that can't be used. */
+export function invalidArgument(text: string, cause?: unknown): TypeError {
+  return withCode(
+    new TypeError(text, cause === undefined ? undefined : { cause }),
+    'ERR_INVALID_ARGUMENT',
+  )
+}
+
+/** Returns the error of an argument that is too big, or of a close code that may not be sent. */
+export function outOfRange(text: string): RangeError {
+  return withCode(new RangeError(text), 'ERR_INVALID_ARGUMENT')
+}
+
+/** Returns the error of a call that this object can't take, or can't take now. */
+export function invalidCall(text: string): TypeError {
+  return withCode(new TypeError(text), 'ERR_INVALID_CALL')
+}
+
+/** Returns the error of an invalid value: the text states the thing, the cure and the value. */
+export function invalidValue(thing: string, expected: string, value: unknown): TypeError {
+  return invalidArgument(`expected ${thing} to be ${expected}, got ${describeValue(value)}`)
 }

@@ -5,13 +5,12 @@ import { ChannelClient, ChannelServer } from 'simplewebsockets/channels'
 import { link, pair } from 'simplewebsockets/testing'
 import { ChannelError, HistoryError } from '../lib/channels/errors.ts'
 import { messageOf } from '../lib/format.ts'
-import { unknownNameError } from '../lib/validation.ts'
+import { unknownNameError, invalidValue } from '../lib/validation.ts'
 import {
   CallbackError,
   ClosedError,
   ConnectError,
   FrameError,
-  invalidValue,
   WebsocketError,
 } from '../lib/errors.ts'
 import { PeerConnectError } from '../lib/server/handshake/peer-connect-error.ts'

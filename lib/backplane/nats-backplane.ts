@@ -1,7 +1,6 @@
-import { invalidValue } from '../errors.ts'
 import { messageOf } from '../format.ts'
 import type { BrokerOptions } from '../options/broker.ts'
-import { isObject } from '../validation.ts'
+import { isObject, invalidValue } from '../validation.ts'
 import type { BrokerClient, BrokerEvents } from './broker.ts'
 import { BrokerBackplane } from './broker-backplane.ts'
 

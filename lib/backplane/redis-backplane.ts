@@ -1,6 +1,5 @@
-import { invalidValue } from '../errors.ts'
 import type { BrokerOptions } from '../options/broker.ts'
-import { isObject } from '../validation.ts'
+import { isObject, invalidValue } from '../validation.ts'
 import { BrokerBackplane } from './broker-backplane.ts'
 import { IoRedisBroker, type IoRedisClient } from './ioredis-broker.ts'
 import { NodeRedisBroker, type NodeRedisClient } from './node-redis-broker.ts'

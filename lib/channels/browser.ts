@@ -1,4 +1,4 @@
-export { ChannelError } from './errors.ts'
+export { ChannelError, type ChannelErrorInit } from './errors.ts'
 export { amber } from './protocol/amber.ts'
 export type { Params } from './client/endpoint-url.ts'
 export type { ChannelClientOptions, Logger, RejoinOptions } from './client/options.ts'

@@ -1,10 +1,11 @@
 import type { CloseReason } from '../connection/close-codes.ts'
-import { ConnectError, invalidValue } from '../errors.ts'
+import { ConnectError } from '../errors.ts'
 import { messageOf } from '../format.ts'
 import type { ClientSettings } from '../options/client.ts'
 import { areHeaders, areProtocols, type ValueOrProvider } from '../options/value-or-provider.ts'
 import { deferred } from '../promises.ts'
 import type { Dial, DialCallbacks, DialRequest, Transport } from '../transport/transport.ts'
+import { invalidValue } from '../validation.ts'
 
 /** The url of a server, or a function that returns it, called at every attempt for a fresh url. */
 export type UrlSource = ValueOrProvider<string | URL>

@@ -1,9 +1,9 @@
 import { backoff, isRetryable, serverRequestedDelay } from '../backoff.ts'
 import { closeReason, type CloseReason } from '../connection/close-codes.ts'
-import { invalidValue, type ConnectError } from '../errors.ts'
+import type { ConnectError } from '../errors.ts'
 import type { ReconnectOptions } from '../options/client.ts'
 import { deferred } from '../promises.ts'
-import { MAX_TIMER } from '../validation.ts'
+import { MAX_TIMER, invalidValue } from '../validation.ts'
 
 /** The next attempt of a client that could not connect or has lost its connection. */
 export interface Retry {

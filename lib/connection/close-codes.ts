@@ -1,5 +1,6 @@
-import { invalidArgument, outOfRange, type ErrorCodes } from '../errors.ts'
+import type { ErrorCodes } from '../errors.ts'
 import { describeValue } from '../format.ts'
+import { invalidArgument, outOfRange } from '../validation.ts'
 
 /** The reason for which a connection ended, as given by the side that closed first. */
 export interface CloseReason {

@@ -1,9 +1,10 @@
 import debug from '#debug'
-import { ClosedError, FrameError, invalidCall, WebsocketError } from '../errors.ts'
+import { ClosedError, FrameError, WebsocketError } from '../errors.ts'
 import { Emitter, type ErrorSink, type EventSpec } from '../events/emitter.ts'
 import { escapeText } from '../format.ts'
 import { deferred, markHandled, rejected, type Deferred } from '../promises.ts'
 import type { Transport, TransportReceiver } from '../transport/transport.ts'
+import { invalidCall } from '../validation.ts'
 import {
   exceedsBuffer,
   highWaterMark,

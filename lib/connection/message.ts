@@ -1,4 +1,4 @@
-import { invalidValue } from '../errors.ts'
+import { invalidValue } from '../validation.ts'
 
 /** The payload of a message: a string for text, bytes for binary. */
 export type Data = string | Uint8Array

@@ -1,5 +1,5 @@
-import { invalidValue } from '../errors.ts'
 import { DONE, isPromise } from '../promises.ts'
+import { invalidValue } from '../validation.ts'
 import type { Consumer } from './consumer.ts'
 import type { Emitter } from './emitter.ts'
 import { EventIterator } from './event-iterator.ts'

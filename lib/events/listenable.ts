@@ -1,6 +1,5 @@
-import { invalidValue } from '../errors.ts'
 import { EMITTER } from '../internal.ts'
-import { checkNames, checkSignal } from '../validation.ts'
+import { checkNames, checkSignal, invalidValue } from '../validation.ts'
 import type { Emitter } from './emitter.ts'
 
 /** Anything you can `listen` to: its events and their values are those of `Events`. */

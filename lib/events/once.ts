@@ -1,5 +1,5 @@
-import { invalidValue } from '../errors.ts'
 import { deferred, isPromise, markHandled } from '../promises.ts'
+import { invalidValue } from '../validation.ts'
 import type { Consumer } from './consumer.ts'
 import { checkOptions, emitterOf, type Listenable } from './listenable.ts'
 

@@ -2,8 +2,9 @@ import { BackplaneLink, type Subscription } from '../backplane/backplane-link.ts
 import type { Backplane } from '../backplane/backplane.ts'
 import { isSendableCloseCode, type CloseReason } from '../connection/close-codes.ts'
 import { toBytes, toText, type Data, type PreparedMessage } from '../connection/message.ts'
-import { invalidValue, type WebsocketError } from '../errors.ts'
+import type { WebsocketError } from '../errors.ts'
 import type { ErrorSink } from '../events/emitter.ts'
+import { invalidValue } from '../validation.ts'
 import { NAMED_PREFIX, ReadonlyRoom, Room, RoomCore, type RoomMember } from './room.ts'
 
 /** The services that a registry of rooms needs from its server. */

@@ -3,7 +3,7 @@ import type { CloseReason } from '../connection/close-codes.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
 import { newCounts } from '../connection/counts.ts'
 import type { SendData } from '../connection/message.ts'
-import { ConnectError, invalidValue, WebsocketError } from '../errors.ts'
+import { ConnectError, WebsocketError } from '../errors.ts'
 import type { Emitter } from '../events/emitter.ts'
 import type { Listenable } from '../events/listenable.ts'
 import { formatCount, inspectLine } from '../format.ts'
@@ -12,6 +12,7 @@ import { resolveClose, type CloseOptions } from '../options/close.ts'
 import { resolveServer, type ServerOptions } from '../options/server.ts'
 import { deferred, markHandled, type Deferred } from '../promises.ts'
 import type { ReadonlyRoom, Room } from '../rooms/room.ts'
+import { invalidValue } from '../validation.ts'
 import { Admission } from './admission.ts'
 import { Connections } from './connections.ts'
 import { diagnostics } from './diagnostics.ts'
@@ -109,10 +110,8 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
   serve(port = 8080, host = 'localhost'): Promise<Address> {
     const { promise, resolve, reject } = deferred<Address>()
     const fail = (cause: unknown): void => {
-      const error =
-        cause instanceof ConnectError
-          ? cause
-          : new ConnectError(cause, { code: 'ERR_LISTEN_FAILED' })
+      const isOurs = cause instanceof ConnectError
+      const error = isOurs ? cause : new ConnectError(cause, { code: 'ERR_LISTEN_FAILED' })
       if (this.#emitter.emit('connectError', error)) markHandled(promise)
       reject(error)
     }

@@ -1,6 +1,6 @@
 import type { UrlSource } from '../../client/connect.ts'
-import { invalidValue } from '../../errors.ts'
 import type { ValueOrProvider } from '../../options/value-or-provider.ts'
+import { invalidValue } from '../../validation.ts'
 import type { Serializer } from '../protocol/serializer.ts'
 
 /** The parameters of a query: plain values, and lists and objects of them. */

@@ -1,4 +1,3 @@
-import { invalidArgument } from '../../errors.ts'
 import type { ClientOptions, ReconnectOptions } from '../../options/client.ts'
 import type { ValueOrProvider } from '../../options/value-or-provider.ts'
 import {
@@ -12,6 +11,7 @@ import {
   resolveOptions,
   type Rule,
   type Resolved,
+  invalidArgument,
 } from '../../validation.ts'
 import type { ChannelError } from '../errors.ts'
 import { phoenix } from '../protocol/phoenix.ts'

@@ -1,8 +1,8 @@
 import { isRetryable } from '../../backoff.ts'
 import type { CloseReason } from '../../connection/close-codes.ts'
-import { ConnectError, invalidValue } from '../../errors.ts'
+import { ConnectError } from '../../errors.ts'
 import type { ClientOptions, ReconnectOptions } from '../../options/client.ts'
-import { isFunction, isObject, MAX_TIMER } from '../../validation.ts'
+import { isFunction, isObject, MAX_TIMER, invalidValue } from '../../validation.ts'
 import { ChannelError } from '../errors.ts'
 import type { RejoinOptions } from './options.ts'
 

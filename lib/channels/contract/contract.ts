@@ -1,6 +1,5 @@
-import { invalidValue } from '../../errors.ts'
 import { isPromise } from '../../promises.ts'
-import { checkNames, isArray, isObject } from '../../validation.ts'
+import { checkNames, isArray, isObject, invalidValue } from '../../validation.ts'
 
 /**
  * A schema that follows Standard Schema, version 1 (https://standardschema.dev): of zod, valibot or

@@ -1,4 +1,3 @@
-import { invalidValue } from '../../errors.ts'
 import {
   bytes,
   count,
@@ -9,6 +8,7 @@ import {
   optional,
   resolveOptions,
   type Resolved,
+  invalidValue,
 } from '../../validation.ts'
 import type { HistoryStore } from './store.ts'
 

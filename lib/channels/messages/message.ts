@@ -1,4 +1,4 @@
-import { invalidCall } from '../../errors.ts'
+import { invalidCall } from '../../validation.ts'
 import type { Ref } from '../protocol/serializer.ts'
 import type { QueuedMessage } from './message-queue.ts'
 

@@ -1,9 +1,15 @@
-import { invalidCall, invalidValue, outOfRange } from '../../errors.ts'
 import type { Emitter } from '../../events/emitter.ts'
 import { listen } from '../../events/listen.ts'
 import type { Listenable } from '../../events/listenable.ts'
 import { EMITTER, REPLICA } from '../../internal.ts'
-import { isObject, milliseconds, resolveOptions } from '../../validation.ts'
+import {
+  isObject,
+  milliseconds,
+  resolveOptions,
+  invalidCall,
+  invalidValue,
+  outOfRange,
+} from '../../validation.ts'
 import { Channel, type AnyEvents } from '../channel.ts'
 import { utf8Length, isJsonObject, MAX_DEPTH, writeJson } from '../protocol/json.ts'
 import { META_REF, META_REF_BEFORE, PRESENCE_DIFF, PRESENCE_STATE } from '../protocol/phoenix.ts'

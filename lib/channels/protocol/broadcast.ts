@@ -1,5 +1,5 @@
 import { PreparedMessage, type Data } from '../../connection/message.ts'
-import { invalidArgument } from '../../errors.ts'
+import { invalidArgument } from '../../validation.ts'
 import { protocolError } from './json.ts'
 import { phoenix, startsAsBroadcast } from './phoenix.ts'
 import type { PushFrame, Serializer } from './serializer.ts'

@@ -1,5 +1,6 @@
-import { FrameError, invalidArgument, invalidValue } from '../../errors.ts'
+import { FrameError } from '../../errors.ts'
 import { messageOf, describeValue } from '../../format.ts'
+import { invalidArgument, invalidValue } from '../../validation.ts'
 
 /** Maximum UTF-8 bytes of a name or ref: a binary frame has one byte for its length. */
 export const MAX_NAME = 255

@@ -1,5 +1,6 @@
 import { decoder, encoder } from '../../connection/message.ts'
-import { FrameError, outOfRange } from '../../errors.ts'
+import { FrameError } from '../../errors.ts'
+import { outOfRange } from '../../validation.ts'
 import { utf8Length, protocolError, MAX_NAME } from './json.ts'
 
 /**

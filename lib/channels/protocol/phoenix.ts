@@ -1,5 +1,5 @@
-import { invalidArgument } from '../../errors.ts'
 import { encodeTokenSubprotocol } from '../../server/handshake/token-subprotocol.ts'
+import { invalidArgument } from '../../validation.ts'
 import {
   AROUND_PUSH,
   AROUND_REPLY,

@@ -1,5 +1,4 @@
 import type { Data } from '../../connection/message.ts'
-import { invalidCall } from '../../errors.ts'
 import type { Emitter } from '../../events/emitter.ts'
 import { ADMISSION } from '../../internal.ts'
 import { DONE } from '../../promises.ts'
@@ -17,6 +16,7 @@ import {
 } from '../../server/handshake/peer-connect-error.ts'
 import type { RequestDetails } from '../../server/handshake/request.ts'
 import type { WebsocketServer } from '../../server/server.ts'
+import { invalidCall } from '../../validation.ts'
 import type { AnyEvents } from '../channel.ts'
 import { memoryHistory } from '../history/memory-history.ts'
 import type { HistorySettings } from '../history/options.ts'

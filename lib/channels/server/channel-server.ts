@@ -1,10 +1,10 @@
-import { invalidValue, type WebsocketError } from '../../errors.ts'
+import type { WebsocketError } from '../../errors.ts'
 import { Emitter, type ErrorSink, type EventSpec } from '../../events/emitter.ts'
 import type { Listenable } from '../../events/listenable.ts'
 import { formatCount, inspectLine } from '../../format.ts'
 import { ADMISSION, INSPECT, EMITTER } from '../../internal.ts'
 import type { WebsocketServer } from '../../server/server.ts'
-import { flag, resolveOptions } from '../../validation.ts'
+import { flag, resolveOptions, invalidValue } from '../../validation.ts'
 import type { AnyEvents } from '../channel.ts'
 import {
   checkContract,

@@ -1,7 +1,7 @@
-import { invalidValue } from '../../errors.ts'
 import { Emitter, type ErrorSink } from '../../events/emitter.ts'
 import type { Listenable } from '../../events/listenable.ts'
 import { EMITTER } from '../../internal.ts'
+import { invalidValue } from '../../validation.ts'
 import type { Channel, AnyEvents } from '../channel.ts'
 import type { Contract } from '../contract/contract.ts'
 import type { TopicHistory } from '../history/topic-history.ts'

@@ -1,7 +1,7 @@
 import { STATUS_CODES, type IncomingMessage } from 'node:http'
 import { messageOf } from '../../format.ts'
-import { invalidValue } from '../../errors.ts'
 import type { AuthorizeDetails, ServerSettings } from '../../options/server.ts'
+import { invalidValue } from '../../validation.ts'
 import { PeerConnectError, type PeerConnectErrorInit } from './peer-connect-error.ts'
 import type { RequestDetails } from './request.ts'
 

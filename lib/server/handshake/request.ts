@@ -1,5 +1,4 @@
-import { invalidValue } from '../../errors.ts'
-import { checkNames, isArray, isObject } from '../../validation.ts'
+import { checkNames, isArray, isObject, invalidValue } from '../../validation.ts'
 import { decodeBase64 } from './base64.ts'
 import { pathOf, type RouteMatch } from './path.ts'
 import { decodeTokenSubprotocol, isTokenSubprotocol } from './token-subprotocol.ts'

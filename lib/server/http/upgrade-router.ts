@@ -1,6 +1,6 @@
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { invalidArgument } from '../../errors.ts'
+import { invalidArgument } from '../../validation.ts'
 import { matchPath, pathOf, pathsOverlap } from '../handshake/path.ts'
 import { destroyOnError, watchDisconnect, writeResponse, type AnyHttpServer } from './http.ts'
 
