@@ -739,8 +739,8 @@ test('what a slow listener still had of the old connection comes before the new 
     if (!first) return
     first = false
     listen(here, 'message', async (message) => {
-      await turn()
       heard.push(message)
+      await turn()
     })
   })
   const [there] = await link(server, client)
