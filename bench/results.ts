@@ -14,10 +14,10 @@ Measured ${new Date().toISOString().slice(0, 10)}.
 
 ${machine.map((line) => `- ${line}`).join('\n')}
 
-To repeat it: \`npm ci && npm run bench\`, which takes about ten minutes, installs the peers into
+To repeat it: \`npm ci && npm run bench\`, which takes about twenty minutes, installs the peers into
 \`bench/node_modules\` the first time, and writes this file. One part alone, printed only:
 \`npm run bench -- echo\`, or fanout, memory, handshakes, client, channels, slow, diagnostics, cluster. Ours
-beside bare \`ws\` alone, in half a minute: \`npm run bench -- --quick\`.
+beside bare \`ws\` alone, in two minutes: \`npm run bench -- --quick\`.
 
 - Each server runs alone on a core, the generator on another; turns of 150 ms go round all of them.
 - Figures are medians of the rounds. \`to ws\`: where bare \`ws\` did 1 in the same round; \`spread\`: the

@@ -57,7 +57,7 @@ export interface ConnectParams<Result> {
 // The headers of the handshake itself: each attempt sends its own.
 const RESERVED_HEADERS = /^(?:connection|upgrade|sec-websocket-.*)$/i
 
-/** Makes one attempt to connect. Resolves with its result, or with the cause of having none. */
+/** Tries once to connect. Resolves with the result of `onOpen`, or with the error. */
 export function connectOnce<Result>(
   params: ConnectParams<Result>,
 ): Promise<Result | ConnectError | PostponedAttempt> {

@@ -122,7 +122,7 @@ export class Session {
     }
   }
 
-  /** Makes one attempt. Resolves with its error, or with the close reason of its connection. */
+  /** Connects once. Resolves with the error, or with the close reason once that connection ends. */
   async #runAttempt(): Promise<ConnectError | CloseReason> {
     const result = await this.#connect()
     if (!(result instanceof ConnectError)) return once(result, 'close')

@@ -35,7 +35,7 @@ class BackplaneReceiver extends Receiver<string> {
 const bytes = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'latin1'))
 
 const tests: Readonly<Record<string, (one: Backplane, other: Backplane) => Promise<void>>> = {
-  async 'whoever subscribed gets what any node publishes, its own included'(one, other) {
+  async 'a subscriber gets what any node publishes, its own node included'(one, other) {
     const [local, remote] = [new BackplaneReceiver(), new BackplaneReceiver()]
     await one.subscribe('news', local.receive)
     await other.subscribe('news', remote.receive)
@@ -199,9 +199,9 @@ const tests: Readonly<Record<string, (one: Backplane, other: Backplane) => Promi
     assert.deepEqual(remote.received, ['end'])
   },
 
-  async 'publishing to nobody harms nobody'(one, other) {
+  async 'a message without subscribers is dropped, and the next ones arrive'(one, other) {
     const remote = new BackplaneReceiver()
-    await one.publish('nobody', bytes('lost'))
+    await one.publish('unheard', bytes('lost'))
     await other.subscribe('news', remote.receive)
     await one.publish('news', bytes('end'))
     await remote.waitFor('end')

@@ -96,6 +96,7 @@ export class ChannelClient implements Listenable<ChannelClientEvents> {
       this.#socket.log('transport', error.message, error)
       this.#hasReportedError = this.#emitter.reportError(error)
     })
+    // Its declared type is plainer, because the types of a page's listeners are inferred from it.
     const clientEmitter = client[EMITTER]
     if (clientEmitter instanceof ClientEmitter) clientEmitter.errorSink = this.#emitter
     listen(client, 'closed', (reason) => {

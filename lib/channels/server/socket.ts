@@ -70,7 +70,7 @@ export class ServerSocket<Context extends {}>
   }
 
   get connection(): WebsocketConnection<Context> {
-    if (!this.#connection) throw invalidCall('nobody is let in yet')
+    if (!this.#connection) throw invalidCall('the peer is not accepted yet')
     return this.#connection
   }
 
