@@ -18,7 +18,7 @@ import { PeerConnectError, type PeerConnectErrorInit } from './handshake/peer-co
 import type { Upgrade } from './http/upgrade-router.ts'
 import {
   fromHttp,
-  type HandleUpgrade,
+  type UpgradeResult,
   type PendingUpgrade,
   type UpgradeDetails,
 } from './pending-upgrade.ts'
@@ -109,7 +109,7 @@ export class Admission<Context extends {}> {
   }
 
   /** Accepts or rejects a peer. Without `authorize` that is done when the call returns. */
-  handle(upgrade: PendingUpgrade): HandleUpgrade<Context> {
+  handle(upgrade: PendingUpgrade): UpgradeResult<Context> {
     try {
       const { settings, refusals } = this.#owner
       const closingError = this.#owner.closingError()

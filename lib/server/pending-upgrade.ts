@@ -40,7 +40,7 @@ export interface PendingUpgrade {
 }
 
 /** The accepted connection (sync or async), or undefined if the upgrade was rejected. */
-export type HandleUpgrade<Context extends {}> =
+export type UpgradeResult<Context extends {}> =
   WebsocketConnection<Context> | Promise<WebsocketConnection<Context> | undefined> | undefined
 
 /** The details that an HTTP server adds to an upgrade request. */
