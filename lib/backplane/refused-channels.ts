@@ -93,7 +93,7 @@ export class RefusedChannels {
     this.#printedAdvice.add(advice)
     console.error(
       `simplewebsockets: the broker refuses to ${operation} on \`${channel}\` (${reason}), so nodes ` +
-        `don't hear each other there. ${advice}, see docs/backplanes.md. Printed once; every refused ` +
+        `don't hear each other there. ${advice}, see docs/how-to/backplanes.md. Printed once; every refused ` +
         'channel is in the `backplane` event.',
     )
   }

@@ -20,7 +20,7 @@ export interface DiagnosticsSink {
 }
 
 /**
- * The channels of `node:diagnostics_channel` that servers publish to. docs/diagnostics.md describes
+ * The channels of `node:diagnostics_channel` that servers publish to. docs/how-to/diagnostics.md describes
  * them all.
  */
 export const diagnostics = {

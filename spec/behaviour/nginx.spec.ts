@@ -20,7 +20,7 @@ import { missing } from '../support/missing.ts'
 const CURE = 'no nginx here: get one with `apt-get install nginx`, or set NGINX to where yours is'
 
 const { NGINX = '/usr/sbin/nginx' } = process.env
-const page = readFileSync(new URL('../../docs/behind-a-proxy.md', import.meta.url), 'utf8')
+const page = readFileSync(new URL('../../docs/how-to/proxies.md', import.meta.url), 'utf8')
 const [, advised = ''] = /```nginx\n(.*?)```/s.exec(page) ?? []
 
 /** Starts a server, and an nginx set up as the docs say before it, until the end of the test. */

@@ -199,7 +199,7 @@ for (const way of ways) {
   })
 }
 
-const docs = readFileSync(new URL('../../docs/backplanes.md', import.meta.url), 'utf8')
+const docs = readFileSync(new URL('../../docs/how-to/backplanes.md', import.meta.url), 'utf8')
 
 /** Starts a broker with the access rules that the documentation shows. */
 const documented: Readonly<
@@ -228,7 +228,7 @@ const documented: Readonly<
 
 for (const way of ways) {
   test(
-    `${way}: the access rules of docs/backplanes.md are all that a node needs`,
+    `${way}: the access rules of docs/how-to/backplanes.md are all that a node needs`,
     { skip: without(engineOf(way)), timeout: 30_000 },
     async (t) => {
       const url = await documented[engineOf(way)](t)

@@ -152,7 +152,7 @@ for (const way of redisWays) {
         await ann.heard('five')
         assert.deepEqual(ann.bodies, ['one', 'two', 'three', 'four', 'five'])
         assert.equal(ann.answers[1]?.recovered, true)
-        const docs = readFileSync(new URL('../../docs/replay.md', import.meta.url), 'utf8')
+        const docs = readFileSync(new URL('../../docs/how-to/history.md', import.meta.url), 'utf8')
         const [, shown = ''] = /^```text\n(> .*?)^```$/ms.exec(docs) ?? []
         if (version === '1.8.16')
           assert.deepEqual(shortened(ann.lines), shown.trimEnd().split('\n'))

@@ -1,5 +1,5 @@
 // Random lives of one connection: listeners that are fast, slow, loops, and chains of `once`, come and
-// go while messages arrive. What each hears is compared with what docs/laws.md promises. Replay one
+// go while messages arrive. What each hears is compared with what docs/delivery.md promises. Replay one
 // life with SEED=…, run more with SEQUENCES=….
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

@@ -36,7 +36,7 @@ function isPartOf(sample: string, code: string): boolean {
 const PROGRAM = /^import |\bawait |\bnew [A-Z]\w*\(|\b(listen|once|serve)\(|=>|^\s*(const|let) /m
 
 /** Whether a page is a comparison: its blocks may look like programs, and are none. */
-const isComparison = (page: string): boolean => page.startsWith('docs/coming-from-')
+const isComparison = (page: string): boolean => page.startsWith('docs/coming-from/')
 
 const pages = [
   'README.md',

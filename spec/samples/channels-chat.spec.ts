@@ -89,7 +89,7 @@ suite('the chat of channels', { timeout: 60_000 }, () => {
   }
 })
 
-/** Makes docs/channels.png: SCREENSHOT=docs/channels.png. */
+/** Makes docs/pictures/channels.png: SCREENSHOT=docs/pictures/channels.png. */
 async function sideBySide(...pages: readonly Page[]): Promise<void> {
   const images: string[] = []
   for (const page of pages) {

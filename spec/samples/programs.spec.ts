@@ -187,7 +187,7 @@ suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
 
   test('the transcript of channels is what the documentation shows', async (t) => {
     const program = run(t, 'channels-transcript')
-    const docs = readFileSync(`${root}docs/channels.md`, 'utf8')
+    const docs = readFileSync(`${root}docs/how-to/channels.md`, 'utf8')
     const [, shown = ''] = /^```text\n(> .*?)^```$/ms.exec(docs) ?? []
     for (const line of shown.trimEnd().split('\n')) assert.equal(await program.line(), line)
     assert.deepEqual(await program.ended, { code: 0, errors: '' })

@@ -28,7 +28,7 @@ import type { ClientSocket } from './socket.ts'
 
 const LEAVE_REASON = closeReason(1000, 'left')
 
-/** A client's membership of a topic: the state machine in the table of docs/channel-client.md. */
+/** A client's membership of a topic: the state machine in the table of docs/how-to/channel-client.md. */
 export class ClientChannel extends Channel implements ChannelInternals {
   readonly topic: string
   readonly #socket: ClientSocket

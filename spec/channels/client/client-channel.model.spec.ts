@@ -1,5 +1,5 @@
 // Random lives of a client's channel beside a small model of it: the table of
-// docs/channel-client.md. Replay one with SEED=…, run more with SEQUENCES=….
+// docs/how-to/channel-client.md. Replay one with SEED=…, run more with SEQUENCES=….
 import assert from 'node:assert/strict'
 import { mock, test } from 'node:test'
 import { listen, WebsocketServer, type WebsocketConnection } from 'simplewebsockets'
