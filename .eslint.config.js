@@ -8,7 +8,7 @@ const handledHere = handled.map((name) => ({ from: 'file', name }))
 export default tseslint.config(
   {
     ignores: [
-      ...['dist', 'coverage', 'docs/api', '.eslint.config.js', '.typedoc.js'],
+      ...['dist', 'coverage', 'docs/api', 'docs/site', '.eslint.config.js', '.typedoc.js'],
       ...['samples/**/*.js', 'spec/runtimes', '**/*.cjs'], // what a browser or another runtime takes as it is
     ],
   },

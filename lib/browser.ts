@@ -1,3 +1,9 @@
+/**
+ * What bundlers for browsers get of `simplewebsockets`: clients and connections on the page's own `WebSocket`.
+ *
+ * @module simplewebsockets/browser
+ */
+
 export type { Listenable } from './events/listenable.ts'
 export type { UrlSource } from './client/connect.ts'
 export { WebsocketClient, type ClientEvents } from './client/client.ts'

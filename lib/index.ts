@@ -1,3 +1,9 @@
+/**
+ * WebSocket servers, clients, connections and rooms, for Node, Bun and Deno.
+ *
+ * @module simplewebsockets
+ */
+
 export type { Listenable } from './events/listenable.ts'
 export type { RateLimit } from './connection/rate-limiter.ts'
 export {

@@ -1,3 +1,9 @@
+/**
+ * A backplane over NATS.
+ *
+ * @module simplewebsockets/nats
+ */
+
 export type { Backplane, RefusedChannel, Unsubscribe } from './backplane/backplane.ts'
 export type { BrokerBackplane, BrokerStats } from './backplane/broker-backplane.ts'
 export {

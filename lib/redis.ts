@@ -1,3 +1,9 @@
+/**
+ * A backplane and a history over Redis, with a client of node-redis or ioredis.
+ *
+ * @module simplewebsockets/redis
+ */
+
 export type { Backplane, RefusedChannel, Unsubscribe } from './backplane/backplane.ts'
 export type { BrokerBackplane, BrokerStats } from './backplane/broker-backplane.ts'
 export type { CorkableStream, IoRedisClient } from './backplane/ioredis-broker.ts'

@@ -1,3 +1,9 @@
+/**
+ * Channels, presence and history: the protocols of Phoenix and Amber.
+ *
+ * @module simplewebsockets/channels
+ */
+
 export { ChannelError, HistoryError, type ChannelErrorInit } from './errors.ts'
 export { amber } from './protocol/amber.ts'
 export type { Params } from './client/endpoint-url.ts'

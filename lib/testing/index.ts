@@ -1,3 +1,9 @@
+/**
+ * Connections without a network, and suites for backplanes and history stores of your own.
+ *
+ * @module simplewebsockets/testing
+ */
+
 import { ADMISSION, OPEN_WITH, EMITTER } from '../internal.ts'
 export {
   historyContract,

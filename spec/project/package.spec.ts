@@ -48,9 +48,9 @@ suite('the packed package', { concurrency: 1, timeout: 300_000 }, () => {
   })
   after(() => rm(place, { recursive: true }))
 
-  test('has what is used, what its source maps point to, and the three papers', async () => {
+  test('has code, sources for its source maps, and the docs', async () => {
     const files = await readdir(own, { recursive: true })
-    const tops = ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'lib', 'package.json']
+    const tops = ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'docs', 'lib', 'package.json']
     assert.deepEqual((await readdir(own)).sort(), tops)
     assert.deepEqual(
       files.filter((file) => /spec|tsconfig|^lib.*\.js/.test(file)),
@@ -67,6 +67,21 @@ suite('the packed package', { concurrency: 1, timeout: 300_000 }, () => {
         assert.ok(existsSync(file), `${map} points to ${relative(own, file)}`)
       }
     }
+  })
+
+  test('has an API reference in markdown, with every name of each entry point', async () => {
+    const exported = await import('simplewebsockets')
+    const page = await readFile(join(own, 'docs/api/simplewebsockets.md'), 'utf8')
+    const names = Object.keys(exported)
+    assert.ok(names.length > 10)
+    assert.deepEqual(
+      names.filter((name) => !new RegExp(`^### ${name}(\\(\\))?$`, 'm').test(page)),
+      [],
+    )
+    for (const entry of ['channels', 'redis', 'nats', 'testing']) {
+      assert.ok(existsSync(join(own, `docs/api/simplewebsockets/${entry}.md`)), entry)
+    }
+    assert.ok(existsSync(join(own, 'docs/errors.md')))
   })
 
   for (const program of ['program.ts', 'program.cjs']) {

@@ -41,7 +41,7 @@ const isComparison = (page: string): boolean => page.startsWith('docs/coming-fro
 const pages = [
   'README.md',
   ...readdirSync(new URL('docs/', root), { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.md') && !name.startsWith('api'))
+    .filter((name) => name.endsWith('.md') && !/^(api|site)\//.test(name))
     .map((name) => `docs/${name}`)
     .sort(),
 ]
