@@ -15,7 +15,7 @@ listen(server, 'client', (client) => {
 const { port } = await server.serve(Number(process.env.PORT ?? 8443))
 console.log(`listening on wss://localhost:${port}`)
 
-const client = new WebsocketClient({ tls: { ca: cert } }) // nobody else's word is needed for it
+const client = new WebsocketClient({ tls: { ca: cert } }) // trusts this certificate alone
 const connection = await client.open(`wss://localhost:${port}`)
 connection.send('hello')
 console.log(await once(connection, 'message'))

@@ -25,7 +25,7 @@ $('join').addEventListener('submit', (event) => {
       note(isBack ? 'You are back' : `Welcome to ${title}`)
       $('words').focus()
     },
-    // A client would try again by itself: whoever is refused is asked again here.
+    // The client would try again by itself. After a refusal the page asks for another name instead.
     refused(reason) {
       if (!$('chat').hidden) return note(reason)
       room.leave()

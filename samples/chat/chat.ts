@@ -115,7 +115,7 @@ class Seat {
       message: `Welcome to room ${roomId}`,
       timestamp: now(),
     })
-    if (again) return undefined // nobody came, so nobody is told
+    if (again) return undefined // no new member, so no message
     const joined = { type: 'user_joined', message: 'A user joined the room', count: room.size }
     room.emit(JSON.stringify(joined), { except: this.#client })
     return undefined

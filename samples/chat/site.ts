@@ -9,7 +9,7 @@ import { makeChat } from './chat.ts'
 /** A chat that runs. */
 export interface RunningChat {
   readonly address: AddressInfo
-  /** Tells everybody that the chat goes away, and resolves when all have gone. */
+  /** Closes all connections with 1001, and resolves when they have closed. */
   readonly close: () => Promise<void>
 }
 
@@ -77,7 +77,7 @@ async function servePage(
     // Not `new URL`: it throws for what a peer may well ask for.
     const [path = '', query] = url.split(/\?(.*)/s)
     if (method !== 'GET' && method !== 'HEAD') return plain(405, 'this is only to be read')
-    // Whoever joins is told of who comes and goes, but not of how many were there: the page asks.
+    // A new member hears of later joins and leaves, not of earlier ones: the page asks for the count.
     if (path === '/count')
       return json({ count: count(new URLSearchParams(query).get('room') ?? '') })
     if (path === '/chat') return plain(426, 'this is a WebSocket server')

@@ -1,4 +1,4 @@
-// Four processes on one port, one chat: each message reaches everybody, whichever process serves them.
+// Four processes on one port, one chat: each message reaches all clients, whichever process serves them.
 // Run: node --conditions=source --import tsx samples/cluster/server.ts (with redis-server on the PATH)
 import { spawn } from 'node:child_process'
 import cluster from 'node:cluster'
