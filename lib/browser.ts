@@ -13,7 +13,11 @@ export {
   isSendableCloseCode,
   type CloseReason,
 } from './connection/close-codes.ts'
-export { WebsocketConnection, type ConnectionEvents } from './connection/connection.ts'
+export {
+  WebsocketConnection,
+  type AnyConnection,
+  type ConnectionEvents,
+} from './connection/connection.ts'
 export {
   CallbackError,
   ClosedError,
@@ -30,6 +34,19 @@ export {
 export { listen, type Callback, type ListenOptions, type Unlisten } from './events/listen.ts'
 export { once, type OnceOptions } from './events/once.ts'
 export type { Data, SendData } from './connection/message.ts'
+export { codec, type CodecOptions } from './messages/codec.ts'
+export { json, type JsonOptions } from './messages/json.ts'
+export type { Messages } from './messages/messages.ts'
+export type {
+  FailureResult,
+  PathSegment,
+  SchemaIssue,
+  SchemaTypes,
+  StandardResult,
+  StandardSchema,
+  StandardSchemaProps,
+  SuccessResult,
+} from './messages/standard-schema.ts'
 export type { ValueOrProvider } from './options/value-or-provider.ts'
 export type { ClientOptions, ReconnectOptions } from './options/client.ts'
 export type { ConnectionOptions } from './options/connection.ts'

@@ -1,5 +1,6 @@
 import { formatReport, messageOf } from './format.ts'
 import { INSPECT } from './internal.ts'
+import type { SchemaIssue } from './messages/standard-schema.ts'
 
 /*
  * WebsocketError
@@ -24,7 +25,7 @@ export interface ErrorCodes {
     | 'ERR_UNEXPECTED' // the default
     | 'ERR_BACKPLANE_FAILED'
     | 'ERR_BACKPLANE_RECOVERED'
-    | 'ERR_INVALID_MESSAGE'
+    | 'ERR_MESSAGE_INVALID'
     | 'ERR_TOO_MANY_PENDING'
     | 'ERR_UNSUPPORTED'
   /** Failures to connect, and to listen. */
@@ -58,7 +59,7 @@ export interface ErrorCodes {
   /** Messages and frames that a peer may not send. */
   FrameError:
     | 'ERR_INVALID_FRAME' // the default, unless the `closeCode` has another one
-    | 'ERR_INVALID_MESSAGE'
+    | 'ERR_MESSAGE_INVALID'
     | 'ERR_INVALID_UTF8'
     | 'ERR_MESSAGE_TIMEOUT'
     | 'ERR_MESSAGE_TOO_BIG'
@@ -71,7 +72,7 @@ export interface ErrorCodes {
   /** Failures of a join, a push or a channel. */
   ChannelError:
     | 'ERR_CHANNEL_FAILED' // the default
-    | 'ERR_INVALID_MESSAGE'
+    | 'ERR_MESSAGE_INVALID'
     | 'ERR_JOIN_REFUSED'
     | 'ERR_JOIN_TIMEOUT'
     | 'ERR_NO_LISTENER'
@@ -206,11 +207,13 @@ export interface FrameErrorInit extends ErrorDetails<ErrorCodes['FrameError']> {
    * @default 1002
    */
   closeCode?: number | undefined
+  /** The issues that a schema found in a message. */
+  issues?: readonly SchemaIssue[] | undefined
 }
 
 const CODE_BY_CLOSE_CODE: Readonly<Record<number, ErrorCodes['FrameError']>> = {
   1007: 'ERR_INVALID_UTF8',
-  1008: 'ERR_INVALID_MESSAGE',
+  1008: 'ERR_MESSAGE_INVALID',
   1009: 'ERR_MESSAGE_TOO_BIG',
 }
 
@@ -223,13 +226,16 @@ export class FrameError extends WebsocketError {
   declare readonly code: ErrorCodes['FrameError']
   /** The close code that the connection closes with, RFC 6455 §7.4. */
   readonly closeCode: number
+  /** The issues that a schema found in a message; undefined for all other errors. */
+  readonly issues?: readonly SchemaIssue[]
 
   constructor(
     messageOrCause?: unknown,
-    { cause, closeCode = 1002, code = CODE_BY_CLOSE_CODE[closeCode] }: FrameErrorInit = {},
+    { cause, closeCode = 1002, code = CODE_BY_CLOSE_CODE[closeCode], issues }: FrameErrorInit = {},
   ) {
     super(messageOrCause, { cause, code })
     this.closeCode = closeCode
+    if (issues) this.issues = issues
   }
 }
 

@@ -20,7 +20,11 @@ export {
   isSendableCloseCode,
   type CloseReason,
 } from './connection/close-codes.ts'
-export { WebsocketConnection, type ConnectionEvents } from './connection/connection.ts'
+export {
+  WebsocketConnection,
+  type AnyConnection,
+  type ConnectionEvents,
+} from './connection/connection.ts'
 export type { DropReason } from './connection/counts.ts'
 export {
   CallbackError,
@@ -39,6 +43,19 @@ export type { AnyHttpServer } from './server/http/http.ts'
 export { listen, type Callback, type ListenOptions, type Unlisten } from './events/listen.ts'
 export { once, type OnceOptions } from './events/once.ts'
 export type { Data, SendData } from './connection/message.ts'
+export { codec, type CodecOptions } from './messages/codec.ts'
+export { json, type JsonOptions } from './messages/json.ts'
+export type { Messages } from './messages/messages.ts'
+export type {
+  FailureResult,
+  PathSegment,
+  SchemaIssue,
+  SchemaTypes,
+  StandardResult,
+  StandardSchema,
+  StandardSchemaProps,
+  SuccessResult,
+} from './messages/standard-schema.ts'
 export type { ValueOrProvider } from './options/value-or-provider.ts'
 export type { ClientOptions, ReconnectOptions } from './options/client.ts'
 export type { CloseOptions } from './options/close.ts'
@@ -58,7 +75,8 @@ export {
   type RefusalReason,
 } from './server/handshake/peer-connect-error.ts'
 export type { Retry } from './client/reconnect.ts'
+export type { PathParams } from './server/handshake/path.ts'
 export { ReadonlyRoom, Room, type RoomEvents, type RoomMember } from './rooms/room.ts'
-export { WebsocketServer } from './server/server.ts'
+export { WebsocketServer, type AnyServer } from './server/server.ts'
 export type { Address, BackplaneState, ServerEvents } from './server/server-emitter.ts'
 export type { ServerStats } from './server/stats.ts'

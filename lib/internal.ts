@@ -6,6 +6,9 @@
 /** Every target: its `Emitter`, which holds the listeners. */
 export const EMITTER: unique symbol = Symbol('emitter')
 
+/** Every target, for the compiler only: the types of its events. */
+export declare const EVENTS: unique symbol
+
 /** Members of rooms: the method that sends a message as it is, prepared for many members. */
 export const DELIVER: unique symbol = Symbol('deliver')
 
@@ -14,6 +17,9 @@ export const ADMISSION: unique symbol = Symbol('admission')
 
 /** `WebsocketClient` and `ChannelClient`: the method that connects over a given network. */
 export const OPEN_WITH: unique symbol = Symbol('openWith')
+
+/** What `json` and `codec` return: how messages are encoded and decoded. */
+export const CODEC: unique symbol = Symbol('codec')
 
 /** A client's channel: the presence of its topic, as the server reports it. */
 export const REPLICA: unique symbol = Symbol('replica')

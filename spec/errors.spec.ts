@@ -261,7 +261,7 @@ test('the code of a PeerConnectError follows from its reason', () => {
 
 test('the code of a FrameError follows from its close code', () => {
   assert.equal(new FrameError('no', { closeCode: 1007 }).code, 'ERR_INVALID_UTF8')
-  assert.equal(new FrameError('no', { closeCode: 1008 }).code, 'ERR_INVALID_MESSAGE')
+  assert.equal(new FrameError('no', { closeCode: 1008 }).code, 'ERR_MESSAGE_INVALID')
   assert.equal(new FrameError('no', { closeCode: 1009 }).code, 'ERR_MESSAGE_TOO_BIG')
   const code = 'ERR_RATE_LIMIT'
   assert.equal(new FrameError('no', { closeCode: 1008, code }).code, code)

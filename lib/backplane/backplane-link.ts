@@ -182,7 +182,7 @@ export class BackplaneLink {
       } catch (cause) {
         this.#countDrop()
         const text = `a message from another node on \`${topic}\` could not be handled`
-        this.#reportFailure(new WebsocketError(text, { code: 'ERR_INVALID_MESSAGE', cause }))
+        this.#reportFailure(new WebsocketError(text, { code: 'ERR_MESSAGE_INVALID', cause }))
         return false
       }
     }

@@ -4,7 +4,7 @@ import type { CallbackError } from '../errors.ts'
 import type { EventSpec, Emitter } from '../events/emitter.ts'
 import type { Listenable } from '../events/listenable.ts'
 import { inspectLine } from '../format.ts'
-import { EMITTER, INSPECT, REPLICA } from '../internal.ts'
+import { EMITTER, INSPECT, REPLICA, type EVENTS } from '../internal.ts'
 import type { ChannelError } from './errors.ts'
 import type { Message } from './messages/message.ts'
 import type { PushOptions } from './messages/push-options.ts'
@@ -45,8 +45,10 @@ export const CHANNEL: EventSpec<ChannelEvents> = {
 export abstract class Channel<
   In extends object = AnyEvents,
   Out extends object = AnyEvents,
-  Context extends {} = {},
+  Context extends object = {},
 > implements Listenable<ChannelEvents> {
+  /** @hidden */
+  declare readonly [EVENTS]?: ChannelEvents
   /** @hidden */
   abstract get [EMITTER](): Emitter<ChannelEvents>
 

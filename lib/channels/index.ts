@@ -14,14 +14,11 @@ export {
   type ChannelClientEvents,
   type JoinPayload,
 } from './client/channel-client.ts'
+export type { Contract, InferInputs, InferJoin, InferOutputs } from './contract/contract.ts'
 export type {
-  Contract,
   FailureResult,
   InferInput,
-  InferInputs,
-  InferJoin,
   InferOutput,
-  InferOutputs,
   PathSegment,
   SchemaIssue,
   SchemaTypes,
@@ -29,7 +26,7 @@ export type {
   StandardSchema,
   StandardSchemaProps,
   SuccessResult,
-} from './contract/contract.ts'
+} from '../messages/standard-schema.ts'
 export type {
   ClientFrame,
   CloseFrame,

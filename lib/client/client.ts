@@ -2,11 +2,12 @@ import { resolveClient } from '#options'
 import * as defaultNetwork from '#transport'
 import { sendableReason, type CloseReason } from '../connection/close-codes.ts'
 import { WebsocketConnection } from '../connection/connection.ts'
+import type { Data, SendData } from '../connection/message.ts'
 import { ConnectError, type WebsocketError } from '../errors.ts'
 import { Emitter, type ErrorSink, type EventSpec } from '../events/emitter.ts'
 import type { Listenable } from '../events/listenable.ts'
 import { inspectLine } from '../format.ts'
-import { EMITTER, INSPECT, OPEN_WITH } from '../internal.ts'
+import { EMITTER, INSPECT, OPEN_WITH, type EVENTS } from '../internal.ts'
 import type { ClientOptions, ClientSettings } from '../options/client.ts'
 import { deferred, DONE, markHandled } from '../promises.ts'
 import type { Network } from '../transport/transport.ts'
@@ -16,9 +17,9 @@ import type { Retry } from './reconnect.ts'
 import { Session } from './session.ts'
 
 /** The events of a client. */
-export interface ClientEvents {
+export interface ClientEvents<In = Data, Out = SendData> {
   /** A connection to the server that has just opened. */
-  connect: WebsocketConnection
+  connect: WebsocketConnection<{}, In, Out>
   /** The error of an attempt to connect that has failed. */
   connectError: ConnectError
   /** The next attempt that the client waits for, with `reconnect`. */
@@ -58,7 +59,11 @@ export class ClientEmitter extends Emitter<ClientEvents> {
 }
 
 /** A WebSocket client: `open` connects to a server and emits `connect` with the connection. */
-export class WebsocketClient implements Listenable<ClientEvents> {
+export class WebsocketClient<In = Data, Out = SendData> implements Listenable<
+  ClientEvents<In, Out>
+> {
+  /** @hidden */
+  declare readonly [EVENTS]?: ClientEvents<In, Out>
   readonly #settings: ClientSettings
   readonly #emitter = new ClientEmitter()
   #session: Session | undefined
@@ -68,7 +73,7 @@ export class WebsocketClient implements Listenable<ClientEvents> {
    *
    * @throws TypeError for an option that is unknown or invalid.
    */
-  constructor(options?: ClientOptions) {
+  constructor(options?: ClientOptions<In, Out>) {
     this.#settings = resolveClient(options)
   }
 
@@ -78,7 +83,7 @@ export class WebsocketClient implements Listenable<ClientEvents> {
   }
 
   /** The current connection, if there is one. */
-  get connection(): WebsocketConnection | undefined {
+  get connection(): WebsocketConnection<{}, In, Out> | undefined {
     return this.#session?.connection
   }
 
@@ -100,7 +105,7 @@ export class WebsocketClient implements Listenable<ClientEvents> {
   open(
     url: UrlSource,
     options: { signal?: AbortSignal | undefined } = {},
-  ): Promise<WebsocketConnection> {
+  ): Promise<WebsocketConnection<{}, In, Out>> {
     checkNames(options, ['signal'])
     return this[OPEN_WITH](defaultNetwork, url, options.signal)
   }
@@ -137,7 +142,7 @@ export class WebsocketClient implements Listenable<ClientEvents> {
     network: Network,
     url: UrlSource,
     signal?: AbortSignal,
-  ): Promise<WebsocketConnection> {
+  ): Promise<WebsocketConnection<{}, In, Out>> {
     checkSignal(signal)
     if (this.#session?.canReopen === false) return this.#refuseOpen(this.#session)
     const emitter = this.#emitter

@@ -1,7 +1,7 @@
 import debug from '#debug'
 import { closeReason, type CloseReason } from '../connection/close-codes.ts'
 import type { ConnectionOwner } from '../connection/connection-owner.ts'
-import { WebsocketConnection } from '../connection/connection.ts'
+import { WebsocketConnection, type AnyConnection } from '../connection/connection.ts'
 import { newCounts } from '../connection/counts.ts'
 import { Keepalive } from '../connection/keepalive.ts'
 import { ConnectError } from '../errors.ts'
@@ -43,8 +43,8 @@ export class Session {
   readonly #connectionOwner: ConnectionOwner
   readonly #schedule: ReconnectSchedule
   readonly #abortController = new AbortController()
-  readonly #firstConnection = deferred<WebsocketConnection>()
-  #connection: WebsocketConnection | undefined
+  readonly #firstConnection = deferred<AnyConnection>()
+  #connection: AnyConnection | undefined
   /** Checks whether the peer of the connection is still there. */
   #probe = (): void => {}
   /** Whether a `connectError` listener received the error of the last failed attempt. */
@@ -71,7 +71,7 @@ export class Session {
   }
 
   /** The current connection, if there is one. */
-  get connection(): WebsocketConnection | undefined {
+  get connection(): AnyConnection | undefined {
     return this.#connection
   }
 
@@ -84,7 +84,7 @@ export class Session {
    * Connects, and reconnects, until the session ends. Resolves with the first connection, and calls
    * `onEnd` at the end.
    */
-  start(onEnd: (reason: CloseReason) => void): Promise<WebsocketConnection> {
+  start(onEnd: (reason: CloseReason) => void): Promise<AnyConnection> {
     this.#bindSignal()
     const unsubscribe = this.#params.network.onWake(() => this.#onNetworkWake())
     this.#completion = this.#run().then((cause) => {
@@ -134,7 +134,7 @@ export class Session {
   }
 
   /** Connects to the server that the url names, as soon as that server may be dialled. */
-  async #connect(): Promise<WebsocketConnection | ConnectError> {
+  async #connect(): Promise<AnyConnection | ConnectError> {
     const { network, url, settings } = this.#params
     for (;;) {
       this.#schedule.begin()
@@ -159,10 +159,7 @@ export class Session {
     await this.#schedule.wait(retry, signal)
   }
 
-  #onConnected(
-    transport: Transport,
-    { url, headers, protocols }: DialRequest,
-  ): WebsocketConnection {
+  #onConnected(transport: Transport, { url, headers, protocols }: DialRequest): AnyConnection {
     const request = new RequestDetails({
       url: url.href,
       rawHeaders: requestHeaders(url, headers, protocols),
@@ -232,7 +229,7 @@ function reasonOf(cause: ConnectError | CloseReason): CloseReason {
 }
 
 /** Returns a function that checks whether the peer is still there, with one ping at a time. */
-function makeProbe(transport: Transport, connection: WebsocketConnection): () => void {
+function makeProbe(transport: Transport, connection: AnyConnection): () => void {
   if (transport.probe) return () => transport.probe?.()
   let isPinging = false
   const onSettled = (): void => {

@@ -1,5 +1,6 @@
 import type { ErrorCodes } from '../errors.ts'
 import { describeValue } from '../format.ts'
+import type { SchemaIssue } from '../messages/standard-schema.ts'
 import { invalidArgument, outOfRange } from '../validation.ts'
 
 /** The reason for which a connection ended, as given by the side that closed first. */
@@ -16,6 +17,8 @@ export interface CloseReason {
  */
 export interface Fault extends CloseReason {
   readonly errorCode?: ErrorCodes['FrameError']
+  /** The issues that a schema found in a message. */
+  readonly issues?: readonly SchemaIssue[] | undefined
 }
 
 /** The close codes of RFC 6455 §7.4.1 and the IANA registry, each with its standard text. */

@@ -2,6 +2,8 @@ import debug from '#debug'
 import { ClosedError, FrameError, WebsocketError } from '../errors.ts'
 import { Emitter, type ErrorSink, type EventSpec } from '../events/emitter.ts'
 import { escapeText } from '../format.ts'
+import { CODEC } from '../internal.ts'
+import type { MessageDecoder } from '../messages/message-decoder.ts'
 import { deferred, markHandled, rejected, type Deferred } from '../promises.ts'
 import type { Transport, TransportReceiver } from '../transport/transport.ts'
 import { invalidCall } from '../validation.ts'
@@ -23,10 +25,17 @@ import {
 } from './close-codes.ts'
 import { ClosingHandshake, UnreadMessages } from './closing-handshake.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
-import type { ConnectionEvents, WebsocketConnection } from './connection.ts'
+import type { AnyConnection, ConnectionEvents } from './connection.ts'
 import type { DropReason } from './counts.ts'
 import { MESSAGE_OVERHEAD, type MessageSink } from './message-sink.ts'
-import { toBytes, toText, withoutChunk, type Data, type PreparedMessage } from './message.ts'
+import {
+  encodeMessage,
+  toBytes,
+  toText,
+  withoutChunk,
+  type Data,
+  type PreparedMessage,
+} from './message.ts'
 import { PingTracker } from './pings.ts'
 import type { RateLimiter } from './rate-limiter.ts'
 
@@ -49,32 +58,26 @@ const KEEPALIVE_PAYLOAD = toBytes('keepalive')
  * transport, its keepalive, its owner and its channels call. `WebsocketConnection` is the public
  * half.
  */
-export class ConnectionCore<Context extends {} = {}>
-  extends Emitter<ConnectionEvents>
-  implements TransportReceiver
-{
-  readonly owner: ConnectionOwner<Context>
+export class ConnectionCore extends Emitter<ConnectionEvents> implements TransportReceiver {
+  readonly owner: ConnectionOwner
   readonly transport: Transport
   /** The transport's `bytesReceived` at the last check of the keepalive, which writes it. */
   lastBytesReceived = -1
   /** Whether the last check of the keepalive has pinged the peer. */
   lastPinged = false
-  readonly #connection: WebsocketConnection<Context>
+  readonly #connection: AnyConnection
   #isOpen = true // neither side has sent a close frame
   #closingHandshake: ClosingHandshake | undefined
   #unread: UnreadMessages | undefined // set when the transport has ended
   #pings: PingTracker | undefined
   #rateLimiter: RateLimiter | undefined
   #sink: MessageSink | undefined
+  #decoder: MessageDecoder | undefined
   #isPaused = false
   #needsDrain = false
   #hasFailed = false
 
-  constructor(
-    connection: WebsocketConnection<Context>,
-    owner: ConnectionOwner<Context>,
-    transport: Transport,
-  ) {
+  constructor(connection: AnyConnection, owner: ConnectionOwner, transport: Transport) {
     super(SPEC)
     this.#connection = connection
     this.owner = owner
@@ -93,6 +96,15 @@ export class ConnectionCore<Context extends {} = {}>
 
   get latency(): number | undefined {
     return this.#pings?.latency
+  }
+
+  /** The messages that wait: for their decoding, and for their listeners. */
+  override get queuedCount(): number {
+    return super.queuedCount + (this.#decoder?.waitingCount ?? 0)
+  }
+
+  override get waitingBytes(): number {
+    return super.waitingBytes + (this.#decoder?.waitingBytes ?? 0)
   }
 
   get isPaused(): boolean {
@@ -124,8 +136,9 @@ export class ConnectionCore<Context extends {} = {}>
     this.#sink = sink
   }
 
-  /** Sends the caller's message, as bytes when the option `binary` is set. */
-  send(data: Data): boolean {
+  /** Encodes and sends the caller's message, as bytes when the option `binary` is set. */
+  send(message: unknown): boolean {
+    const data = encodeMessage(this.owner.settings, message)
     return this.deliver(this.owner.settings.binary ? toBytes(data) : data)
   }
 
@@ -145,7 +158,7 @@ export class ConnectionCore<Context extends {} = {}>
   /** Drops a message because the peer doesn't read and `maxBufferedAmount` is reached. */
   #dropOverflow(): boolean {
     const { settings } = this.owner
-    this.#drop('slowConsumer')
+    this.drop('slowConsumer')
     this.#awaitDrain()
     if (settings.slowConsumer === 'close') this.#startClose(slowPeer(settings))
     return false
@@ -170,7 +183,7 @@ export class ConnectionCore<Context extends {} = {}>
     this.#rateLimiter ??= this.owner.makeRateLimiter?.()
     const refusal = this.#rateLimiter?.tryConsume(bytes)
     if (refusal === undefined) return true
-    this.#drop('rateLimit')
+    this.drop('rateLimit')
     if (!this.#rateLimiter?.drops) {
       this.onInvalid({ code: 1008, description: refusal, errorCode: 'ERR_RATE_LIMIT' })
     }
@@ -180,11 +193,11 @@ export class ConnectionCore<Context extends {} = {}>
   onMessage(data: Data, size: number): void {
     const { settings } = this.owner
     if (this.#hasFailed) {
-      this.#drop('closing')
+      this.drop('closing')
     } else if (size > settings.maxReceivedMessageSize) {
       this.onInvalid(messageTooBig(settings.maxReceivedMessageSize))
     } else if (!this.#isOpen && isOverfull(this, settings)) {
-      this.#drop('closing') // too late to close because of it
+      this.drop('closing') // too late to close because of it
     } else {
       this.#receive(data, size)
     }
@@ -203,11 +216,35 @@ export class ConnectionCore<Context extends {} = {}>
     const wasPaused = this.#isPaused
     const willWait = this.queuedCount > 0 || !this.hasListeners('message')
     const value = willWait ? withoutChunk(data) : data
-    const wasTaken = this.enqueue(settings.binary ? toBytes(value) : value, size + MESSAGE_OVERHEAD)
+    const wasTaken = this.#decodeOrEnqueue(
+      settings.binary ? toBytes(value) : value,
+      size + MESSAGE_OVERHEAD,
+    )
     // The message that makes reading pause always fits, whatever its length.
     if (!wasTaken && isOverfull(this, settings) && wasPaused === this.#isPaused) {
       this.onInvalid(this.hasListeners('message') ? slowListener(settings) : NO_LISTENER)
     }
+  }
+
+  /** Returns whether every listener took the message at once. */
+  #decodeOrEnqueue(data: Data, size: number): boolean {
+    const { messages } = this.owner.settings
+    if (!messages) return this.enqueue(data, size)
+    this.#decoder ??= messages[CODEC].createDecoder(this)
+    this.#decoder.decode(data, size)
+    return false
+  }
+
+  /** Delivers a message that the format of `messages` has decoded. */
+  receive(message: unknown, size: number): void {
+    if (this.#hasFailed || this.hasEnded) this.drop('closing')
+    else this.enqueue(message as Data, size)
+  }
+
+  /** Closes because of a message that can't be decoded. Delivers no later message. */
+  refuse(fault: Fault, cause: unknown): void {
+    this.#hasFailed = true
+    this.onInvalid(fault, cause)
   }
 
   #passToSink(sink: MessageSink, data: Data, size: number): void {
@@ -221,7 +258,8 @@ export class ConnectionCore<Context extends {} = {}>
     if (this.#isPaused && this.transport.canPause === false) sink.overflow()
   }
 
-  #drop(reason: DropReason): void {
+  /** Counts a dropped message. */
+  drop(reason: DropReason): void {
     const { counts, diagnostics } = this.owner
     counts.drops[reason]++
     if (diagnostics?.drop.hasSubscribers) {
@@ -230,7 +268,7 @@ export class ConnectionCore<Context extends {} = {}>
   }
 
   #dropQueued(reason: DropReason): void {
-    for (let count = this.dropQueued(); count > 0; count--) this.#drop(reason)
+    for (let count = this.dropQueued(); count > 0; count--) this.drop(reason)
   }
 
   /**
@@ -353,9 +391,9 @@ export class ConnectionCore<Context extends {} = {}>
     this.#startCloseTimer(handshake)
   }
 
-  onInvalid({ code, description, errorCode }: Fault, cause?: unknown): void {
+  onInvalid({ code, description, errorCode, issues }: Fault, cause?: unknown): void {
     if (!this.#isOpen) return
-    const error = new FrameError(description, { closeCode: code, code: errorCode, cause })
+    const error = new FrameError(description, { closeCode: code, code: errorCode, cause, issues })
     this.#startClose({ code, description })
     if (!this.reportError(error))
       log('%s has to close: %d %s', this.#connection.id, code, error.message)

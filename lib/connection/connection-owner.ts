@@ -2,14 +2,14 @@ import type { ErrorSink } from '../events/emitter.ts'
 import type { ConnectionSettings } from '../options/connection.ts'
 import type { DiagnosticsSink } from '../server/diagnostics.ts'
 import type { CloseReason } from './close-codes.ts'
-import type { WebsocketConnection } from './connection.ts'
+import type { AnyConnection } from './connection.ts'
 import type { Counts } from './counts.ts'
 import type { Keepalive } from './keepalive.ts'
 import type { Data } from './message.ts'
 import type { RateLimiter } from './rate-limiter.ts'
 
 /** The server or client that made a connection: shared settings, counters and callbacks. */
-export interface ConnectionOwner<Context extends {} = {}> extends ErrorSink {
+export interface ConnectionOwner extends ErrorSink {
   readonly side: 'server' | 'client'
   readonly settings: ConnectionSettings
   readonly keepalive: Keepalive | undefined
@@ -19,7 +19,7 @@ export interface ConnectionOwner<Context extends {} = {}> extends ErrorSink {
   /** The diagnostics channels. Missing in a browser. */
   readonly diagnostics?: DiagnosticsSink | undefined
   /** Sends a message to every other connection. */
-  broadcast(from: WebsocketConnection<Context>, data: Data): void
+  broadcast(from: AnyConnection, data: Data): void
   /** Removes a closed connection from the owner. Called before its `close` event. */
-  onClose(connection: WebsocketConnection<Context>, reason: CloseReason): void
+  onClose(connection: AnyConnection, reason: CloseReason): void
 }

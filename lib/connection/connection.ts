@@ -1,19 +1,22 @@
 import type { CallbackError, FrameError } from '../errors.ts'
 import type { Listenable } from '../events/listenable.ts'
 import { inspectLine } from '../format.ts'
-import { DELIVER, EMITTER, INSPECT } from '../internal.ts'
+import { DELIVER, EMITTER, INSPECT, type EVENTS } from '../internal.ts'
 import type { RequestDetails } from '../server/handshake/request.ts'
 import type { Transport } from '../transport/transport.ts'
 import type { CloseReason } from './close-codes.ts'
 import { ConnectionCore } from './connection-core.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
-import { toData, type Data, type PreparedMessage, type SendData } from './message.ts'
+import { encodeMessage, toData, type Data, type PreparedMessage, type SendData } from './message.ts'
 import { pingPayload } from './pings.ts'
 
 /** The events of a connection. */
-export interface ConnectionEvents {
-  /** A received message: a string for text, bytes for binary. It waits for a listener. */
-  message: Data
+export interface ConnectionEvents<In = Data> {
+  /**
+   * A received message: a string for text, bytes for binary; with `messages`, what the format
+   * decodes. It waits for a listener.
+   */
+  message: In
   /** A ping from the peer, answered already. */
   ping: Data
   /** A pong from the peer, unless it answers a ping of the keepalive. */
@@ -27,24 +30,40 @@ export interface ConnectionEvents {
 }
 
 /**
+ * A connection of any server or client, whatever its context, its messages and its path: the type
+ * for functions that take every connection.
+ */
+export type AnyConnection = WebsocketConnection<any, any, any, any>
+
+/**
  * One side of a connection, the same class on a server and on a client. Send with its methods, and
  * `listen` to its events.
+ *
+ * Its types are those of the server's options: the context that `authorize` returns, the messages
+ * that it receives (`In`) and sends (`Out`), and the path.
  */
-export class WebsocketConnection<Context extends {} = {}> implements Listenable<ConnectionEvents> {
+export class WebsocketConnection<
+  Context extends object = {},
+  In = Data,
+  Out = SendData,
+  Path extends string = string,
+> implements Listenable<ConnectionEvents<In>> {
   /** The request that opened the connection: received on a server, sent on a client. */
-  readonly request: RequestDetails
+  readonly request: RequestDetails<Path>
   /** Whether `emit` and `broadcast` reach this connection. It sends and receives either way. */
   valid = true
 
-  readonly #core: ConnectionCore<Context>
+  /** @hidden */
+  declare readonly [EVENTS]?: ConnectionEvents<In>
+  readonly #core: ConnectionCore
   #context: Context | undefined
   #id: string | undefined
 
   /** @internal */
   constructor(
-    owner: ConnectionOwner<Context>,
+    owner: ConnectionOwner,
     transport: Transport,
-    request: RequestDetails,
+    request: RequestDetails<Path>,
     context?: Context,
   ) {
     this.request = request
@@ -53,7 +72,7 @@ export class WebsocketConnection<Context extends {} = {}> implements Listenable<
   }
 
   /** @hidden */
-  get [EMITTER](): ConnectionCore<Context> {
+  get [EMITTER](): ConnectionCore {
     return this.#core
   }
 
@@ -100,20 +119,22 @@ export class WebsocketConnection<Context extends {} = {}> implements Listenable<
    * false, too, when the connection has closed: nothing is sent then. The state of the connection
    * never makes it throw.
    *
-   * @throws TypeError for anything but a string, bytes or a finite number.
+   * @throws TypeError for anything but a string, bytes or a finite number; with `messages`, for
+   * what the format can't encode.
    */
-  send(data: SendData): boolean {
-    return this.#core.send(toData(data))
+  send(data: Out): boolean {
+    return this.#core.send(data)
   }
 
   /**
    * Sends a message to every other `valid` connection of this server, on every node. On a client's
    * connection it does nothing.
    *
-   * @throws TypeError for anything but a string, bytes or a finite number.
+   * @throws TypeError as `send` does.
    */
-  broadcast(data: SendData): void {
-    this.#core.owner.broadcast(this, toData(data))
+  broadcast(data: Out): void {
+    const { owner } = this.#core
+    owner.broadcast(this, encodeMessage(owner.settings, data))
   }
 
   /**

@@ -4,6 +4,8 @@ export type DropReason =
   | 'slowConsumer'
   /** The message came past the `rateLimit`. */
   | 'rateLimit'
+  /** The message was refused by the schema of `messages`. */
+  | 'invalid'
   /** The connection was closing because of an earlier message, or because a listener failed. */
   | 'closing'
   /** The message still waited for a `message` listener after its connection had closed. */
@@ -36,6 +38,7 @@ export function newCounts(): Counts {
     drops: {
       slowConsumer: 0,
       rateLimit: 0,
+      invalid: 0,
       closing: 0,
       unread: 0,
       backplane: 0,

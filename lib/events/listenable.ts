@@ -1,11 +1,13 @@
-import { EMITTER } from '../internal.ts'
+import { EMITTER, type EVENTS } from '../internal.ts'
 import { checkNames, checkSignal, invalidValue } from '../validation.ts'
 import type { Emitter } from './emitter.ts'
 
 /** Anything you can `listen` to: its events and their values are those of `Events`. */
-export interface Listenable<Events extends object> {
+export interface Listenable<out Events extends object> {
   /** @hidden */
-  readonly [EMITTER]: Emitter<Events>
+  readonly [EMITTER]: Emitter<any>
+  /** @hidden */
+  readonly [EVENTS]?: Events
 }
 
 /**
@@ -24,7 +26,7 @@ export function emitterOf<Events extends object>(
       target,
     )
   }
-  const emitter = target[EMITTER]
+  const emitter: Emitter<Events> = target[EMITTER]
   emitter.assertEvent(event)
   return emitter
 }

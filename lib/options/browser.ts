@@ -1,4 +1,4 @@
-import { clientRules, type ClientOptions, type ClientSettings } from './client.ts'
+import { clientRules, type ClientSettings } from './client.ts'
 import { withWaitingBytes } from './connection.ts'
 import { resolveOptions, type Rule } from '../validation.ts'
 
@@ -27,6 +27,6 @@ const browserRules = {
  * Validates a client's options in a browser and fills in the defaults. A browser can't send pings,
  * so there is no keepalive.
  */
-export function resolveClient(options?: ClientOptions): ClientSettings {
+export function resolveClient(options?: object): ClientSettings {
   return { ...withWaitingBytes(resolveOptions(browserRules, options)), keepaliveTimeout: false }
 }

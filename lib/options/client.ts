@@ -1,6 +1,7 @@
 import type { Agent } from 'node:http'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
 import type { CloseReason } from '../connection/close-codes.ts'
+import type { Data, SendData } from '../connection/message.ts'
 import type { ConnectError } from '../errors.ts'
 import { areProtocols, type ValueOrProvider } from './value-or-provider.ts'
 import { connectionRules, MIB, type ConnectionOptions } from './connection.ts'
@@ -18,7 +19,7 @@ import {
 import type { nodeClientRules } from './node-only.ts'
 
 /** The options of a `WebsocketClient`. */
-export interface ClientOptions extends ConnectionOptions {
+export interface ClientOptions<In = Data, Out = SendData> extends ConnectionOptions<In, Out> {
   /**
    * The subprotocols to offer.
    *

@@ -1,8 +1,20 @@
-import { bytes, flag, milliseconds, orFalse, type Rule, type Resolved } from '../validation.ts'
+import type { Data, SendData } from '../connection/message.ts'
+import { CODEC } from '../internal.ts'
+import type { Messages } from '../messages/messages.ts'
+import {
+  bytes,
+  flag,
+  isObject,
+  milliseconds,
+  optional,
+  orFalse,
+  type Rule,
+  type Resolved,
+} from '../validation.ts'
 import type { Compression, frameRules } from './node-only.ts'
 
 /** The options that a server and a client have in common. */
-export interface ConnectionOptions {
+export interface ConnectionOptions<In = Data, Out = SendData> {
   /**
    * The maximum size of a received message in bytes. A longer one closes with 1009.
    *
@@ -64,6 +76,13 @@ export interface ConnectionOptions {
    */
   binary?: boolean | undefined
   /**
+   * The format of the messages: what `json` or `codec` returns. Without it, messages are strings
+   * and bytes.
+   *
+   * @default none
+   */
+  messages?: Messages<In, Out> | undefined
+  /**
    * Whether permessage-deflate is negotiated, and with which parameters.
    *
    * @default false
@@ -100,6 +119,10 @@ export const connectionRules = {
   closeTimeout: milliseconds(5_000, 0),
   keepaliveTimeout: orFalse(milliseconds(20_000, 1), 20_000),
   binary: flag(),
+  messages: optional<Messages>(
+    'what `json` or `codec` returns',
+    (value) => isObject(value) && CODEC in value,
+  ),
   maxBufferedAmount: bytes(16 * MIB),
   slowConsumer: {
     fallback: 'close',

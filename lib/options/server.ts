@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { TlsOptions } from 'node:tls'
+import type { Data, SendData } from '../connection/message.ts'
 import type { RateLimit } from '../connection/rate-limiter.ts'
 import type { Backplane } from '../backplane/backplane.ts'
 import { isHostPattern } from '../server/handshake/host.ts'
@@ -43,13 +44,18 @@ export interface AuthorizeDetails {
 }
 
 /** The options of a `WebsocketServer`. */
-export interface ServerOptions<Context extends {} = {}> extends ConnectionOptions {
+export interface ServerOptions<
+  Context extends object = {},
+  In = Data,
+  Out = SendData,
+  Path extends string = string,
+> extends ConnectionOptions<In, Out> {
   /**
    * The path to serve, with `:params`. Any other path gets 404.
    *
    * @default every path
    */
-  path?: string | undefined
+  path?: Path | undefined
   /**
    * The subprotocols that the server supports. It chooses the first one that the client offers.
    *
@@ -84,7 +90,7 @@ export interface ServerOptions<Context extends {} = {}> extends ConnectionOption
    */
   authorize?:
     | ((
-        request: RequestDetails,
+        request: RequestDetails<Path>,
         details: AuthorizeDetails,
       ) => AuthorizeResult<Context> | Promise<AuthorizeResult<Context>>)
     | undefined
@@ -171,7 +177,7 @@ const serverRules = {
     `'*', or an array of host names without a port, like example.com, *.example.com or [::1]`,
     (value) => value === '*' || (isArray(value) && value.every(isHostPattern)),
   ),
-  authorize: optional<NonNullable<ServerOptions['authorize']>>('a function', isFunction),
+  authorize: optional<NonNullable<ServerOptions<object>['authorize']>>('a function', isFunction),
   tls: optional<TlsOptions>('an object with cert and key', isObject),
   trustProxy: {
     fallback: false,
@@ -198,8 +204,6 @@ const serverRules = {
 export type ServerSettings = Resolved<typeof serverRules>
 
 /** Validates a server's options and fills in the defaults. */
-export function resolveServer<Context extends {}>(
-  options?: ServerOptions<Context>,
-): ServerSettings {
+export function resolveServer(options?: object): ServerSettings {
   return withWaitingBytes(resolveOptions(serverRules, options))
 }

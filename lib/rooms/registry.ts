@@ -15,6 +15,12 @@ export interface RoomRegistryOwner<Member extends RoomMember> extends ErrorSink 
   /** Counts a message that was dropped: it is malformed, a duplicate, or could not be sent. */
   countDrop(): void
   /**
+   * Encodes a message of this program. Throws a TypeError for what can't be sent.
+   *
+   * @default `toData`
+   */
+  readonly encode?: (message: unknown) => Data
+  /**
    * Prepares data, sent here or received from another node, for sending to many members.
    *
    * @throws for malformed data.
@@ -51,12 +57,12 @@ export class RoomRegistry<Member extends RoomMember> {
   }
 
   /** Returns a handle to a named room: one that the program fills. */
-  room(name: string): Room<Member> {
+  room(name: string): Room<Member, any> {
     return new Room(this, name, NAMED_PREFIX + name)
   }
 
   /** Returns a handle to the room of all clients, which only `admit` fills. */
-  clients(): ReadonlyRoom<Member> {
+  clients(): ReadonlyRoom<Member, any> {
     return new ReadonlyRoom(this, 'clients', CLIENTS_TOPIC)
   }
 
@@ -70,6 +76,11 @@ export class RoomRegistry<Member extends RoomMember> {
     const { topic } = room
     if (room.isInUse) this.#rooms.set(topic, room)
     else if (this.#rooms.get(topic) === room) this.#rooms.delete(topic)
+  }
+
+  /** Sends to all clients but one. */
+  emitToClients(message: PreparedMessage, except: Member): void {
+    this.emit(CLIENTS_TOPIC, message, except)
   }
 
   /** Adds a new client to the room of all clients. */

@@ -3,7 +3,7 @@ import { toData, type PreparedMessage, type SendData } from '../connection/messa
 import { Emitter, type ErrorSink, type EventSpec } from '../events/emitter.ts'
 import type { Listenable } from '../events/listenable.ts'
 import { formatCount, inspectLine } from '../format.ts'
-import { DELIVER, EMITTER, INSPECT } from '../internal.ts'
+import { DELIVER, EMITTER, INSPECT, type EVENTS } from '../internal.ts'
 import { checkNames } from '../validation.ts'
 import type { RoomRegistry } from './registry.ts'
 
@@ -125,23 +125,25 @@ export class RoomCore<Member extends RoomMember> extends Emitter<RoomEvents<Memb
  * A set of connections that only the server fills: its `clients`. Programs may read it, emit to it
  * and close it.
  */
-export class ReadonlyRoom<Member extends RoomMember>
+export class ReadonlyRoom<Member extends RoomMember, Out = SendData>
   implements Listenable<RoomEvents<Member>>, Iterable<Member>
 {
+  /** @hidden */
+  declare readonly [EVENTS]?: RoomEvents<Member>
   /** The name of the room. The room of a server's `clients` has the name `clients`. */
   readonly name: string
-  readonly #registry: RoomRegistry<Member>
+  readonly #registry: RoomRegistry<any>
   readonly #topic: string
 
   /** @internal */
-  constructor(registry: RoomRegistry<Member>, name: string, topic: string) {
+  constructor(registry: RoomRegistry<any>, name: string, topic: string) {
     this.name = name
     this.#registry = registry
     this.#topic = topic
   }
 
   /** @hidden */
-  get [EMITTER](): RoomCore<Member> {
+  get [EMITTER](): RoomCore<any> {
     return this.#registry.get(this.#topic)
   }
 
@@ -164,11 +166,13 @@ export class ReadonlyRoom<Member extends RoomMember>
    * Sends a message to every valid member, on every node. `except` names a member on this node that
    * doesn't get it.
    *
-   * @throws TypeError for anything but a string, bytes or a finite number.
+   * @throws TypeError for anything but a string, bytes or a finite number; with `messages`, for
+   * what the format can't encode.
    */
-  emit(data: SendData, options: { except?: RoomMember | undefined } = {}): void {
+  emit(data: Out, options: { except?: RoomMember | undefined } = {}): void {
     checkNames(options, ['except'])
-    const message = this.#registry.owner.prepare(toData(data))
+    const { owner } = this.#registry
+    const message = owner.prepare(owner.encode?.(data) ?? toData(data))
     this.#registry.emit(this.#topic, message, options.except)
   }
 
@@ -198,7 +202,7 @@ export class ReadonlyRoom<Member extends RoomMember>
  * A set of connections that the program fills. It is a handle: the same name is the same room, on
  * every node. Its memory is released when the room is empty and has no listeners.
  */
-export class Room<Member extends RoomMember> extends ReadonlyRoom<Member> {
+export class Room<Member extends RoomMember, Out = SendData> extends ReadonlyRoom<Member, Out> {
   /**
    * Adds a member. Does nothing if its connection has closed.
    *

@@ -1,5 +1,5 @@
 import { makeUpgrader } from '#transport'
-import type { WebsocketConnection } from '../connection/connection.ts'
+import type { AnyConnection } from '../connection/connection.ts'
 import type { Counts } from '../connection/counts.ts'
 import type { ServerSettings } from '../options/server.ts'
 import type { Upgrader } from '../transport/tcp/upgrade.ts'
@@ -38,11 +38,11 @@ interface AdmissionSettings extends ServerSettings {
 }
 
 /** The parts of a server that its admission checks a peer with, and opens its connection with. */
-export interface AdmissionOwner<Context extends {}> {
+export interface AdmissionOwner {
   readonly settings: AdmissionSettings
   readonly counts: Counts
-  readonly emitter: ServerEmitter<Context>
-  readonly connections: Connections<Context>
+  readonly emitter: ServerEmitter
+  readonly connections: Connections
   readonly addressLimit: AddressLimit
   readonly refusals: Refusals
   /** The host that was passed to `serve`; an empty string where there was none. */
@@ -55,16 +55,16 @@ export interface AdmissionOwner<Context extends {}> {
 }
 
 /** The admission of peers: from an upgrade to a connection, or to a refusal. */
-export class Admission<Context extends {}> {
-  readonly #owner: AdmissionOwner<Context>
+export class Admission {
+  readonly #owner: AdmissionOwner
   /** The handshakes that wait for `authorize`. Aborting one rejects it with the abort reason. */
   readonly #pendingHandshakes = new Set<AbortController>()
-  #extension: ServerExtension<Context> | undefined
+  #extension: ServerExtension | undefined
   /** The settings of the transports. With channels `binary` is off: they tell text from bytes. */
   #transportSettings: ServerSettings
   #upgrader: Upgrader
 
-  constructor(owner: AdmissionOwner<Context>) {
+  constructor(owner: AdmissionOwner) {
     this.#owner = owner
     this.#transportSettings = owner.settings
     this.#upgrader = makeUpgrader(owner.settings)
@@ -80,7 +80,7 @@ export class Admission<Context extends {}> {
    *
    * @throws TypeError where the server has one already, and while the server is open.
    */
-  install(extension: ServerExtension<Context>): ExtensionHost {
+  install(extension: ServerExtension): ExtensionHost {
     const { settings, counts, emitter } = this.#owner
     if (this.#extension) throw invalidCall('this server has a ChannelServer already')
     if (this.#owner.isOpen())
@@ -109,7 +109,7 @@ export class Admission<Context extends {}> {
   }
 
   /** Accepts or rejects a peer. Without `authorize` that is done when the call returns. */
-  handle(upgrade: PendingUpgrade): UpgradeResult<Context> {
+  handle(upgrade: PendingUpgrade): UpgradeResult {
     try {
       const { settings, refusals } = this.#owner
       const closingError = this.#owner.closingError()
@@ -147,7 +147,7 @@ export class Admission<Context extends {}> {
   #handshakeOf(
     { incoming, timeLeft, boundAddress }: PendingUpgrade,
     request: HandshakeContext['request'],
-    pendingPeer: PendingPeer<Context> | undefined,
+    pendingPeer: PendingPeer | undefined,
   ): HandshakeContext {
     const { settings, connections, addressLimit, host } = this.#owner
     return {
@@ -170,8 +170,8 @@ export class Admission<Context extends {}> {
     authorize: NonNullable<ServerSettings['authorize']>,
     upgrade: PendingUpgrade,
     handshake: HandshakeContext,
-    pendingPeer: PendingPeer<Context> | undefined,
-  ): Promise<WebsocketConnection<Context>> {
+    pendingPeer: PendingPeer | undefined,
+  ): Promise<AnyConnection> {
     const { addressLimit } = this.#owner
     const { remoteAddress } = handshake.request
     const aborter = new AbortController()
@@ -181,8 +181,8 @@ export class Admission<Context extends {}> {
     this.#pendingHandshakes.add(aborter)
     addressLimit.add(remoteAddress)
     try {
-      // The cast is safe: `authorize` returned it, but the settings don't keep the type `Context`.
-      const context = (await runAuthorize(authorize, handshake, aborter)) as Context
+      // The cast is safe: `authorize` returned it, but the settings don't keep the type `object`.
+      const context = (await runAuthorize(authorize, handshake, aborter)) as object
       aborter.signal.throwIfAborted() // the server may have closed in a microtask
       stopWatching()
       return this.#accept(upgrade, handshake, pendingPeer, context)
@@ -196,9 +196,9 @@ export class Admission<Context extends {}> {
   #accept(
     upgrade: PendingUpgrade,
     { request }: HandshakeContext,
-    pendingPeer: PendingPeer<Context> | undefined,
-    context: Context | undefined,
-  ): WebsocketConnection<Context> {
+    pendingPeer: PendingPeer | undefined,
+    context: object | undefined,
+  ): AnyConnection {
     this.#checkLoops() // again: other clients may have been accepted while `authorize` was pending
     const transport = upgrade.accept(request, this.#transportSettings)
     request.pack()

@@ -1,10 +1,10 @@
 import debug from 'debug'
 import type { CloseReason } from '../connection/close-codes.ts'
 import type { ConnectionOwner } from '../connection/connection-owner.ts'
-import { WebsocketConnection } from '../connection/connection.ts'
+import { WebsocketConnection, type AnyConnection } from '../connection/connection.ts'
 import type { Counts } from '../connection/counts.ts'
 import { Keepalive } from '../connection/keepalive.ts'
-import { PreparedMessage, toBytes } from '../connection/message.ts'
+import { encodeMessage, PreparedMessage, toBytes, type Data } from '../connection/message.ts'
 import { RateLimiter } from '../connection/rate-limiter.ts'
 import { WebsocketError } from '../errors.ts'
 import { escapeText } from '../format.ts'
@@ -22,37 +22,40 @@ import type { ServerEmitter } from './server-emitter.ts'
 const log = debug('simplewebsockets:server')
 
 /** An accepted peer, before its connection exists. */
-interface AcceptedPeer<Context extends {}> {
+interface AcceptedPeer {
   readonly transport: Transport
   readonly request: RequestDetails
-  readonly context: Context | undefined
+  readonly context: object | undefined
   /** The peer as the server's extension knows it. */
-  readonly pendingPeer: PendingPeer<Context> | undefined
+  readonly pendingPeer: PendingPeer | undefined
 }
 
 /** The connections of a server, and the rooms that they are in. */
-export class Connections<Context extends {}> {
-  readonly rooms: RoomRegistry<WebsocketConnection<Context>>
+export class Connections {
+  readonly rooms: RoomRegistry<AnyConnection>
   /** The room of all connections. */
-  readonly clients: ReadonlyRoom<WebsocketConnection<Context>>
-  readonly #emitter: ServerEmitter<Context>
+  readonly clients: ReadonlyRoom<AnyConnection, any>
+  readonly #emitter: ServerEmitter
   readonly #counts: Counts
   readonly #addressLimit: AddressLimit
-  readonly #connectionOwner: ConnectionOwner<Context>
+  readonly #connectionOwner: ConnectionOwner
 
   constructor(
     settings: ServerSettings,
-    emitter: ServerEmitter<Context>,
+    emitter: ServerEmitter,
     counts: Counts,
     addressLimit: AddressLimit,
   ) {
     const { keepaliveTimeout, backplane, binary, rateLimit } = settings
+    const prepare = (data: Data): PreparedMessage =>
+      new PreparedMessage(binary ? toBytes(data) : data)
     this.#emitter = emitter
     this.#counts = counts
     this.#addressLimit = addressLimit
     this.rooms = new RoomRegistry({
       backplane,
-      prepare: (data) => new PreparedMessage(binary ? toBytes(data) : data),
+      encode: (message) => encodeMessage(settings, message),
+      prepare,
       ...emitter.errorSink,
       reportFailure: (error) => emitter.reportFailure(error),
       countDrop: () => recordDrop(counts, 'backplane'),
@@ -70,13 +73,13 @@ export class Connections<Context extends {}> {
       diagnostics,
       makeRateLimiter: rateLimit ? () => new RateLimiter(rateLimit) : undefined,
       ...emitter.errorSink,
-      broadcast: (from, data) => this.clients.emit(data, { except: from }),
+      broadcast: (from, data) => this.rooms.emitToClients(prepare(data), from),
       onClose: (connection, reason) => this.#onClosed(connection, reason),
     }
   }
 
   /** Opens the connection of an accepted peer, and emits `client`. */
-  open(peer: AcceptedPeer<Context>): WebsocketConnection<Context> {
+  open(peer: AcceptedPeer): AnyConnection {
     const { transport, request, context, pendingPeer } = peer
     const connection = new WebsocketConnection(this.#connectionOwner, transport, request, context)
     if (pendingPeer) connection[EMITTER].setSink(pendingPeer.accept(connection))
@@ -94,10 +97,7 @@ export class Connections<Context extends {}> {
   }
 
   /** Closes a connection. If that fails, terminates its transport and reports the failure. */
-  async close(
-    client: WebsocketConnection<Context>,
-    { code, description }: CloseReason,
-  ): Promise<void> {
+  async close(client: AnyConnection, { code, description }: CloseReason): Promise<void> {
     try {
       await client.close(code, description)
     } catch (cause) {
@@ -106,7 +106,7 @@ export class Connections<Context extends {}> {
     }
   }
 
-  #onClosed(connection: WebsocketConnection<Context>, { code, description }: CloseReason): void {
+  #onClosed(connection: AnyConnection, { code, description }: CloseReason): void {
     if (log.enabled) log('%s closed: %d %s', connection.id, code, escapeText(description))
     this.#counts.bytesReceived += connection[EMITTER].transport.bytesReceived
     this.#counts.bytesSent += connection[EMITTER].transport.bytesSent ?? 0

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import type { WebsocketConnection } from '../connection/connection.ts'
+import type { AnyConnection } from '../connection/connection.ts'
 import type { ServerSettings } from '../options/server.ts'
 import type { Upgrader } from '../transport/tcp/upgrade.ts'
 import type { Transport } from '../transport/transport.ts'
@@ -40,8 +40,7 @@ export interface PendingUpgrade {
 }
 
 /** The accepted connection (sync or async), or undefined if the upgrade was rejected. */
-export type UpgradeResult<Context extends {}> =
-  WebsocketConnection<Context> | Promise<WebsocketConnection<Context> | undefined> | undefined
+export type UpgradeResult = AnyConnection | Promise<AnyConnection | undefined> | undefined
 
 /** The details that an HTTP server adds to an upgrade request. */
 export interface UpgradeDetails {

@@ -2,6 +2,7 @@ import debug from 'debug'
 import type { RefusedChannel } from '../backplane/backplane.ts'
 import { WebsocketConnection } from '../connection/connection.ts'
 import type { Counts } from '../connection/counts.ts'
+import type { Data, SendData } from '../connection/message.ts'
 import type { ConnectError, WebsocketError } from '../errors.ts'
 import { Emitter, type ErrorSink, type EventSpec } from '../events/emitter.ts'
 import { formatLogLine } from '../format.ts'
@@ -33,11 +34,16 @@ export interface BackplaneState {
 }
 
 /** The events of a server. */
-export interface ServerEvents<Context extends {} = {}> {
+export interface ServerEvents<
+  Context extends object = {},
+  In = Data,
+  Out = SendData,
+  Path extends string = string,
+> {
   /** The address that the server now listens on. */
   listening: Address
   /** The connection of a client that the server has accepted. */
-  client: WebsocketConnection<Context>
+  client: WebsocketConnection<Context, In, Out, Path>
   /** The error when the server could not listen. */
   connectError: ConnectError
   /** The error of a peer that the server has rejected. */
@@ -62,7 +68,7 @@ const SPEC: EventSpec<ServerEvents> = {
 }
 
 /** The emitter of a server, where the failures of all its parts arrive. */
-export class ServerEmitter<Context extends {}> extends Emitter<ServerEvents<Context>> {
+export class ServerEmitter extends Emitter<ServerEvents> {
   /** The sink for the errors of the server's connections and rooms. */
   readonly errorSink: ErrorSink = {
     reportError: (error) => this.reportError(error),

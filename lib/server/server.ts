@@ -2,12 +2,12 @@ import debug from 'debug'
 import type { CloseReason } from '../connection/close-codes.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
 import { newCounts } from '../connection/counts.ts'
-import type { SendData } from '../connection/message.ts'
+import type { Data, SendData } from '../connection/message.ts'
 import { ConnectError, WebsocketError } from '../errors.ts'
 import type { Emitter } from '../events/emitter.ts'
 import type { Listenable } from '../events/listenable.ts'
 import { formatCount, inspectLine } from '../format.ts'
-import { ADMISSION, EMITTER, INSPECT } from '../internal.ts'
+import { ADMISSION, EMITTER, INSPECT, type EVENTS } from '../internal.ts'
 import { resolveClose, type CloseOptions } from '../options/close.ts'
 import { resolveServer, type ServerOptions } from '../options/server.ts'
 import { deferred, markHandled, type Deferred } from '../promises.ts'
@@ -35,16 +35,33 @@ interface PendingClose {
   readonly completion: Deferred<void>
 }
 
-/** A server that clients connect to: each one causes a `client` event with its connection. */
-export class WebsocketServer<Context extends {} = {}> implements Listenable<ServerEvents<Context>> {
+/**
+ * A server with any context, messages and path: the type for functions that take every server.
+ */
+export type AnyServer = WebsocketServer<any, any, any, any>
+
+/**
+ * A server that clients connect to: each one causes a `client` event with its connection.
+ *
+ * The compiler infers its types from the options: the context from `authorize`, the messages that
+ * it receives (`In`) and sends (`Out`) from `messages`, and the params from `path`.
+ */
+export class WebsocketServer<
+  Context extends object = {},
+  In = Data,
+  Out = SendData,
+  Path extends string = string,
+> implements Listenable<ServerEvents<Context, In, Out, Path>> {
+  /** @hidden */
+  declare readonly [EVENTS]?: ServerEvents<Context, In, Out, Path>
   /** The connections to this node. Only the server adds and removes them. */
-  readonly clients: ReadonlyRoom<WebsocketConnection<Context>>
+  readonly clients: ReadonlyRoom<WebsocketConnection<Context, In, Out, Path>, Out>
 
   readonly #counts = newCounts()
-  readonly #emitter = new ServerEmitter<Context>(this.#counts)
+  readonly #emitter = new ServerEmitter(this.#counts)
   readonly #refusals = new Refusals((error) => this.#emitter.emit('peerError', error))
-  readonly #connections: Connections<Context>
-  readonly #admission: Admission<Context>
+  readonly #connections: Connections
+  readonly #admission: Admission
   readonly #httpServers: HttpServers
   /** Whether the last call of `serve` or `close` was a `serve` that has not failed. */
   #isServing = false
@@ -58,7 +75,7 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
    *
    * @throws TypeError for an option that is unknown or invalid.
    */
-  constructor(options?: ServerOptions<Context>) {
+  constructor(options?: ServerOptions<Context, In, Out, Path>) {
     const resolved = resolveServer(options)
     const settings = { ...resolved, protocols: [...resolved.protocols], suffixes: [''] }
     const addressLimit = new AddressLimit(settings.maxConnectionsPerAddress)
@@ -90,7 +107,7 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
   }
 
   /** @hidden */
-  get [EMITTER](): Emitter<ServerEvents<Context>> {
+  get [EMITTER](): Emitter<ServerEvents> {
     return this.#emitter
   }
 
@@ -154,7 +171,7 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
    *
    * @throws TypeError for a name that is not a string.
    */
-  room(name: string): Room<WebsocketConnection<Context>> {
+  room(name: string): Room<WebsocketConnection<Context, In, Out, Path>, Out> {
     if (typeof name !== 'string') throw invalidValue('the name of a room', 'a string', name)
     return this.#connections.rooms.room(name)
   }
@@ -162,9 +179,10 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
   /**
    * Sends a message to every valid client, on every node.
    *
-   * @throws TypeError for anything but a string, bytes or a finite number.
+   * @throws TypeError for anything but a string, bytes or a finite number; with `messages`, for
+   * what the format can't encode.
    */
-  emit(data: SendData): void {
+  emit(data: Out): void {
     this.clients.emit(data)
   }
 
@@ -213,7 +231,7 @@ export class WebsocketServer<Context extends {} = {}> implements Listenable<Serv
   }
 
   /** @hidden */
-  get [ADMISSION](): Admission<Context> {
+  get [ADMISSION](): Admission {
     return this.#admission
   }
 

@@ -1,4 +1,4 @@
-import type { WebsocketConnection } from '../connection/connection.ts'
+import type { AnyConnection } from '../connection/connection.ts'
 import type { Counts, DropReason } from '../connection/counts.ts'
 import { EMITTER } from '../internal.ts'
 import type { RefusalReason } from './handshake/peer-connect-error.ts'
@@ -36,7 +36,7 @@ export interface ServerStats {
 
 /** The parts of a server that its counters are read from. */
 interface StatsSource {
-  readonly clients: Iterable<WebsocketConnection>
+  readonly clients: Iterable<AnyConnection>
   readonly handshakes: number
   /** The counters, with the bytes of connections that have closed. */
   readonly counts: Counts

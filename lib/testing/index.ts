@@ -15,7 +15,8 @@ export { backplaneContract, type BackplanePair, type ContractTest } from './back
 
 import type { UrlSource } from '../client/connect.ts'
 import type { ConnectionOwner } from '../connection/connection-owner.ts'
-import { WebsocketConnection } from '../connection/connection.ts'
+import { WebsocketConnection, type AnyConnection } from '../connection/connection.ts'
+import type { Data, SendData } from '../connection/message.ts'
 import { newCounts } from '../connection/counts.ts'
 import { ConnectError } from '../errors.ts'
 import { Keepalive } from '../connection/keepalive.ts'
@@ -25,40 +26,49 @@ import { checkNames } from '../validation.ts'
 import { resolveServer } from '../options/server.ts'
 import { deferred } from '../promises.ts'
 import { requestHeaders, RequestDetails } from '../server/handshake/request.ts'
-import type { WebsocketServer } from '../server/server.ts'
+import type { AnyServer, WebsocketServer } from '../server/server.ts'
 import type { PendingUpgrade } from '../server/pending-upgrade.ts'
 import { memoryPair } from './memory-transport.ts'
 import type { Dial, Network } from '../transport/transport.ts'
 
 /** The options of `pair`. */
-export interface PairOptions {
+export interface PairOptions<Context extends object, ServerIn, ServerOut, ClientIn, ClientOut> {
   /**
    * The connection options of the server's end.
    *
    * @default those of a server
    */
-  server?: ConnectionOptions | undefined
+  server?: ConnectionOptions<ServerIn, ServerOut> | undefined
   /**
    * The connection options of the client's end.
    *
    * @default those of a client
    */
-  client?: ConnectionOptions | undefined
+  client?: ConnectionOptions<ClientIn, ClientOut> | undefined
   /**
    * The context of the server's end.
    *
    * @default none
    */
-  context?: {} | undefined
+  context?: Context | undefined
 }
 
 /**
  * Creates the two ends of a connection without a network, a server or a client. Each end receives
  * the messages that the other one sends. `broadcast` reaches no other connection.
  */
-export function pair(
-  options: PairOptions = {},
-): [server: WebsocketConnection, client: WebsocketConnection] {
+export function pair<
+  Context extends object = {},
+  ServerIn = Data,
+  ServerOut = SendData,
+  ClientIn = Data,
+  ClientOut = SendData,
+>(
+  options: PairOptions<Context, ServerIn, ServerOut, ClientIn, ClientOut> = {},
+): [
+  server: WebsocketConnection<Context, ServerIn, ServerOut>,
+  client: WebsocketConnection<{}, ClientIn, ClientOut>,
+] {
   checkNames(options, ['server', 'client', 'context'])
   const request = new RequestDetails({
     url: '/',
@@ -81,14 +91,18 @@ export function pair(
  * Terminates a connection as a failing network would: without a closing handshake, with close code
  * 1006 on both ends.
  */
-export function cut(connection: WebsocketConnection): void {
+export function cut(connection: AnyConnection): void {
   connection[EMITTER].transport.terminate()
 }
 
 /** A client that can connect over a given network: a `WebsocketClient` or a `ChannelClient`. */
-interface Connectable {
+interface Connectable<In, Out> {
   /** Connects over the given network. */
-  [OPEN_WITH](network: Network, url: UrlSource, signal?: AbortSignal): Promise<WebsocketConnection>
+  [OPEN_WITH](
+    network: Network,
+    url: UrlSource,
+    signal?: AbortSignal,
+  ): Promise<WebsocketConnection<{}, In, Out>>
 }
 
 /**
@@ -97,22 +111,31 @@ interface Connectable {
  *
  * Rejects with a `ConnectError` when the server rejects the handshake.
  */
-export async function link<Context extends {}>(
-  server: WebsocketServer<Context>,
-  client: Connectable,
+export async function link<
+  Context extends object,
+  In,
+  Out,
+  Path extends string,
+  ClientIn,
+  ClientOut,
+>(
+  server: WebsocketServer<Context, In, Out, Path>,
+  client: Connectable<ClientIn, ClientOut>,
   url: UrlSource = 'ws://localhost/',
-): Promise<[server: WebsocketConnection<Context>, client: WebsocketConnection]> {
-  const accepted = deferred<WebsocketConnection<Context>>()
+): Promise<
+  [
+    server: WebsocketConnection<Context, In, Out, Path>,
+    client: WebsocketConnection<{}, ClientIn, ClientOut>,
+  ]
+> {
+  const accepted = deferred<WebsocketConnection<Context, In, Out, Path>>()
   const network = { dial: dialTo(server, accepted.resolve), onWake: () => () => {} }
   const connection = await client[OPEN_WITH](network, url)
   return [await accepted.promise, connection]
 }
 
 /** Creates a `Dial` that connects to a server in the same process. */
-function dialTo<Context extends {}>(
-  server: WebsocketServer<Context>,
-  onAccepted: (connection: WebsocketConnection<Context>) => void,
-): Dial {
+function dialTo(server: AnyServer, onAccepted: (connection: AnyConnection) => void): Dial {
   return ({ url, headers, protocols, settings: client }, { onOpen, onError }) => {
     const abortController = new AbortController()
     const upgrade: PendingUpgrade = {

@@ -9,7 +9,7 @@ import { Emitter, type EventSpec } from '../../events/emitter.ts'
 import { listen } from '../../events/listen.ts'
 import type { Listenable } from '../../events/listenable.ts'
 import { inspectLine } from '../../format.ts'
-import { OPEN_WITH, INSPECT, EMITTER } from '../../internal.ts'
+import { OPEN_WITH, INSPECT, EMITTER, type EVENTS } from '../../internal.ts'
 import { deferred, markHandled } from '../../promises.ts'
 import type { Network } from '../../transport/transport.ts'
 import { checkNames, invalidValue } from '../../validation.ts'
@@ -68,6 +68,8 @@ const EVENT_SPEC: EventSpec<ChannelClientEvents> = {
  * It connects again by itself, and then its channels join again.
  */
 export class ChannelClient implements Listenable<ChannelClientEvents> {
+  /** @hidden */
+  declare readonly [EVENTS]?: ChannelClientEvents
   readonly #settings: ChannelClientSettings
   readonly #emitter = new Emitter<ChannelClientEvents>(EVENT_SPEC)
   readonly #client: WebsocketClient

@@ -100,7 +100,7 @@ export class IncomingMessages implements BacklogListener, Replier {
     const { topic } = this.#channel
     const text = escapeText(`\`${event}\` on \`${topic}\` breaks the contract: ${reason}`)
     this.#channel.reportError(
-      new ChannelError(text, { code: 'ERR_INVALID_MESSAGE', topic, reply, cause }),
+      new ChannelError(text, { code: 'ERR_MESSAGE_INVALID', topic, reply, cause }),
     )
   }
 

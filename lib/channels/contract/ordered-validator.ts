@@ -1,37 +1,21 @@
-import { deferred, markHandled, isPromise } from '../../promises.ts'
-import { validate, type StandardSchema, type ValidationResult } from './contract.ts'
-
-/** The callbacks for the result of one validation, and the size of the payload. */
-export interface ValidationHandlers {
-  /** The bytes of the payload. */
-  readonly size?: number
-  /** Receives the result: valid or not. */
-  onResult(result: ValidationResult): void
-  /** Receives what the schema, or `onResult`, has thrown. */
-  onError(cause: unknown): void
-  /**
-   * Called with 1 when the payload begins to wait, for its own result or for those of earlier
-   * payloads, and with -1 when the wait ends.
-   */
-  onWaiting?(step: 1 | -1): void
-}
+import { OrderedResults, type ResultHandlers } from '../../messages/ordered-results.ts'
+import type { StandardSchema } from '../../messages/standard-schema.ts'
+import { validate, type ValidationResult } from './contract.ts'
 
 const UNKNOWN_EVENT: ValidationResult = { refusal: { reason: 'unknown event', issues: [] } }
 
 /** A validator for schemas that may be asynchronous: it delivers results in order of arrival. */
 export class OrderedValidator {
-  /** Resolves once the last waiting payload is done; every later payload waits for it. */
-  #pending: Promise<void> | undefined
-  #waitingBytes = 0
+  readonly #results = new OrderedResults()
 
   /** Whether a validation is still pending. */
   get isValidating(): boolean {
-    return this.#pending !== undefined
+    return this.#results.isPending
   }
 
   /** The bytes of the payloads that wait, for their own results or for those of earlier ones. */
   get waitingBytes(): number {
-    return this.#waitingBytes
+    return this.#results.waitingBytes
   }
 
   /**
@@ -41,35 +25,9 @@ export class OrderedValidator {
   validate(
     schema: StandardSchema | 'anything' | undefined,
     payload: unknown,
-    handlers: ValidationHandlers,
+    handlers: ResultHandlers<ValidationResult>,
   ): void {
-    try {
-      const result = runSchema(payload, schema)
-      if (this.#pending || isPromise(result)) this.#wait(Promise.resolve(result), handlers)
-      else handlers.onResult(result)
-    } catch (cause) {
-      // A schema that throws at once also waits for its turn, behind the results of earlier
-      // payloads.
-      if (this.#pending) this.#wait(rejectedWith(cause), handlers)
-      else handlers.onError(cause)
-    }
-  }
-
-  #wait(result: Promise<ValidationResult>, handlers: ValidationHandlers): void {
-    const { size = 0 } = handlers
-    this.#waitingBytes += size
-    handlers.onWaiting?.(1)
-    markHandled(result)
-    const pending: Promise<void> = (this.#pending ?? Promise.resolve())
-      .then(() => result)
-      .then((outcome) => handlers.onResult(outcome))
-      .catch((cause: unknown) => handlers.onError(cause))
-      .then(() => {
-        if (this.#pending === pending) this.#pending = undefined
-        this.#waitingBytes -= size
-        handlers.onWaiting?.(-1)
-      })
-    this.#pending = pending
+    this.#results.run(() => runSchema(payload, schema), handlers)
   }
 }
 
@@ -79,10 +37,4 @@ function runSchema(
 ): ValidationResult | PromiseLike<ValidationResult> {
   if (schema === 'anything') return { value: payload }
   return schema ? validate(schema, payload) : UNKNOWN_EVENT
-}
-
-function rejectedWith(cause: unknown): Promise<never> {
-  const { promise, reject } = deferred<never>()
-  reject(cause)
-  return promise
 }

@@ -2,7 +2,7 @@ import { ClosedError } from '../../errors.ts'
 import type { Consumer } from '../../events/consumer.ts'
 import { Emitter, type ErrorSink } from '../../events/emitter.ts'
 import type { Listenable } from '../../events/listenable.ts'
-import { EMITTER } from '../../internal.ts'
+import { EMITTER, type EVENTS } from '../../internal.ts'
 import { invalidArgument } from '../../validation.ts'
 import { CHANNEL, type ChannelEvents } from '../channel.ts'
 import type { IncomingMessage, Message } from './message.ts'
@@ -129,6 +129,8 @@ class MessageEmitter extends Emitter<Record<string, Message>> {
 
 /** The target to `listen` to for the peer's messages: `channel.messages`. */
 export class MessageTarget implements Listenable<Record<string, Message>> {
+  /** @hidden */
+  declare readonly [EVENTS]?: Record<string, Message>
   readonly #emitter: MessageEmitter
 
   constructor(channel: ChannelInternals) {

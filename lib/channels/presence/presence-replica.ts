@@ -158,7 +158,7 @@ export class PresenceReplica {
     const { topic } = this.#owner
     this.#owner.reportError(
       new ChannelError(`the server told ${problem} on \`${topic}\``, {
-        code: 'ERR_INVALID_MESSAGE',
+        code: 'ERR_MESSAGE_INVALID',
         topic,
       }),
     )

@@ -1,7 +1,7 @@
 import type { Emitter } from '../../events/emitter.ts'
 import { listen } from '../../events/listen.ts'
 import type { Listenable } from '../../events/listenable.ts'
-import { EMITTER, REPLICA } from '../../internal.ts'
+import { EMITTER, REPLICA, type EVENTS } from '../../internal.ts'
 import {
   isObject,
   milliseconds,
@@ -56,6 +56,8 @@ const topicsWithPresence = new WeakSet<object>()
 export class Presence<Known extends object = AnyEvents>
   implements Listenable<PresenceEvents<Known>>, Iterable<[key: string, metas: readonly Known[]]>
 {
+  /** @hidden */
+  declare readonly [EVENTS]?: PresenceEvents<Known>
   readonly #emitter: PresenceEmitter<Known>
   readonly #topic: Topic<any, any, any> | undefined
   /** The state of each topic, by its name. A presence of a channel has only one. */

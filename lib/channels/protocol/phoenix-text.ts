@@ -1,4 +1,5 @@
-import { endOfString, protocolError, readJson } from './json.ts'
+import { endOfString } from '../../messages/nests-deeper.ts'
+import { protocolError, readJson } from './json.ts'
 import type { Ref } from './serializer.ts'
 
 /** The fields of a received frame before they are checked. */

@@ -36,7 +36,7 @@ const FORBIDDEN: PeerConnectErrorInit = { status: 403, body: '' }
 const NO_SERIALIZER: PeerConnectErrorInit = { ...FORBIDDEN, reason: 'channels' }
 
 /** The internals of a channel server, which its `WebsocketServer` and its sockets call. */
-export class ChannelServerCore<Context extends {}> implements ServerExtension<Context> {
+export class ChannelServerCore<Context extends object> implements ServerExtension {
   readonly pathSuffixes: readonly string[]
   readonly protocols: readonly string[]
   readonly settings: ChannelServerSettings
@@ -171,7 +171,7 @@ export class ChannelServerCore<Context extends {}> implements ServerExtension<Co
     return this.#topics.find((topic) => topic.matches(name))
   }
 
-  negotiate(request: RequestDetails, pathSuffix: string): PendingPeer<Context> {
+  negotiate(request: RequestDetails, pathSuffix: string): PendingPeer {
     const { query, protocols } = request
     const serializer = this.settings.serializers.find(
       ({ path, matches }) => path === pathSuffix && matches(query),

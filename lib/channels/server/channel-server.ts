@@ -2,7 +2,7 @@ import type { WebsocketError } from '../../errors.ts'
 import { Emitter, type ErrorSink, type EventSpec } from '../../events/emitter.ts'
 import type { Listenable } from '../../events/listenable.ts'
 import { formatCount, inspectLine } from '../../format.ts'
-import { ADMISSION, INSPECT, EMITTER } from '../../internal.ts'
+import { ADMISSION, INSPECT, EMITTER, type EVENTS } from '../../internal.ts'
 import type { WebsocketServer } from '../../server/server.ts'
 import { flag, resolveOptions, invalidValue } from '../../validation.ts'
 import type { AnyEvents } from '../channel.ts'
@@ -63,7 +63,9 @@ class ChannelServerEmitter extends Emitter<ChannelServerEvents> {
  * `path` of the server is the path where the channels are mounted. You serve, attach and close the
  * server yourself.
  */
-export class ChannelServer<Context extends {} = {}> implements Listenable<ChannelServerEvents> {
+export class ChannelServer<Context extends object = {}> implements Listenable<ChannelServerEvents> {
+  /** @hidden */
+  declare readonly [EVENTS]?: ChannelServerEvents
   readonly #emitter: ChannelServerEmitter
   readonly #core: ChannelServerCore<Context>
 

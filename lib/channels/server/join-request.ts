@@ -6,7 +6,7 @@ import type { ServerChannel } from './server-channel.ts'
 export interface JoinRequest<
   In extends object = AnyEvents,
   Out extends object = AnyEvents,
-  Context extends {} = {},
+  Context extends object = {},
   Payload = any,
 > {
   /** The channel of the client, if accepted. What you push before is sent after the reply. */
@@ -44,7 +44,7 @@ export interface AcceptOptions {
 }
 
 /** The join request that the listeners of `join` receive. */
-export class PendingJoinRequest<Context extends {}> implements JoinRequest<
+export class PendingJoinRequest<Context extends object> implements JoinRequest<
   AnyEvents,
   AnyEvents,
   Context,

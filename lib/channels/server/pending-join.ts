@@ -20,7 +20,7 @@ const UNAVAILABLE = { reason: 'history unavailable' }
 const acceptRules = { recover: { ...flag(), fallback: true } }
 
 /** A join without a reply: with the channels that it replaces, and the pushes that wait for it. */
-export class PendingJoin<Context extends {}> {
+export class PendingJoin<Context extends object> {
   readonly #channel: ServerChannel<Context>
   readonly #socket: ServerSocket<Context>
   readonly #messages: IncomingMessages

@@ -28,7 +28,7 @@ import type { ServerSocket } from './socket.ts'
 import type { LeaveReason, Topic } from './topic.ts'
 
 /** The server's end of one member's channel. */
-export class ServerChannel<Context extends {} = {}>
+export class ServerChannel<Context extends object = {}>
   extends Channel<AnyEvents, AnyEvents, Context>
   implements RoomMember, Replier, ChannelInternals
 {

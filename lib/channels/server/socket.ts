@@ -35,8 +35,8 @@ export function topicRoom(topic: string): string {
 }
 
 /** One connection of a channel server, with its serializer and its channels. */
-export class ServerSocket<Context extends {}>
-  implements MessageSink, PendingPeer<Context>, BacklogListener
+export class ServerSocket<Context extends object>
+  implements MessageSink, PendingPeer, BacklogListener
 {
   readonly countsUnlistened = true
   readonly serializer: Serializer

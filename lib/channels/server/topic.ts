@@ -1,6 +1,6 @@
 import { Emitter, type ErrorSink } from '../../events/emitter.ts'
 import type { Listenable } from '../../events/listenable.ts'
-import { EMITTER } from '../../internal.ts'
+import { EMITTER, type EVENTS } from '../../internal.ts'
 import { invalidValue } from '../../validation.ts'
 import type { Channel, AnyEvents } from '../channel.ts'
 import type { Contract } from '../contract/contract.ts'
@@ -17,7 +17,7 @@ import { ServerChannel } from './server-channel.ts'
 export interface Join<
   In extends object = AnyEvents,
   Out extends object = AnyEvents,
-  Context extends {} = {},
+  Context extends object = {},
 > {
   /** The server's channel of the member. */
   readonly channel: Channel<In, Out, Context>
@@ -41,7 +41,7 @@ export type LeaveReason =
 export interface Leave<
   In extends object = AnyEvents,
   Out extends object = AnyEvents,
-  Context extends {} = {},
+  Context extends object = {},
 > {
   /** The server's channel of the member. */
   readonly channel: Channel<In, Out, Context>
@@ -53,7 +53,7 @@ export interface Leave<
 export interface TopicEvents<
   In extends object = AnyEvents,
   Out extends object = AnyEvents,
-  Context extends {} = {},
+  Context extends object = {},
   Payload = any,
 > {
   /**
@@ -114,9 +114,11 @@ export type AfterJoinHook = (member: NewMember) => void
 export class Topic<
   In extends object = AnyEvents,
   Out extends object = AnyEvents,
-  Context extends {} = {},
+  Context extends object = {},
   Payload = any,
 > implements Listenable<TopicEvents<In, Out, Context, Payload>> {
+  /** @hidden */
+  declare readonly [EVENTS]?: TopicEvents<In, Out, Context, Payload>
   /** The pattern of the declaration. */
   readonly pattern: string
   readonly #config: TopicConfig

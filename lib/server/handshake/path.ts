@@ -1,3 +1,17 @@
+type ParamNames<Path extends string> = Path extends `${infer First}/${infer Rest}`
+  ? ParamNames<First> | ParamNames<Rest>
+  : Path extends `:${infer Name}`
+    ? Name
+    : never
+
+/**
+ * The params of a path: a string for each `:name` of a path that the compiler knows. Of any other
+ * path, each name may be missing.
+ */
+export type PathParams<Path extends string> = string extends Path
+  ? Readonly<Record<string, string | undefined>>
+  : { readonly [Name in ParamNames<Path>]: string }
+
 /**
  * Returns whether a value is a path pattern: /segments, some of which may be :params. Percent signs
  * and stars are not allowed, because such a pattern would never match what it seems to mean.

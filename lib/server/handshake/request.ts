@@ -1,6 +1,6 @@
 import { checkNames, isArray, isObject, invalidValue } from '../../validation.ts'
 import { decodeBase64 } from './base64.ts'
-import { pathOf, type RouteMatch } from './path.ts'
+import { pathOf, type PathParams, type RouteMatch } from './path.ts'
 import { decodeTokenSubprotocol, isTokenSubprotocol } from './token-subprotocol.ts'
 
 /** The raw parts that the details of a request are read from. */
@@ -72,7 +72,7 @@ const DEFAULT_NAMES: Credentials = { username: 'username', password: 'password' 
  * Its parts are parsed on first access. Names that the peer chose are kept in objects without a
  * prototype, so `__proto__` is an ordinary name.
  */
-export class RequestDetails {
+export class RequestDetails<Path extends string = string> {
   /** The target as received: path and query; on a client, the whole URL. */
   readonly url: string
   /** The peer's address; behind a trusted proxy, the one that the proxy saw. */
@@ -101,8 +101,8 @@ export class RequestDetails {
   }
 
   /** The decoded value of each `:param` of the server's path. */
-  get params(): Readonly<Record<string, string>> {
-    return Object.assign(emptyRecord(), Object.fromEntries(this.#params ?? []))
+  get params(): PathParams<Path> {
+    return Object.assign(emptyRecord(), Object.fromEntries(this.#params ?? [])) as PathParams<Path>
   }
 
   /** The headers, with names in lower case. A repeated header is joined by `, ` (cookies: `; `). */

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { StandardSchema } from '../../../lib/channels/contract/contract.ts'
-import {
-  OrderedValidator,
-  type ValidationHandlers,
-} from '../../../lib/channels/contract/ordered-validator.ts'
+import type { ValidationResult } from '../../../lib/channels/contract/contract.ts'
+import { OrderedValidator } from '../../../lib/channels/contract/ordered-validator.ts'
+import type { ResultHandlers } from '../../../lib/messages/ordered-results.ts'
+import type { StandardSchema } from '../../../lib/messages/standard-schema.ts'
 
 const number: StandardSchema = schemaOf((value) =>
   typeof value === 'number' ? { value: value + 1 } : { issues: [{ message: 'not a number' }] },
@@ -15,7 +14,7 @@ function schemaOf(validate: StandardSchema['~standard']['validate']): StandardSc
 }
 
 /** Records the outcome of each validation in `told`, in order. */
-function watched(told: unknown[]): (name: string) => ValidationHandlers {
+function watched(told: unknown[]): (name: string) => ResultHandlers<ValidationResult> {
   return (name) => ({
     onResult: (verdict) => told.push([name, 'value' in verdict ? verdict.value : 'refused']),
     onError: (cause) => told.push([name, cause]),
