@@ -1,5 +1,6 @@
 /**
- * What bundlers for browsers get of `simplewebsockets`: clients and connections on the page's own `WebSocket`.
+ * WebSocket clients and connections for pages, on the page's own `WebSocket`: what bundlers take for
+ * `simplewebsockets`.
  *
  * @module simplewebsockets/browser
  */

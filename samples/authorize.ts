@@ -1,4 +1,4 @@
-// Who may come in is decided before the upgrade: by a session's cookie, or a token as a page can send it.
+// Decides before the upgrade whether a peer may connect: by the cookie of a session, or by a token.
 // Run: node --conditions=source --import tsx samples/authorize.ts
 import { listen, once, PeerConnectError } from 'simplewebsockets'
 import { WebsocketClient, WebsocketServer, type ClientOptions } from 'simplewebsockets'
@@ -19,7 +19,7 @@ const server = new WebsocketServer({
   authorize: async (request) => {
     const user = await userOf(request.cookies.session ?? request.token())
     if (user?.banned) throw new PeerConnectError('you are banned', { status: 403 })
-    return user // nobody: 401
+    return user // undefined: 401
   },
   protocols: ['chat'],
 })

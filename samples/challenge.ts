@@ -1,4 +1,4 @@
-// A message challenge: until a client has said the secret, it hears nothing of the others.
+// Expects a secret as the first message. Until then the client gets no messages of the others.
 // Run: SECRET=sesame node --conditions=source --import tsx samples/challenge.ts
 import { listen, once, WebsocketServer } from 'simplewebsockets'
 
@@ -14,7 +14,7 @@ listen(server, 'client', async (client) => {
   if (said !== SECRET) return client.close(1008, 'that is not the secret')
   client.valid = true
   client.send('welcome')
-  client.broadcast('somebody came in')
+  client.broadcast('another client came in')
   listen(client, 'message', (message) => client.broadcast(message))
 })
 

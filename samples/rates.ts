@@ -1,11 +1,11 @@
-// Limits how much each peer may send: who floods is closed with 1008, and nobody else notices.
+// Limits how much each peer may send. A connection that sends more closes with 1008.
 // Run: node --conditions=source --import tsx samples/rates.ts
 import { listen, once, WebsocketClient, WebsocketServer } from 'simplewebsockets'
 
 const server = new WebsocketServer({
   maxReceivedMessageSize: 64 * 1024,
   maxConnectionsPerAddress: 100,
-  rateLimit: { messages: 20, per: 1_000, policy: 'close' }, // 'drop' counts, and goes on
+  rateLimit: { messages: 20, per: 1_000, policy: 'close' }, // or 'drop'
 })
 listen(server, 'client', (client) => {
   listen(client, 'message', () => {})

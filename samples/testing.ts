@@ -6,19 +6,19 @@ import { listen, once, WebsocketClient, WebsocketServer } from 'simplewebsockets
 import type { WebsocketConnection } from 'simplewebsockets'
 import { cut, link, pair } from 'simplewebsockets/testing'
 
-/** What is to be tested: it answers each message in capitals. */
+/** The code under test: answers each message in capitals. */
 function shout(connection: WebsocketConnection): void {
   listen(connection, 'message', (message) => connection.send(String(message).toUpperCase()))
 }
 
-test('what is said is shouted back', async () => {
+test('a message is answered in capitals', async () => {
   const [server, client] = pair() // the two ends of one connection
   shout(server)
   client.send('hello')
   assert.equal(await once(client, 'message'), 'HELLO')
 })
 
-test('nobody comes in without a token', async () => {
+test('a client without a token gets 401', async () => {
   const server = new WebsocketServer({ authorize: (request) => request.token() === 'open' })
   const client = new WebsocketClient({ headers: { authorization: 'Bearer open' } })
   const [, end] = await link(server, client)
@@ -26,7 +26,7 @@ test('nobody comes in without a token', async () => {
   await assert.rejects(link(server, new WebsocketClient()), { status: 401 })
 })
 
-test('a network that fails is 1006', async () => {
+test('a network failure closes with 1006', async () => {
   const [server, client] = pair()
   cut(server)
   const { code } = await once(client, 'close')

@@ -25,7 +25,7 @@ const { port } = await server.serve(Number(process.env.PORT ?? 8080))
 
 const client = new WebsocketClient({
   headers: async () => ({ authorization: `Bearer ${await freshToken()}` }),
-  reconnect: { delay: () => 10 },
+  reconnect: true,
 })
 for (let count = 1; count <= 3; count++) {
   const connected = once(client, 'connect')

@@ -1,4 +1,4 @@
-// A room for each user: reaches all tabs that somebody has open, and signs all of them out at once.
+// A room for each user: reaches all tabs of a user, and signs all of them out at once.
 // Run: node --conditions=source --import tsx samples/users.ts (and open ws://localhost:8080?token=a1)
 import { listen, WebsocketServer } from 'simplewebsockets'
 
@@ -21,7 +21,7 @@ listen(server, 'client', (client) => {
   listen(client, 'message', (message) => {
     const [verb, to = '', ...words] = String(message).split(' ')
     if (verb === 'tell') server.room(`user:${to}`).emit(`${name}: ${words.join(' ')}`)
-    if (verb === 'sign-out') tabs.close(4001, 'signed out') // on every node, were there several
+    if (verb === 'sign-out') tabs.close(4001, 'signed out') // on every node
   })
 })
 

@@ -13,7 +13,7 @@ function unsupported<Value>(fallback: Value, cure: string): Rule<Value> {
 
 const browserRules = {
   ...clientRules,
-  headers: unsupported({}, "put it into the url's query, a cookie, or a subprotocol"),
+  headers: unsupported({}, 'send a subprotocol or a cookie instead'),
   tls: unsupported(undefined, 'it has its own certificates'),
   agent: unsupported(undefined, 'it has its own proxies'),
   compression: unsupported<false>(false, 'it offers it by itself, so let the server agree'),

@@ -35,7 +35,7 @@ export interface ClientOptions<In = Data, Out = SendData> extends ConnectionOpti
   /**
    * The options for Node's `tls.connect`.
    *
-   * @default Node's own
+   * @default none
    */
   tls?: TlsOptions | undefined
   /**
@@ -78,11 +78,11 @@ export interface ReconnectOptions {
    */
   delay?: ((attempt: number) => number) | undefined
   /**
-   * The function that decides whether there is another attempt; `usual` is the decision of the
-   * default.
+   * The function that decides whether there is another attempt. `usual` is the decision without
+   * this option: true, except after the close codes 1000, 1002 and 1008, and after an HTTP status
+   * from 400 to 499 other than 408, 425 and 429.
    *
-   * @default always, except after the close codes 1000, 1002 and 1008, and after an HTTP status
-   * from 400 to 499 other than 408, 425 and 429
+   * @default `usual`
    */
   when?: ((cause: ConnectError | CloseReason, usual: boolean) => boolean) | undefined
 }

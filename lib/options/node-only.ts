@@ -59,7 +59,7 @@ export interface Compression extends Negotiable {
   /**
    * The compression level of zlib, 0 (none) to 9.
    *
-   * @default zlib's own, 6
+   * @default 6
    */
   level?: number | undefined
   /**

@@ -74,8 +74,11 @@ export interface ServerOptions<
    * all. A request for another host gets 421. This refuses pages whose host name was made to
    * resolve to this server (DNS rebinding). Behind a trusted proxy, X-Forwarded-Host counts.
    *
-   * @default without `trustProxy` a server on a loopback address serves `localhost`, loopback
-   * addresses and the name that `serve` was given; any other server serves every host
+   * Without this option and without `trustProxy`, a server on a loopback address serves
+   * `localhost`, loopback addresses and the name that `serve` was given. Any other server serves
+   * every host.
+   *
+   * @default loopback names on a loopback address, otherwise every host
    */
   hosts?: readonly string[] | '*' | undefined
   /**

@@ -1,9 +1,9 @@
-// A chat whose talk survives a restart: it is kept in a file, and told to whoever connects.
+// A chat that keeps its messages in a file and sends them to each new client.
 // Run: node --conditions=source --import tsx samples/start/server.ts
 import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { listen, WebsocketServer } from 'simplewebsockets'
 
-const file = process.env.TALK ?? 'talk.txt'
+const file = process.env.TALK ?? 'chat.txt'
 const server = new WebsocketServer({ path: '/chat/:name' })
 
 listen(server, 'client', (client) => {
@@ -13,7 +13,7 @@ listen(server, 'client', (client) => {
   listen(client, 'message', (message) => {
     const line = `${name}: ${message}`
     appendFileSync(file, `${line}\n`)
-    server.emit(line) // to everyone; client.broadcast(line) leaves out who said it
+    server.emit(line)
   })
 })
 

@@ -31,7 +31,7 @@ function end(backplane: Backplane | undefined, topic = 'news'): End {
 
 const payload = (...bytes: number[]): Uint8Array => Uint8Array.from(bytes)
 
-test('the others hear what is published, and whose it is its own node does not', async () => {
+test('the others hear what is published, its own node does not', async () => {
   const backplane = memoryBackplane()
   const [one, other] = [end(backplane), end(backplane)]
   one.relay.publish('news', 7, payload(1, 2))

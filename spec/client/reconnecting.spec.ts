@@ -186,7 +186,7 @@ test('`open` stays pending until the server is there', async () => {
   await client.close()
 })
 
-test('a bot is two loops: the outer one has the connections, the inner one the messages', async () => {
+test('with a loop over connections and one over messages nothing is sent twice', async () => {
   await using server = new WebsocketServer()
   listen(server, 'client', (there) => {
     listen(there, 'message', (message) => void there.send(`${message}!`))

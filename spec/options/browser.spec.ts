@@ -15,7 +15,7 @@ test('a keepalive may be asked for, as in Node, and does nothing', () => {
 })
 
 const impossible: [options: object, message: RegExp][] = [
-  [{ headers: { cookie: 'a=b' } }, /`headers` .* the url's query, a cookie, or a subprotocol/],
+  [{ headers: { cookie: 'a=b' } }, /`headers` .* a subprotocol or a cookie instead/],
   [{ headers: () => ({}) }, /`headers` .* got a function/],
   [{ tls: {} }, /`tls` to be left out in a browser/],
   [{ agent: new Agent() }, /`agent` to be left out in a browser/],

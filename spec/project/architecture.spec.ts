@@ -228,7 +228,7 @@ test('docs/architecture.md has one line for each file', () => {
   const listed = page.split('\n### ').flatMap((section) => {
     const [heading = ''] = section.split('\n')
     const folder = heading.includes(' and ') ? '' : heading.replace(/^lib\//, '')
-    return [...section.matchAll(/^\| `([\w/.-]+)\.ts` \| \S.* \|$/gm)].map(
+    return [...section.matchAll(/^- `([\w/.-]+)\.ts`: \S.*$/gm)].map(
       ([, file = '']) => folder + file,
     )
   })

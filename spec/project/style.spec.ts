@@ -51,17 +51,31 @@ const files = readdirSync(LIB, { recursive: true, encoding: 'utf8' }).filter((fi
   file.endsWith('.ts'),
 )
 
-test('comments and texts name their actors', () => {
-  const banned = /\b(somebody|nobody|anybody|everybody|someone|whoever|whomever|whom)\b/i
-  const lines = files.flatMap((file) =>
-    readFileSync(new URL(file, LIB), 'utf8')
+const BANNED = /\b(somebody|nobody|anybody|everybody|someone|whoever|whomever|whom)\b/i
+
+/** Lists the lines of files, with their places, that have a banned word. */
+function linesWithBannedWords(folder: URL, names: readonly string[]): string[] {
+  const lines = names.flatMap((name) =>
+    readFileSync(new URL(name, folder), 'utf8')
       .split('\n')
-      .map((line, index) => `lib/${file}:${index + 1} ${line.trim()}`),
+      .map((line, index) => `${name}:${index + 1} ${line.trim()}`),
   )
-  assert.deepEqual(
-    lines.filter((line) => banned.test(line)),
-    [],
+  return lines.filter((line) => BANNED.test(line))
+}
+
+test('comments and texts name their actors', () => {
+  assert.deepEqual(linesWithBannedWords(LIB, files), [])
+})
+
+test('docs and samples name their actors', () => {
+  const root = new URL('../', LIB)
+  const texts = ['docs/', 'samples/'].flatMap((folder) =>
+    readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' })
+      .filter((name) => /\.(md|ts|js|html)$/.test(name) && !/^(api|site)\//.test(name))
+      .map((name) => folder + name),
   )
+  const pages = [...texts, 'README.md', 'CONTRIBUTING.md', 'SECURITY.md']
+  assert.deepEqual(linesWithBannedWords(root, pages), [])
 })
 
 test(`no folder has more than ${MAX_FILES} files`, () => {

@@ -1,14 +1,21 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { listen, once, WebsocketClient, WebsocketServer } from 'simplewebsockets'
+import {
+  listen,
+  once,
+  WebsocketClient,
+  WebsocketServer,
+  type WebsocketConnection,
+} from 'simplewebsockets'
 import { backplaneContract } from 'simplewebsockets/testing'
-import { openChromium } from '../support/chromium.ts'
+import { createServer } from 'vite'
+import { openChromium, openPage } from '../support/chromium.ts'
 import { bundled, serveScript, visit } from '../support/page.ts'
 import { run } from './program.ts'
 
@@ -22,7 +29,7 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 180_000 }, () => 
     const server = run(t, 'start/server', { TALK })
     const PORT = String(await server.port())
     const ann = run(t, 'start/client', { NAME: 'ann', PORT })
-    assert.equal(await ann.line(), 'here we are')
+    assert.equal(await ann.line(), 'connected')
     ann.say('good morning')
     assert.equal(await ann.line(), 'ann: good morning')
 
@@ -31,7 +38,7 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 180_000 }, () => 
     const again = run(t, 'start/server', { TALK, PORT })
     assert.equal(String(await again.port()), PORT)
     let said = await ann.line()
-    while (said !== 'here we are') {
+    while (said !== 'connected') {
       assert.match(String(said), /^again in \d+ ms$|ECONNREFUSED/)
       said = await ann.line()
     }
@@ -52,6 +59,83 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 180_000 }, () => 
       await assert.rejects(new WebsocketClient().open(`ws://localhost:${port}/`), { status: 404 })
     })
   }
+
+  test('a page of the dev server of Vite connects through its proxy, or with `origins`', async (t) => {
+    const server = new WebsocketServer({ path: '/live' })
+    t.after(() => server.close())
+    listen(server, 'client', (client) => client.send('hello'))
+    const { port } = await server.serve(0)
+    const target = `ws://localhost:${port}`
+    const changed = { target, ws: true, changeOrigin: true, rewrite: () => '/live' }
+    const cacheDir = await mkdtemp(join(tmpdir(), 'vite-'))
+    t.after(() => rm(cacheDir, { recursive: true }))
+    const vite = await createServer({
+      root: join(root, 'samples/frameworks'),
+      configFile: join(root, 'samples/frameworks/vite.config.ts'),
+      cacheDir,
+      logLevel: 'silent',
+      server: { port: 0, proxy: { '/live': { target }, '/changed': changed } },
+    })
+    t.after(() => vite.close())
+    await vite.listen()
+    const { port: pagePort } = Object(vite.httpServer?.address()) as { port: number }
+    const origin = `http://localhost:${pagePort}`
+    const open = (of: number, path = '/live'): Promise<WebsocketConnection> => {
+      const client = new WebsocketClient({ headers: { origin } })
+      t.after(() => client.close())
+      return client.open(`ws://localhost:${of}${path}`)
+    }
+    assert.equal(await once(await open(pagePort), 'message'), 'hello')
+
+    const other = new WebsocketServer({ path: '/live', origins: [origin] })
+    t.after(() => other.close())
+    const { port: otherPort } = await other.serve(0)
+    assert.ok((await open(otherPort)).isOpen)
+    const printedCure = t.mock.method(console, 'error', () => {})
+    await assert.rejects(open(port), { status: 403 })
+    await assert.rejects(open(pagePort, '/changed'), { status: 403 })
+    assert.match(
+      String(printedCure.mock.calls[0]?.arguments[0]),
+      new RegExp(`origins: .*${origin}`),
+    )
+  })
+
+  test('a page signs in, gets a token for each connection, and is signed out everywhere', async (t) => {
+    const browser = await openChromium(t)
+    if (!browser) return
+    const server = run(t, 'sign-in/server', { LIFETIME: '2000' })
+    const site = `http://localhost:${await server.port()}`
+    const page = await openPage(browser, [])
+    await page.goto(site)
+    const log = page.locator('#log')
+    await log.getByText(/^sign in\n$/).waitFor() // no session: the client has stopped
+    await page.getByRole('button', { name: 'Sign in' }).click()
+    // The server closes each connection after 2 s, and the page comes back with a fresh token.
+    await log.getByText(/^sign in\n(hello ann\n){2,}$/).waitFor()
+    const tab = await page.context().newPage()
+    await tab.goto(site)
+    await tab.locator('#log').getByText('hello ann').waitFor()
+    await page.getByRole('button', { name: 'Sign out' }).click()
+    // A tab that is between two connections finds its session ended.
+    for (const each of [page, tab]) {
+      await each
+        .locator('#log')
+        .getByText(/hello ann\n(signed out|sign in)\n$/)
+        .waitFor()
+    }
+  })
+
+  test('a page of a dev server is refused, and the server prints the cure of the docs', async (t) => {
+    const server = run(t, 'sign-in/server')
+    const url = `ws://localhost:${await server.port()}/live`
+    const origin = 'http://localhost:5173'
+    await assert.rejects(new WebsocketClient({ headers: { origin } }).open(url), { status: 403 })
+    await assert.rejects(new WebsocketClient().open(url), { status: 401 })
+    server.stop()
+    const docs = await readFile(`${root}docs/how-to/authentication-in-pages.md`, 'utf8')
+    const [, shown = ''] = /^```text\n(simplewebsockets: .*?)^```$/ms.exec(docs) ?? []
+    assert.equal((await server.ended).errors, shown)
+  })
 
   const printed: Record<string, readonly string[]> = {
     listen: ['heard hello', 'got hello', 'closed: 1000'],
@@ -95,6 +179,7 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 180_000 }, () => 
       'here: ann',
     ],
     'replay/ours': ['heard 3 of 3', 'something may be missing', 'heard 4 of 105'],
+    'replay/backlog': ['joined', 'two', 'three', 'four'],
   }
   for (const [name, lines] of Object.entries(printed)) {
     test(`the sample ${name} prints what it is about, and ends`, async (t) => {
@@ -116,16 +201,18 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 180_000 }, () => 
     })
   }
 
-  test('the hook of React hears, speaks, and leaves with its component', async (t) => {
+  test('the hook of React hears, speaks, follows its url, and leaves with its component', async (t) => {
     const browser = await openChromium(t)
     if (!browser) return
     const script = await bundled(
-      `import { createElement } from 'react'
+      `import { createElement, useState } from 'react'
       import { createRoot } from 'react-dom/client'
       import { useMessages } from './samples/react/use-messages.ts'
 
       function Talk() {
-        const { messages, isOpen, send } = useMessages('ws://' + location.host)
+        const [path, setPath] = useState('/red')
+        const { messages, isOpen, send } = useMessages('ws://' + location.host + path)
+        globalThis.go = setPath
         const say = () => send('hello from React')
         return createElement('button', { disabled: !isOpen, onClick: say }, messages.join())
       }
@@ -142,11 +229,24 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 180_000 }, () => 
     const entered = once(server, 'client')
     const complaints: string[] = []
     const page = await visit(browser, port, complaints)
-    const client = await entered
-    listen(client, 'message', (message) => client.send(`you said ${message}`))
+    const red = await entered
+    listen(red, 'message', (message) => red.send(`you said ${message}`))
     await page.click('button:enabled')
     await page.waitForSelector('text=you said hello from React')
-    const closed = once(client, 'close')
+    for (let count = 1; count <= 150; count++) red.send(`no ${count}`)
+    await page.waitForSelector('text=/^no 51,.*,no 150$/')
+
+    const enteredNext = once(server, 'client')
+    const left = once(red, 'close')
+    await page.evaluate('go("/green")')
+    const green = await enteredNext
+    assert.equal(green.request.path, '/green')
+    assert.equal((await left).code, 1000)
+    green.send('welcome')
+    await page.waitForSelector('text=/^welcome$/')
+    await page.waitForSelector('button:enabled')
+
+    const closed = once(green, 'close')
     await page.evaluate('leave()')
     assert.equal((await closed).code, 1000)
     assert.deepEqual(complaints, [])

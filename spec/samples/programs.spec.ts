@@ -110,7 +110,7 @@ suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
     assert.equal(await hears(one), 'welcome')
     two.send('open')
     assert.equal(await hears(two), 'welcome')
-    assert.equal(await hears(one), 'somebody came in')
+    assert.equal(await hears(one), 'another client came in')
     two.send('we are among ourselves')
     assert.equal(await hears(one), 'we are among ourselves')
     await hearsNothing(three)
@@ -183,7 +183,7 @@ suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
 
   test('the transcript of channels is what the documentation shows', async (t) => {
     const program = run(t, 'channels-transcript')
-    const docs = readFileSync(`${root}docs/how-to/channels.md`, 'utf8')
+    const docs = readFileSync(`${root}docs/protocols.md`, 'utf8')
     const [, shown = ''] = /^```text\n(> .*?)^```$/ms.exec(docs) ?? []
     for (const line of shown.trimEnd().split('\n')) assert.equal(await program.line(), line)
     assert.deepEqual(await program.ended, { code: 0, errors: '' })

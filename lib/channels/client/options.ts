@@ -72,7 +72,7 @@ export interface ChannelClientOptions extends Omit<ClientOptions, 'protocols' | 
    * Milliseconds from the answer of one heartbeat to the next heartbeat, and from an unanswered
    * heartbeat until the client drops the connection. With false the client sends none.
    *
-   * @default the value of the serializer, 30_000 for Phoenix
+   * @default 30_000 for Phoenix, false for Amber
    */
   heartbeat?: number | false | undefined
   /**

@@ -13,14 +13,14 @@ export interface Contract {
   /**
    * The schemas of the events that a server receives, by event name. Any other event is refused.
    *
-   * @default any event with any payload
+   * @default any event, any payload
    */
   readonly in?: Readonly<Record<string, StandardSchema>> | undefined
   /**
    * The schemas of the events that a server sends, by event name. They serve the compiler, and a
    * client that has the contract checks what it receives.
    *
-   * @default any event with any payload
+   * @default any event, any payload
    */
   readonly out?: Readonly<Record<string, StandardSchema>> | undefined
   /**

@@ -13,7 +13,7 @@ export interface MemoryHistoryOptions {
    * Maximum bytes of all topics together, measured as the length of their texts plus 100 for each
    * message and topic.
    *
-   * @default 67_108_864 (64 MiB)
+   * @default 64 MiB
    */
   maxBytes?: number | undefined
 }

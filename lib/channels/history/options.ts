@@ -29,7 +29,7 @@ export interface HistoryOptions {
   /**
    * Maximum bytes kept of each topic, measured as the length of its texts.
    *
-   * @default 1_048_576 (1 MiB)
+   * @default 1 MiB
    */
   maxBytes?: number | undefined
   /**
@@ -46,8 +46,9 @@ export interface HistoryOptions {
   timeout?: number | undefined
   /**
    * The store that assigns the offsets. A server with a backplane needs one with `subscribe`.
+   * Without this option all topics of a ChannelServer share one `memoryHistory()`.
    *
-   * @default the memory of this process, 64 MiB for all topics of a ChannelServer
+   * @default the memory of this process
    */
   store?: HistoryStore | undefined
 }

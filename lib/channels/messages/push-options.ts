@@ -22,7 +22,7 @@ export interface PushOptions {
    * Milliseconds that a client waits for the reply, or with `reply: false` until the event is sent.
    * A server waits for nothing.
    *
-   * @default the `timeout` of the client, 10_000
+   * @default the `timeout` of the client
    */
   timeout?: number | undefined
   /**

@@ -22,15 +22,15 @@ import { checkPattern, Topic } from './topic.ts'
 export interface TopicOptions {
   /**
    * Whether every client may join while the topic has no `join` listener. Once there is a listener,
-   * it decides.
+   * it decides. With false, a topic without a listener refuses every join.
    *
-   * @default false: without a `join` listener every join is refused
+   * @default false
    */
   readonly open?: boolean | undefined
   /**
    * The history: how the latest messages are kept, so that rejoining members get what they missed.
    *
-   * @default undefined: no messages are kept
+   * @default none
    */
   readonly history?: HistoryOptions | undefined
 }

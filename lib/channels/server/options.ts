@@ -17,9 +17,10 @@ import type { Serializer } from '../protocol/serializer.ts'
 /** The rate at which the joins of one connection are handled: a burst, then so many each second. */
 export interface JoinRate {
   /**
-   * The number of joins that are handled without a wait.
+   * The number of joins that are handled without a wait. By default a client may rejoin all its
+   * channels at once.
    *
-   * @default 100, or `maxChannels` where that is more: a client may rejoin all its channels at once
+   * @default 100, or `maxChannels` if that is more
    */
   burst?: number | undefined
   /**
@@ -36,7 +37,7 @@ export interface ChannelServerOptions {
    * The serializers of the protocols that the server speaks. The first one that matches a request
    * is used.
    *
-   * @default [phoenix, phoenixV1, amber]: all serializers
+   * @default [phoenix, phoenixV1, amber]
    */
   serializers?: readonly Serializer[] | undefined
   /**

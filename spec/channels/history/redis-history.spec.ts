@@ -95,7 +95,10 @@ for (const way of redisWays) {
     test('needs no other commands, keys and channels than the documentation says', async (t) => {
       const { url } = await start()
       const admin = await openAdmin(t, url)
-      const docs = readFileSync(new URL('../../../docs/how-to/backplanes.md', import.meta.url), 'utf8')
+      const docs = readFileSync(
+        new URL('../../../docs/how-to/backplanes.md', import.meta.url),
+        'utf8',
+      )
       const [, shown = ''] = /redis-cli (ACL SETUSER history [^`]*)/.exec(docs) ?? []
       const command = shown.replace(/\\\n/g, '').replaceAll("'", '').trim().split(/\s+/)
       assert.equal(await admin.sendCommand(command), 'OK')

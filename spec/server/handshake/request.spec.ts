@@ -318,7 +318,7 @@ const asksInQuery: [
 
 for (const [url, names, found] of asksInQuery) {
   const called = names ? ` called ${Object.values(names).join(' and ')}` : ''
-  test(`${found ? 'there are' : 'there are no'} credentials${called} in ${url}`, () => {
+  test(`${found ? 'there are' : 'there are no'} credentials${called} in ${url}, read only when asked for`, () => {
     const expected = found && { username: found[0], password: found[1] }
     assert.deepEqual(asked(url).basicAuth({ query: names ?? true }), expected)
     assert.equal(asked(url).basicAuth(), undefined)
@@ -360,7 +360,7 @@ const tokens: [what: string, url: string, headers: string[], token: string | und
 ]
 
 for (const [what, url, rawHeaders, token] of tokens) {
-  test(`a token ${what}, is ${token === undefined ? 'none' : JSON.stringify(token)}`, () => {
+  test(`a token ${what}, is ${token === undefined ? 'none' : JSON.stringify(token)}, and in a query only when asked for`, () => {
     const request = asked(url, ...rawHeaders)
     assert.equal(request.token({ query: true }), token)
     assert.equal(request.token(), what.startsWith('in the query') ? undefined : token)
