@@ -18,7 +18,7 @@ export const ADMISSION: unique symbol = Symbol('admission')
 /** `WebsocketClient` and `ChannelClient`: the method that connects over a given network. */
 export const OPEN_WITH: unique symbol = Symbol('openWith')
 
-/** What `json` and `codec` return: how messages are encoded and decoded. */
+/** Formats that `json` and `codec` make: their codec. */
 export const CODEC: unique symbol = Symbol('codec')
 
 /** A client's channel: the presence of its topic, as the server reports it. */

@@ -149,11 +149,12 @@ export class WebsocketClient<In = Data, Out = SendData> implements Listenable<
     emitter.reopen()
     const session = new Session({ network, url, signal, settings: this.#settings, emitter })
     this.#session = session
-    return session.start((reason) => {
+    const connected = session.start((reason) => {
       if (this.#session !== session) return // the client was opened again
       this.#session = undefined
       emitter.end(reason)
     })
+    return connected as Promise<WebsocketConnection<{}, In, Out>>
   }
 
   #refuseOpen({ connection }: Session): Promise<never> {

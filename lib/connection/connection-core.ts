@@ -434,6 +434,7 @@ export class ConnectionCore extends Emitter<ConnectionEvents> implements Transpo
 
   #emitClose(reason: CloseReason): void {
     this.#dropQueued('unread')
+    for (let count = this.#decoder?.stop() ?? 0; count > 0; count--) this.drop('unread')
     this.end(reason)
   }
 }

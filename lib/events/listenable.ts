@@ -26,7 +26,7 @@ export function emitterOf<Events extends object>(
       target,
     )
   }
-  const emitter: Emitter<Events> = target[EMITTER]
+  const emitter = target[EMITTER] as Emitter<Events>
   emitter.assertEvent(event)
   return emitter
 }

@@ -37,17 +37,20 @@ const rules = { encode: required, decode: required, timeout: milliseconds(5_000,
  */
 export function codec<In, Out = In>(options: CodecOptions<In, Out>): Messages<In, Out> {
   const { timeout } = resolveOptions(rules, options)
-  const { encode, decode } = options
-  for (const [name, value] of Object.entries({ encode, decode })) {
+  for (const name of ['encode', 'decode']) {
+    const value: unknown = Reflect.get(options, name)
     if (!isFunction(value)) throw invalidValue(`\`${name}\``, 'a function', value)
   }
   const settings = {
-    decode: (data: Data) => refuseFailure(() => decode(data)),
+    decode: (data: Data) => refuseFailure(() => options.decode(data)),
     dropsInvalid: false,
     timeout,
   }
   return {
-    [CODEC]: { encode, createDecoder: (owner) => new MessageDecoder(owner, settings) },
+    [CODEC]: {
+      encode: (message) => options.encode(message),
+      createDecoder: (owner) => new MessageDecoder(owner, settings),
+    },
   }
 }
 

@@ -12,7 +12,7 @@ import {
 import { InvalidMessage, MessageDecoder } from './message-decoder.ts'
 import type { Messages } from './messages.ts'
 import { MAX_DEPTH, nestsDeeper } from './nests-deeper.ts'
-import { checkSchema, type StandardResult, type StandardSchema } from './standard-schema.ts'
+import { isSchema, type StandardResult, type StandardSchema } from './standard-schema.ts'
 
 /** The options of `json`. */
 export interface JsonOptions<In, Out> {
@@ -21,14 +21,14 @@ export interface JsonOptions<In, Out> {
    *
    * @default every JSON value
    */
-  in?: StandardSchema<any, In> | undefined
+  in?: StandardSchema<unknown, In> | undefined
   /**
    * The schema of the messages that are sent. It serves the compiler: what is sent is not checked
    * at run time.
    *
    * @default every JSON value
    */
-  out?: StandardSchema<Out, any> | undefined
+  out?: StandardSchema<Out, unknown> | undefined
   /**
    * The reaction to a message that the schema `in` refuses: close with 1008, or drop the message
    * and count it.
@@ -45,9 +45,6 @@ export interface JsonOptions<In, Out> {
 }
 
 const MAX_ISSUES = 20 // the peer decides how many issues a message has
-
-const isSchema = (value: unknown): boolean =>
-  typeof (value as StandardSchema | null)?.['~standard']?.validate === 'function'
 
 const rules = {
   in: optional<StandardSchema>('a schema that follows Standard Schema', isSchema),

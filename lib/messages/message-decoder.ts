@@ -1,7 +1,7 @@
 import type { Fault } from '../connection/close-codes.ts'
 import type { DropReason } from '../connection/counts.ts'
 import type { Data } from '../connection/message.ts'
-import { isPromise, withTimeout } from '../promises.ts'
+import { deferred, isPromise } from '../promises.ts'
 import { OrderedResults } from './ordered-results.ts'
 import type { SchemaIssue } from './standard-schema.ts'
 
@@ -19,23 +19,20 @@ export interface MessageDecoderOwner {
   onChange(): void
 }
 
-/** The reason for which a decoder refuses a message. */
-export class InvalidMessage {
+/** The error with which a format refuses a message. The connection closes with its text. */
+export class InvalidMessage extends Error {
   readonly closeCode: 1007 | 1008
-  readonly text: string
-  readonly cause: unknown
   /** The issues that a schema found. */
   readonly issues: readonly SchemaIssue[] | undefined
 
   constructor(
     closeCode: 1007 | 1008,
     text: string,
-    details: { cause?: unknown; issues?: readonly SchemaIssue[] } = {},
+    { cause, issues }: { cause?: unknown; issues?: readonly SchemaIssue[] } = {},
   ) {
+    super(text, { cause })
     this.closeCode = closeCode
-    this.text = text
-    this.cause = details.cause
-    this.issues = details.issues
+    this.issues = issues
   }
 }
 
@@ -58,6 +55,8 @@ export class MessageDecoder {
   readonly #owner: MessageDecoderOwner
   readonly #settings: DecoderSettings
   readonly #results = new OrderedResults()
+  readonly #timers = new Set<NodeJS.Timeout>()
+  #isStopped = false
 
   constructor(owner: MessageDecoderOwner, settings: DecoderSettings) {
     this.#owner = owner
@@ -78,16 +77,39 @@ export class MessageDecoder {
   decode(data: Data, size: number): void {
     this.#results.run(() => this.#decode(data), {
       size,
-      onResult: (message) => this.#owner.receive(message, size),
-      onError: (cause) => this.#onError(cause),
+      onResult: (message) => this.#isStopped || this.#owner.receive(message, size),
+      onError: (cause) => this.#isStopped || this.#onError(cause),
       onWaiting: () => this.#owner.onChange(),
     })
   }
 
+  /** Stops, because the connection has ended. Returns the number of messages that still wait. */
+  stop(): number {
+    this.#isStopped = true
+    for (const timer of this.#timers) clearTimeout(timer)
+    return this.waitingCount
+  }
+
   #decode(data: Data): unknown {
-    const { decode, timeout } = this.#settings
-    const message = decode(data)
-    return isPromise(message) ? withTimeout(message, timeout) : message
+    const message = this.#settings.decode(data)
+    return isPromise(message) ? this.#withTimeout(message) : message
+  }
+
+  #withTimeout(message: PromiseLike<unknown>): Promise<unknown> {
+    const { timeout } = this.#settings
+    const { promise, resolve, reject } = deferred<unknown>()
+    const timer = setTimeout(
+      () => reject(new Error(`decoding a message took more than ${timeout} ms`)),
+      timeout,
+    )
+    this.#timers.add(timer)
+    const stopTimer = (): void => {
+      clearTimeout(timer)
+      this.#timers.delete(timer)
+    }
+    message.then(resolve, reject)
+    promise.then(stopTimer, stopTimer)
+    return promise
   }
 
   #onError(cause: unknown): void {
@@ -98,7 +120,7 @@ export class MessageDecoder {
     } else if (cause.closeCode === 1008 && this.#settings.dropsInvalid) {
       owner.drop('invalid')
     } else {
-      const { closeCode: code, text: description, issues } = cause
+      const { closeCode: code, message: description, issues } = cause
       owner.refuse({ code, description, errorCode: 'ERR_MESSAGE_INVALID', issues }, cause.cause)
     }
   }

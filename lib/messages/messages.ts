@@ -5,7 +5,7 @@ import type { MessageDecoder, MessageDecoderOwner } from './message-decoder.ts'
  * A format of messages, for the option `messages`: `json` and `codec` make one. `In` is the type of
  * the messages that it decodes, `Out` the type of those that it encodes.
  */
-export interface Messages<In = any, Out = any> {
+export interface Messages<In, Out> {
   /** @hidden */
   readonly [CODEC]: MessageCodec<In, Out>
 }

@@ -41,7 +41,7 @@ export class OrderedResults {
   run<Result>(task: () => Result | PromiseLike<Result>, handlers: ResultHandlers<Result>): void {
     try {
       const result = task()
-      if (isPromise(result)) this.#wait(Promise.resolve(result as PromiseLike<Result>), handlers)
+      if (isPromise(result)) this.#wait(Promise.resolve(result), handlers)
       else if (this.#pending) this.#wait(Promise.resolve(result), handlers)
       else handlers.onResult(result)
     } catch (cause) {

@@ -61,10 +61,16 @@ export interface PathSegment {
 }
 
 /** The type of the values that a schema returns. */
-export type InferOutput<Schema> = Schema extends StandardSchema<any, infer Value> ? Value : never
+export type InferOutput<Schema> =
+  Schema extends StandardSchema<unknown, infer Value> ? Value : never
 
 /** The type of the values that a schema accepts. */
-export type InferInput<Schema> = Schema extends StandardSchema<infer Value, any> ? Value : never
+export type InferInput<Schema> = Schema extends StandardSchema<infer Value, unknown> ? Value : never
+
+/** Returns whether a value is a schema. */
+export function isSchema(value: unknown): boolean {
+  return typeof (value as StandardSchema | null)?.['~standard']?.validate === 'function'
+}
 
 /**
  * Checks that a value is a schema. `name` names it in the error.
@@ -72,6 +78,6 @@ export type InferInput<Schema> = Schema extends StandardSchema<infer Value, any>
  * @throws TypeError for a value that is no schema.
  */
 export function checkSchema(name: string, schema: StandardSchema): void {
-  if (typeof schema?.['~standard']?.validate === 'function') return
+  if (isSchema(schema)) return
   throw invalidValue(`the schema of \`${name}\``, 'one that follows Standard Schema', schema)
 }

@@ -119,7 +119,7 @@ export const connectionRules = {
   closeTimeout: milliseconds(5_000, 0),
   keepaliveTimeout: orFalse(milliseconds(20_000, 1), 20_000),
   binary: flag(),
-  messages: optional<Messages>(
+  messages: optional<Messages<unknown, unknown>>(
     'what `json` or `codec` returns',
     (value) => isObject(value) && CODEC in value,
   ),

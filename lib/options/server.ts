@@ -26,7 +26,10 @@ import {
 import { frameRules } from './node-only.ts'
 
 /** The result of `authorize`: a context, or true for none. All other results refuse with 401. */
-export type AuthorizeResult<Context> = Context | boolean | null | undefined
+export type AuthorizeResult<Context> = (Context & NotPromise) | boolean | null | undefined
+
+/** Keeps the compiler from taking a promise of something else for a context. */
+type NotPromise = object & { readonly then?: never }
 
 /** The second argument of `authorize`. */
 export interface AuthorizeDetails {

@@ -57,12 +57,12 @@ export class RoomRegistry<Member extends RoomMember> {
   }
 
   /** Returns a handle to a named room: one that the program fills. */
-  room(name: string): Room<Member, any> {
+  room(name: string): Room<Member, unknown> {
     return new Room(this, name, NAMED_PREFIX + name)
   }
 
   /** Returns a handle to the room of all clients, which only `admit` fills. */
-  clients(): ReadonlyRoom<Member, any> {
+  clients(): ReadonlyRoom<Member, unknown> {
     return new ReadonlyRoom(this, 'clients', CLIENTS_TOPIC)
   }
 

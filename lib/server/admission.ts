@@ -181,8 +181,7 @@ export class Admission {
     this.#pendingHandshakes.add(aborter)
     addressLimit.add(remoteAddress)
     try {
-      // The cast is safe: `authorize` returned it, but the settings don't keep the type `object`.
-      const context = (await runAuthorize(authorize, handshake, aborter)) as object
+      const context = await runAuthorize(authorize, handshake, aborter)
       aborter.signal.throwIfAborted() // the server may have closed in a microtask
       stopWatching()
       return this.#accept(upgrade, handshake, pendingPeer, context)

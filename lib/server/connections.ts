@@ -34,7 +34,7 @@ interface AcceptedPeer {
 export class Connections {
   readonly rooms: RoomRegistry<AnyConnection>
   /** The room of all connections. */
-  readonly clients: ReadonlyRoom<AnyConnection, any>
+  readonly clients: ReadonlyRoom<AnyConnection, unknown>
   readonly #emitter: ServerEmitter
   readonly #counts: Counts
   readonly #addressLimit: AddressLimit

@@ -80,7 +80,7 @@ export class WebsocketServer<
     const settings = { ...resolved, protocols: [...resolved.protocols], suffixes: [''] }
     const addressLimit = new AddressLimit(settings.maxConnectionsPerAddress)
     this.#connections = new Connections(settings, this.#emitter, this.#counts, addressLimit)
-    this.clients = this.#connections.clients
+    this.clients = this.#connections.clients as typeof this.clients
     this.#admission = new Admission({
       settings,
       counts: this.#counts,
@@ -173,7 +173,8 @@ export class WebsocketServer<
    */
   room(name: string): Room<WebsocketConnection<Context, In, Out, Path>, Out> {
     if (typeof name !== 'string') throw invalidValue('the name of a room', 'a string', name)
-    return this.#connections.rooms.room(name)
+    const room = this.#connections.rooms.room(name)
+    return room as Room<WebsocketConnection<Context, In, Out, Path>, Out>
   }
 
   /**

@@ -112,12 +112,12 @@ interface Connectable<In, Out> {
  * Rejects with a `ConnectError` when the server rejects the handshake.
  */
 export async function link<
-  Context extends object,
-  In,
-  Out,
-  Path extends string,
-  ClientIn,
-  ClientOut,
+  Context extends object = {},
+  In = Data,
+  Out = SendData,
+  Path extends string = string,
+  ClientIn = Data,
+  ClientOut = SendData,
 >(
   server: WebsocketServer<Context, In, Out, Path>,
   client: Connectable<ClientIn, ClientOut>,

@@ -11,6 +11,7 @@ import {
   once,
   WebsocketClient,
   WebsocketServer,
+  type ClientOptions,
   type ConnectionOptions,
   type Data,
   type ServerOptions,
@@ -118,7 +119,7 @@ class Scene implements AsyncDisposable {
 
   /** Lets in a client of ours. */
   async own(
-    options: ConstructorParameters<typeof WebsocketClient>[0] = {},
+    options: ClientOptions = {},
   ): Promise<Member & { client: WebsocketConnection }> {
     const came = once(this.server, 'client')
     const client = await new WebsocketClient(options).open(`ws://localhost:${this.port}`)

@@ -4,11 +4,16 @@ import { EMITTER } from '../../lib/internal.ts'
 import { ClosingHandshake, UnreadMessages } from '../../lib/connection/closing-handshake.ts'
 import type { ConnectionEvents } from '../../lib/connection/connection.ts'
 import { Emitter } from '../../lib/events/emitter.ts'
+import type { Listenable } from '../../lib/events/listenable.ts'
 import { listen } from '../../lib/events/listen.ts'
 import { once } from '../../lib/events/once.ts'
 
 const REASON = { code: 4000, description: 'enough' }
 const TIMEOUT = 1_000
+
+const targetOf = (emitter: Emitter<ConnectionEvents>): Listenable<ConnectionEvents> => ({
+  [EMITTER]: emitter,
+})
 
 /** An emitter whose transport has ended, with this many messages that wait. */
 function setUp(
@@ -67,14 +72,14 @@ test('a program that waits for the close alone reads no messages', (t) => {
   const { emitter, unread, closes } = setUp(t, { count: 2 })
   unread.update()
   assert.equal(closes(), 0)
-  void once({ [EMITTER]: emitter }, 'close')
+  void once(targetOf(emitter), 'close')
   unread.update()
   assert.equal(closes(), 1)
 })
 
 test('each message that is taken gives the rest the whole time again', async (t) => {
   const { emitter, unread, closes } = setUp(t, { count: 3 })
-  const loop = listen({ [EMITTER]: emitter }, 'message')
+  const loop = listen(targetOf(emitter), 'message')
   unread.update()
   for (let taken = 0; taken < 2; taken++) {
     t.mock.timers.tick(TIMEOUT - 1)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Listenable } from '../../lib/events/listenable.ts'
-import { EMITTER } from '../../lib/internal.ts'
+import { EMITTER, type EVENTS } from '../../lib/internal.ts'
 import { errorLog } from '../../lib/error-log.ts'
 import { CallbackError, ClosedError, WebsocketError } from '../../lib/errors.ts'
 import { listen } from '../../lib/events/listen.ts'
@@ -27,6 +27,7 @@ const PLAN: EventSpec<ShopEvents> = {
 
 /** A target of its own, that notes what it is told. */
 class Shop extends Emitter<ShopEvents> implements Listenable<ShopEvents> {
+  declare readonly [EVENTS]?: ShopEvents
   changes = 0
 
   constructor(plan = PLAN) {

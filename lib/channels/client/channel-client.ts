@@ -14,13 +14,8 @@ import { deferred, markHandled } from '../../promises.ts'
 import type { Network } from '../../transport/transport.ts'
 import { checkNames, invalidValue } from '../../validation.ts'
 import type { Channel, AnyEvents } from '../channel.ts'
-import type {
-  Contract,
-  InferInput,
-  InferInputs,
-  InferOutputs,
-  StandardSchema,
-} from '../contract/contract.ts'
+import type { InferInput, StandardSchema } from '../../messages/standard-schema.ts'
+import type { Contract, InferInputs, InferOutputs } from '../contract/contract.ts'
 import type { ServerFrame } from '../protocol/serializer.ts'
 import { ClientChannel } from './client-channel.ts'
 import { endpointUrl } from './endpoint-url.ts'

@@ -1,5 +1,6 @@
 import { escapeText, messageOf } from '../../format.ts'
-import { checkContract, type Contract, type StandardSchema } from '../contract/contract.ts'
+import type { StandardSchema } from '../../messages/standard-schema.ts'
+import { checkContract, type Contract } from '../contract/contract.ts'
 import { OrderedValidator } from '../contract/ordered-validator.ts'
 import { ChannelError } from '../errors.ts'
 import { IncomingMessage, type Replier } from '../messages/message.ts'

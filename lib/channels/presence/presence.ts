@@ -11,7 +11,8 @@ import {
   outOfRange,
 } from '../../validation.ts'
 import { Channel, type AnyEvents } from '../channel.ts'
-import { utf8Length, isJsonObject, MAX_DEPTH, writeJson } from '../protocol/json.ts'
+import { MAX_DEPTH } from '../../messages/nests-deeper.ts'
+import { utf8Length, isJsonObject, writeJson } from '../protocol/json.ts'
 import { META_REF, META_REF_BEFORE, PRESENCE_DIFF, PRESENCE_STATE } from '../protocol/phoenix.ts'
 import type { NewMember, Topic } from '../server/topic.ts'
 import type { EncodedState } from './encoded-state.ts'

@@ -15,7 +15,7 @@ import {
   type PeerConnectErrorInit,
 } from '../../server/handshake/peer-connect-error.ts'
 import type { RequestDetails } from '../../server/handshake/request.ts'
-import type { WebsocketServer } from '../../server/server.ts'
+import type { AnyServer } from '../../server/server.ts'
 import { invalidCall } from '../../validation.ts'
 import type { AnyEvents } from '../channel.ts'
 import { memoryHistory } from '../history/memory-history.ts'
@@ -54,7 +54,7 @@ export class ChannelServerCore<Context extends object> implements ServerExtensio
   #timer: NodeJS.Timeout | undefined
 
   constructor(
-    server: WebsocketServer<Context>,
+    server: AnyServer,
     settings: ChannelServerSettings,
     errorSink: Emitter<ChannelServerEvents>,
   ) {

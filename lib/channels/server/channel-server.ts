@@ -75,7 +75,7 @@ export class ChannelServer<Context extends object = {}> implements Listenable<Ch
    * @throws TypeError for an unknown or invalid option, for a server that serves already, and for a
    * server that has a channel server already.
    */
-  constructor(server: WebsocketServer<Context>, options?: ChannelServerOptions) {
+  constructor(server: WebsocketServer<Context, any, any, any>, options?: ChannelServerOptions) {
     if (server?.[ADMISSION] === undefined) {
       throw invalidValue('what channels stand on', 'a WebsocketServer', server)
     }

@@ -10,7 +10,7 @@ type ParamNames<Path extends string> = Path extends `${infer First}/${infer Rest
  */
 export type PathParams<Path extends string> = string extends Path
   ? Readonly<Record<string, string | undefined>>
-  : { readonly [Name in ParamNames<Path>]: string }
+  : Readonly<Record<ParamNames<Path>, string>>
 
 /**
  * Returns whether a value is a path pattern: /segments, some of which may be :params. Percent signs

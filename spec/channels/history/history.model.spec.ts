@@ -20,7 +20,6 @@ const TOPIC = 'room:1'
 const SOCKET = 'ws://localhost/socket/websocket?vsn=2.0.0'
 
 type Five = [string | null, string | null, string, string, AnyEvents]
-type Opener = Parameters<typeof link>[1]
 
 interface Position {
   readonly epoch: string
@@ -217,7 +216,7 @@ class OurVisitor extends Visitor {
     await this.leave()
     const [, here] = await link(
       node.server,
-      this.#client as unknown as Opener,
+      this.#client as unknown as WebsocketClient,
       'ws://localhost/socket',
     )
     this.#here = here
