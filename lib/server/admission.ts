@@ -83,6 +83,9 @@ export class Admission {
   install(extension: ServerExtension): ExtensionHost {
     const { settings, counts, emitter } = this.#owner
     if (this.#extension) throw invalidCall('this server has a ChannelServer already')
+    if (settings.messages) {
+      throw invalidCall('a server with `messages` has no channels: a topic has its own contract')
+    }
     if (this.#owner.isOpen())
       throw invalidCall('make the ChannelServer before its server serves or is attached')
     this.#extension = extension

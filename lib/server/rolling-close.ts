@@ -1,8 +1,17 @@
 import { cutText, MAX_TEXT, type CloseReason } from '../connection/close-codes.ts'
 import type { CloseSettings } from '../options/close.ts'
+import type { Deferred } from '../promises.ts'
 
 const STEP = 100 // ms from one batch to the next, where the options set no batch size
 const RETRY_CODES: readonly number[] = [1012, 1013] // codes whose text clients search for `retry=`
+
+/** A close of a server that has not completed. */
+export interface PendingClose {
+  readonly reason: CloseReason
+  /** The schedule that closes the clients over a period; undefined closes all at once. */
+  readonly rolling: RollingClose | undefined
+  readonly completion: Deferred<void>
+}
 
 /**
  * A close of a server's clients in batches over `within` milliseconds, so that they also reconnect

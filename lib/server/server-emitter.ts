@@ -3,7 +3,7 @@ import type { RefusedChannel } from '../backplane/backplane.ts'
 import { WebsocketConnection } from '../connection/connection.ts'
 import type { Counts } from '../connection/counts.ts'
 import type { Data, SendData } from '../connection/message.ts'
-import type { ConnectError, WebsocketError } from '../errors.ts'
+import { WebsocketError, type ConnectError } from '../errors.ts'
 import { Emitter, type ErrorSink, type EventSpec } from '../events/emitter.ts'
 import { formatLogLine } from '../format.ts'
 import { EMITTER } from '../internal.ts'
@@ -96,5 +96,14 @@ export class ServerEmitter extends Emitter<ServerEvents> {
   /** Reports a failure that belongs to no connection. */
   reportFailure(error: WebsocketError): void {
     if (!this.reportError(error)) log('%s: %s', error.message, formatLogLine(error.cause))
+  }
+
+  /** Runs one step of closing. A failure is reported, and the other steps follow. */
+  async attempt(step: () => unknown): Promise<void> {
+    try {
+      await step()
+    } catch (cause) {
+      this.reportFailure(new WebsocketError(cause))
+    }
   }
 }

@@ -1,16 +1,15 @@
 import debug from 'debug'
-import type { CloseReason } from '../connection/close-codes.ts'
 import type { WebsocketConnection } from '../connection/connection.ts'
 import { newCounts } from '../connection/counts.ts'
 import type { Data, SendData } from '../connection/message.ts'
-import { ConnectError, WebsocketError } from '../errors.ts'
+import { ConnectError } from '../errors.ts'
 import type { Emitter } from '../events/emitter.ts'
 import type { Listenable } from '../events/listenable.ts'
 import { formatCount, inspectLine } from '../format.ts'
 import { ADMISSION, EMITTER, INSPECT, type EVENTS } from '../internal.ts'
 import { resolveClose, type CloseOptions } from '../options/close.ts'
 import { resolveServer, type ServerOptions } from '../options/server.ts'
-import { deferred, markHandled, type Deferred } from '../promises.ts'
+import { deferred, markHandled } from '../promises.ts'
 import type { ReadonlyRoom, Room } from '../rooms/room.ts'
 import { invalidValue } from '../validation.ts'
 import { Admission } from './admission.ts'
@@ -21,23 +20,13 @@ import { PeerConnectError } from './handshake/peer-connect-error.ts'
 import { HttpServers } from './http-servers.ts'
 import type { AnyHttpServer } from './http/http.ts'
 import { Refusals } from './refusals.ts'
-import { RollingClose } from './rolling-close.ts'
+import { RollingClose, type PendingClose } from './rolling-close.ts'
 import { ServerEmitter, type Address, type ServerEvents } from './server-emitter.ts'
 import { readStats, type ServerStats } from './stats.ts'
 
 const log = debug('simplewebsockets:server')
 
-/** A close of the server that has not completed. */
-interface PendingClose {
-  readonly reason: CloseReason
-  /** The schedule that closes the clients over a period; undefined closes all at once. */
-  readonly rolling: RollingClose | undefined
-  readonly completion: Deferred<void>
-}
-
-/**
- * A server with any context, messages and path: the type for functions that take every server.
- */
+/** A server of any context, messages and path: the type for functions that take every server. */
 export type AnyServer = WebsocketServer<any, any, any, any>
 
 /**
@@ -280,12 +269,12 @@ export class WebsocketServer<
     this.#isOpen = false
     const { address } = this.#httpServers
     if (wasOpen) {
-      await this.#attempt(() => this.#closeClients(pendingClose))
+      await this.#emitter.attempt(() => this.#closeClients(pendingClose))
       // Routes are removed only now: until here, a new peer is told to retry, instead of being told
       // that no WebSocket is served.
       this.#httpServers.release()
-      await this.#attempt(() => this.#connections.rooms.end())
-      await this.#attempt(() => this.#admission.onClosed())
+      await this.#emitter.attempt(() => this.#connections.rooms.end())
+      await this.#emitter.attempt(() => this.#admission.onClosed())
       log('has closed')
     }
     if (this.#pendingClose === pendingClose) this.#pendingClose = undefined
@@ -305,14 +294,5 @@ export class WebsocketServer<
     await this.#connections.closeAll(rolling?.reason ?? reason)
     this.#httpServers.destroySockets()
     await listeningStopped
-  }
-
-  /** Runs one step of closing. A failure is reported, and the other steps follow. */
-  async #attempt(step: () => unknown): Promise<void> {
-    try {
-      await step()
-    } catch (cause) {
-      this.#emitter.reportFailure(new WebsocketError(cause))
-    }
   }
 }

@@ -20,6 +20,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   '': [],
   events: [''],
   connection: ['', 'events'],
+  messages: ['', 'connection'],
   'server/handshake': ['', 'connection'],
   options: ['', 'connection', 'server/handshake'],
   transport: ['', 'connection'],
@@ -45,11 +46,13 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   ],
   client: ['', 'connection', 'events', 'options', 'server/handshake', 'transport', 'transport/tcp'],
   channels: ['', 'events'],
-  'channels/protocol': ['', 'connection', 'server/handshake'],
-  'channels/contract': [''],
+  'channels/protocol': ['', 'connection', 'messages', 'server/handshake'],
+  'channels/contract': ['', 'messages'],
   'channels/history': ['', 'options', 'backplane', 'channels', 'channels/protocol'],
   'channels/messages': ['', 'events', 'channels'],
-  'channels/presence': ['', 'connection', 'events', 'channels', 'channels/protocol'],
+  'channels/presence': [
+    ...['', 'connection', 'events', 'messages', 'channels', 'channels/protocol'],
+  ],
   'channels/server': [
     ...['', 'connection', 'events', 'rooms', 'server', 'server/handshake'],
     ...[

@@ -43,7 +43,10 @@ export interface RejoinOptions {
 export type Logger = (kind: string, message: string, data: unknown) => void
 
 /** The options of a `ChannelClient`, with those of the `WebsocketClient` that it uses. */
-export interface ChannelClientOptions extends Omit<ClientOptions, 'protocols' | 'binary'> {
+export interface ChannelClientOptions extends Omit<
+  ClientOptions,
+  'protocols' | 'binary' | 'messages'
+> {
   /**
    * The serializer of the protocol that the server speaks.
    *
