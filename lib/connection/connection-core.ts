@@ -2,8 +2,6 @@ import debug from '#debug'
 import { ClosedError, FrameError, WebsocketError } from '../errors.ts'
 import { Emitter, type ErrorSink, type EventSpec } from '../events/emitter.ts'
 import { escapeText } from '../format.ts'
-import { CODEC } from '../internal.ts'
-import type { MessageDecoder } from '../messages/message-decoder.ts'
 import { deferred, markHandled, rejected, type Deferred } from '../promises.ts'
 import type { Transport, TransportReceiver } from '../transport/transport.ts'
 import { invalidCall } from '../validation.ts'
@@ -29,7 +27,7 @@ import type { AnyConnection, ConnectionEvents } from './connection.ts'
 import type { DropReason } from './counts.ts'
 import { MESSAGE_OVERHEAD, type MessageSink } from './message-sink.ts'
 import {
-  encodeMessage,
+  toData,
   toBytes,
   toText,
   withoutChunk,
@@ -72,7 +70,6 @@ export class ConnectionCore extends Emitter<ConnectionEvents> implements Transpo
   #pings: PingTracker | undefined
   #rateLimiter: RateLimiter | undefined
   #sink: MessageSink | undefined
-  #decoder: MessageDecoder | undefined
   #isPaused = false
   #needsDrain = false
   #hasFailed = false
@@ -83,7 +80,6 @@ export class ConnectionCore extends Emitter<ConnectionEvents> implements Transpo
     this.owner = owner
     this.transport = transport
     owner.keepalive?.add(this)
-    transport.start(this)
   }
 
   override get parent(): ErrorSink {
@@ -96,15 +92,6 @@ export class ConnectionCore extends Emitter<ConnectionEvents> implements Transpo
 
   get latency(): number | undefined {
     return this.#pings?.latency
-  }
-
-  /** The messages that wait: for their decoding, and for their listeners. */
-  override get queuedCount(): number {
-    return super.queuedCount + (this.#decoder?.waitingCount ?? 0)
-  }
-
-  override get waitingBytes(): number {
-    return super.waitingBytes + (this.#decoder?.waitingBytes ?? 0)
   }
 
   get isPaused(): boolean {
@@ -136,9 +123,18 @@ export class ConnectionCore extends Emitter<ConnectionEvents> implements Transpo
     this.#sink = sink
   }
 
+  /**
+   * Returns a message of the program as the payload to send.
+   *
+   * @throws TypeError for what can't be sent.
+   */
+  encode(message: unknown): Data {
+    return toData(message)
+  }
+
   /** Encodes and sends the caller's message, as bytes when the option `binary` is set. */
   send(message: unknown): boolean {
-    const data = encodeMessage(this.owner.settings, message)
+    const data = this.encode(message)
     return this.deliver(this.owner.settings.binary ? toBytes(data) : data)
   }
 
@@ -216,35 +212,11 @@ export class ConnectionCore extends Emitter<ConnectionEvents> implements Transpo
     const wasPaused = this.#isPaused
     const willWait = this.queuedCount > 0 || !this.hasListeners('message')
     const value = willWait ? withoutChunk(data) : data
-    const wasTaken = this.#decodeOrEnqueue(
-      settings.binary ? toBytes(value) : value,
-      size + MESSAGE_OVERHEAD,
-    )
+    const wasTaken = this.enqueue(settings.binary ? toBytes(value) : value, size + MESSAGE_OVERHEAD)
     // The message that makes reading pause always fits, whatever its length.
     if (!wasTaken && isOverfull(this, settings) && wasPaused === this.#isPaused) {
       this.onInvalid(this.hasListeners('message') ? slowListener(settings) : NO_LISTENER)
     }
-  }
-
-  /** Returns whether every listener took the message at once. */
-  #decodeOrEnqueue(data: Data, size: number): boolean {
-    const { messages } = this.owner.settings
-    if (!messages) return this.enqueue(data, size)
-    this.#decoder ??= messages[CODEC].createDecoder(this)
-    this.#decoder.decode(data, size)
-    return false
-  }
-
-  /** Delivers a message that the format of `messages` has decoded. */
-  receive(message: unknown, size: number): void {
-    if (this.#hasFailed || this.hasEnded) this.drop('closing')
-    else this.enqueue(message as Data, size)
-  }
-
-  /** Closes because of a message that can't be decoded. Delivers no later message. */
-  refuse(fault: Fault, cause: unknown): void {
-    this.#hasFailed = true
-    this.onInvalid(fault, cause)
   }
 
   #passToSink(sink: MessageSink, data: Data, size: number): void {
@@ -427,14 +399,12 @@ export class ConnectionCore extends Emitter<ConnectionEvents> implements Transpo
     })
     this.#pings?.reject(this.closedError())
     this.#unread.update()
-    if (!this.hasEnded)
-      log('%s has closed: messages wait for a listener of `message`', this.#connection.id)
+    if (!this.hasEnded) log('%s has closed, messages wait', this.#connection.id)
     handshake.complete()
   }
 
   #emitClose(reason: CloseReason): void {
     this.#dropQueued('unread')
-    for (let count = this.#decoder?.stop() ?? 0; count > 0; count--) this.drop('unread')
     this.end(reason)
   }
 }

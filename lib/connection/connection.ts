@@ -1,13 +1,13 @@
 import type { CallbackError, FrameError } from '../errors.ts'
 import type { Listenable } from '../events/listenable.ts'
 import { inspectLine } from '../format.ts'
-import { DELIVER, EMITTER, INSPECT, type EVENTS } from '../internal.ts'
+import { CODEC, DELIVER, EMITTER, INSPECT, type EVENTS } from '../internal.ts'
 import type { RequestDetails } from '../server/handshake/request.ts'
 import type { Transport } from '../transport/transport.ts'
 import type { CloseReason } from './close-codes.ts'
 import { ConnectionCore } from './connection-core.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
-import { encodeMessage, toData, type Data, type PreparedMessage, type SendData } from './message.ts'
+import { toData, type Data, type PreparedMessage, type SendData } from './message.ts'
 import { pingPayload } from './pings.ts'
 
 /** The events of a connection. */
@@ -68,7 +68,11 @@ export class WebsocketConnection<
   ) {
     this.request = request
     this.#context = context
-    this.#core = new ConnectionCore(this, owner, transport)
+    const { messages } = owner.settings
+    this.#core = messages
+      ? messages[CODEC].createCore(this, owner, transport)
+      : new ConnectionCore(this, owner, transport)
+    transport.start(this.#core)
   }
 
   /** @hidden */
@@ -133,8 +137,7 @@ export class WebsocketConnection<
    * @throws TypeError as `send` does.
    */
   broadcast(data: Out): void {
-    const { owner } = this.#core
-    owner.broadcast(this, encodeMessage(owner.settings, data))
+    this.#core.owner.broadcast(this, this.#core.encode(data))
   }
 
   /**

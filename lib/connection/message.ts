@@ -1,5 +1,3 @@
-import { CODEC } from '../internal.ts'
-import type { ConnectionSettings } from '../options/connection.ts'
 import { invalidValue } from '../validation.ts'
 
 /** The payload of a message: a string for text, bytes for binary. */
@@ -90,18 +88,9 @@ export function toData(value: unknown): Data {
   if (value instanceof ArrayBuffer || isShared(value)) return new Uint8Array(value)
   throw invalidValue(
     'what is sent',
-    'a string, bytes (a buffer or a view of one) or a finite number (JSON.stringify what is none)',
+    'a string, bytes or a finite number (for objects set `messages`)',
     value,
   )
-}
-
-/**
- * Encodes a message in the format of the option `messages`; without it, as `toData` does.
- *
- * @throws TypeError for what can't be sent.
- */
-export function encodeMessage({ messages }: ConnectionSettings, value: unknown): Data {
-  return toData(messages ? messages[CODEC].encode(value) : value)
 }
 
 /** Returns whether a value is a SharedArrayBuffer. Some pages don't have that class. */

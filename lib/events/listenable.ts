@@ -22,7 +22,7 @@ export function emitterOf<Events extends object>(
   if (typeof target !== 'object' || target === null || !(EMITTER in target)) {
     throw invalidValue(
       'the target of `listen`',
-      'a server, a client, a connection, a room, a channel, a topic or a presence',
+      'a server, client, connection, room, channel, topic or presence',
       target,
     )
   }

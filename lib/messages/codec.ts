@@ -1,9 +1,8 @@
 import type { Data, SendData } from '../connection/message.ts'
-import { CODEC } from '../internal.ts'
 import { isPromise } from '../promises.ts'
 import { isFunction, invalidValue, milliseconds, resolveOptions, type Rule } from '../validation.ts'
-import { InvalidMessage, MessageDecoder } from './message-decoder.ts'
-import type { Messages } from './messages.ts'
+import { InvalidMessage } from './invalid-message.ts'
+import { toMessages, type Messages } from './messages.ts'
 
 /** The options of `codec`: a format of your own. */
 export interface CodecOptions<In, Out> {
@@ -41,17 +40,12 @@ export function codec<In, Out = In>(options: CodecOptions<In, Out>): Messages<In
     const value: unknown = Reflect.get(options, name)
     if (!isFunction(value)) throw invalidValue(`\`${name}\``, 'a function', value)
   }
-  const settings = {
-    decode: (data: Data) => refuseFailure(() => options.decode(data)),
+  return toMessages({
+    encode: (message) => options.encode(message),
+    decode: (data) => refuseFailure(() => options.decode(data)),
     dropsInvalid: false,
     timeout,
-  }
-  return {
-    [CODEC]: {
-      encode: (message) => options.encode(message),
-      createDecoder: (owner) => new MessageDecoder(owner, settings),
-    },
-  }
+  })
 }
 
 /** Calls the program's `decode`. A failure of it means that the message is invalid. */

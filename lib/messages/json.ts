@@ -1,6 +1,5 @@
 import { decoder, type Data } from '../connection/message.ts'
 import { messageOf } from '../format.ts'
-import { CODEC } from '../internal.ts'
 import { isPromise } from '../promises.ts'
 import {
   invalidArgument,
@@ -9,8 +8,8 @@ import {
   resolveOptions,
   type Rule,
 } from '../validation.ts'
-import { InvalidMessage, MessageDecoder } from './message-decoder.ts'
-import type { Messages } from './messages.ts'
+import { InvalidMessage } from './invalid-message.ts'
+import { toMessages, type Messages } from './messages.ts'
 import { MAX_DEPTH, nestsDeeper } from './nests-deeper.ts'
 import { isSchema, type StandardResult, type StandardSchema } from './standard-schema.ts'
 
@@ -47,8 +46,8 @@ export interface JsonOptions<In, Out> {
 const MAX_ISSUES = 20 // the peer decides how many issues a message has
 
 const rules = {
-  in: optional<StandardSchema>('a schema that follows Standard Schema', isSchema),
-  out: optional<StandardSchema>('a schema that follows Standard Schema', isSchema),
+  in: optional<StandardSchema>('one that follows Standard Schema', isSchema),
+  out: optional<StandardSchema>('one that follows Standard Schema', isSchema),
   invalid: {
     fallback: 'close',
     expected: `'close' or 'drop'`,
@@ -75,13 +74,7 @@ export function json<In = unknown, Out = unknown>(
     const value = parse(data)
     return schema ? validate(schema, value) : value
   }
-  const settings = { decode, dropsInvalid: invalid === 'drop', timeout }
-  return {
-    [CODEC]: {
-      encode: stringify,
-      createDecoder: (owner) => new MessageDecoder(owner, settings),
-    },
-  }
+  return toMessages({ encode: stringify, decode, dropsInvalid: invalid === 'drop', timeout })
 }
 
 function stringify(message: unknown): string {

@@ -1,5 +1,9 @@
-import type { CODEC } from '../internal.ts'
-import type { MessageDecoder, MessageDecoderOwner } from './message-decoder.ts'
+import type { ConnectionCore } from '../connection/connection-core.ts'
+import type { ConnectionOwner } from '../connection/connection-owner.ts'
+import type { AnyConnection } from '../connection/connection.ts'
+import { CODEC } from '../internal.ts'
+import type { Transport } from '../transport/transport.ts'
+import { DecodingCore, type Codec } from './decoding-core.ts'
 
 /**
  * A format of messages, for the option `messages`: `json` and `codec` make one. `In` is the type of
@@ -7,15 +11,29 @@ import type { MessageDecoder, MessageDecoderOwner } from './message-decoder.ts'
  */
 export interface Messages<In, Out> {
   /** @hidden */
-  readonly [CODEC]: MessageCodec<In, Out>
+  readonly [CODEC]: MessageFormat<In, Out>
 }
 
-/** The two directions of a format. */
-export interface MessageCodec<In, Out> {
+/** The private half of a format. */
+export interface MessageFormat<In, Out> {
   /** The type of the decoded messages, for the compiler only. */
   readonly decodes?: In
   /** Encodes a message that is sent. */
   encode(message: Out): unknown
-  /** Creates the decoder of one connection. */
-  createDecoder(owner: MessageDecoderOwner): MessageDecoder
+  /** Creates the private half of a connection. */
+  createCore(
+    connection: AnyConnection,
+    owner: ConnectionOwner,
+    transport: Transport,
+  ): ConnectionCore
+}
+
+/** Makes a format of a codec. */
+export function toMessages<In, Out>(messageCodec: Codec): Messages<In, Out> {
+  return {
+    [CODEC]: {
+      encode: (message) => messageCodec.encode(message as never),
+      createCore: (...args) => new DecodingCore(messageCodec, ...args),
+    },
+  }
 }

@@ -14,13 +14,13 @@ function unsupported<Value>(fallback: Value, cure: string): Rule<Value> {
 const browserRules = {
   ...clientRules,
   headers: unsupported({}, 'send a subprotocol or a cookie instead'),
-  tls: unsupported(undefined, 'it has its own certificates'),
-  agent: unsupported(undefined, 'it has its own proxies'),
+  tls: unsupported(undefined, 'it decides itself'),
+  agent: unsupported(undefined, 'it decides itself'),
   compression: unsupported<false>(false, 'it offers it by itself, so let the server agree'),
   maxReceivedFrameSize: unsupported<false>(false, 'choose `maxReceivedMessageSize`'),
   messageTimeout: unsupported<false>(false, 'the server is trusted to end its messages'),
   fragmentationThreshold: unsupported<false>(false, 'send smaller messages'),
-  useNagleAlgorithm: unsupported(false, 'it sends when it likes'),
+  useNagleAlgorithm: unsupported(false, 'it decides itself'),
 }
 
 /**

@@ -1,16 +1,7 @@
 import type { Data, SendData } from '../connection/message.ts'
 import { CODEC } from '../internal.ts'
 import type { Messages } from '../messages/messages.ts'
-import {
-  bytes,
-  flag,
-  isObject,
-  milliseconds,
-  optional,
-  orFalse,
-  type Rule,
-  type Resolved,
-} from '../validation.ts'
+import { bytes, flag, milliseconds, orFalse, type Rule, type Resolved } from '../validation.ts'
 import type { Compression, frameRules } from './node-only.ts'
 
 /** The options that a server and a client have in common. */
@@ -119,10 +110,11 @@ export const connectionRules = {
   closeTimeout: milliseconds(5_000, 0),
   keepaliveTimeout: orFalse(milliseconds(20_000, 1), 20_000),
   binary: flag(),
-  messages: optional<Messages<unknown, unknown>>(
-    'what `json` or `codec` returns',
-    (value) => isObject(value) && CODEC in value,
-  ),
+  messages: {
+    fallback: undefined,
+    expected: 'made by `json` or `codec`',
+    isValid: (value) => CODEC in Object(value),
+  } as Rule<Messages<unknown, unknown> | undefined>,
   maxBufferedAmount: bytes(16 * MIB),
   slowConsumer: {
     fallback: 'close',

@@ -19,7 +19,7 @@ export interface RoomRegistryOwner<Member extends RoomMember> extends ErrorSink 
    *
    * @default `toData`
    */
-  readonly encode?: (message: unknown) => Data
+  readonly encode?: ((message: unknown) => Data) | undefined
   /**
    * Prepares data, sent here or received from another node, for sending to many members.
    *

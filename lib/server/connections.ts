@@ -4,11 +4,11 @@ import type { ConnectionOwner } from '../connection/connection-owner.ts'
 import { WebsocketConnection, type AnyConnection } from '../connection/connection.ts'
 import type { Counts } from '../connection/counts.ts'
 import { Keepalive } from '../connection/keepalive.ts'
-import { encodeMessage, PreparedMessage, toBytes, type Data } from '../connection/message.ts'
+import { PreparedMessage, toBytes, toData, type Data } from '../connection/message.ts'
 import { RateLimiter } from '../connection/rate-limiter.ts'
 import { WebsocketError } from '../errors.ts'
 import { escapeText } from '../format.ts'
-import { EMITTER } from '../internal.ts'
+import { CODEC, EMITTER } from '../internal.ts'
 import type { ServerSettings } from '../options/server.ts'
 import { RoomRegistry } from '../rooms/registry.ts'
 import type { ReadonlyRoom } from '../rooms/room.ts'
@@ -46,7 +46,7 @@ export class Connections {
     counts: Counts,
     addressLimit: AddressLimit,
   ) {
-    const { keepaliveTimeout, backplane, binary, rateLimit } = settings
+    const { keepaliveTimeout, backplane, binary, messages, rateLimit } = settings
     const prepare = (data: Data): PreparedMessage =>
       new PreparedMessage(binary ? toBytes(data) : data)
     this.#emitter = emitter
@@ -54,7 +54,7 @@ export class Connections {
     this.#addressLimit = addressLimit
     this.rooms = new RoomRegistry({
       backplane,
-      encode: (message) => encodeMessage(settings, message),
+      encode: messages && ((message) => toData(messages[CODEC].encode(message))),
       prepare,
       ...emitter.errorSink,
       reportFailure: (error) => emitter.reportFailure(error),

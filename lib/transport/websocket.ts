@@ -104,10 +104,9 @@ export class WebSocketTransport implements Transport {
       if (this.#socket.readyState === OPEN) this.#socket.ping(payload)
       return
     }
-    throw new WebsocketError(
-      'a browser cannot ping: let the server do so, or send it a message that it answers',
-      { code: 'ERR_UNSUPPORTED' },
-    )
+    throw new WebsocketError('a browser cannot ping: let the server do so', {
+      code: 'ERR_UNSUPPORTED',
+    })
   }
 
   close({ code, description }: CloseReason): void {

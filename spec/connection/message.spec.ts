@@ -84,7 +84,7 @@ for (const [value, shown] of refused) {
   test(`${shown} can't be sent`, () => {
     assert.throws(() => toData(value), {
       name: 'TypeError',
-      message: `expected what is sent to be a string, bytes (a buffer or a view of one) or a finite number (JSON.stringify what is none), got ${shown}`,
+      message: `expected what is sent to be a string, bytes or a finite number (for objects set \`messages\`), got ${shown}`,
     })
   })
 }

@@ -286,7 +286,7 @@ suite('json', () => {
       () =>
         json(options)
     assert.throws(bad({ inn: Draw }), /did you mean `?in`?/)
-    assert.throws(bad({ in: {} }), /expected `in` to be a schema that follows Standard Schema/)
+    assert.throws(bad({ in: {} }), /expected `in` to be one that follows Standard Schema/)
     assert.throws(bad({ invalid: 'ignore' }), /'close' or 'drop'/)
     assert.throws(bad({ timeout: '5s' }), /milliseconds/)
     const misused = { messages: { encode: String } } as object
