@@ -101,7 +101,7 @@ export class ConnectionCore extends Emitter<ConnectionEvents> implements Transpo
   override assertEvent(event: PropertyKey): void {
     super.assertEvent(event)
     if (event !== 'message' || !this.#sink) return
-    throw invalidCall('the messages of this connection are for its channels: listen to those')
+    throw invalidCall('listen to the channels of this connection')
   }
 
   override subjects(value: unknown): readonly unknown[] {
@@ -399,7 +399,7 @@ export class ConnectionCore extends Emitter<ConnectionEvents> implements Transpo
     })
     this.#pings?.reject(this.closedError())
     this.#unread.update()
-    if (!this.hasEnded) log('%s has closed, messages wait', this.#connection.id)
+    if (!this.hasEnded) log('%s closed, messages wait', this.#connection.id)
     handshake.complete()
   }
 

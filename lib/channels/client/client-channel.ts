@@ -123,7 +123,7 @@ export class ClientChannel extends Channel implements ChannelInternals {
   }
 
   broadcast(): never {
-    throw invalidCall('a client speaks to its server alone: push, and let the server broadcast')
+    throw invalidCall('a client cannot broadcast: push, and let the server do it')
   }
 
   leave(): Promise<void> {
