@@ -252,7 +252,7 @@ export class Presence<Known extends object = AnyEvents>
   #followChannel(channel: Channel<any, any, any>): void {
     const replica = channel[REPLICA]
     if (!replica) {
-      throw invalidCall('a member has no presence of its own: make one of its topic')
+      throw invalidCall('a member has no presence: make one of its topic')
     }
     this.#stateByTopic.set(channel.topic, replica.state)
     replica.follow(this.#emitter)
