@@ -60,7 +60,12 @@ export type { ValueOrProvider } from './options/value-or-provider.ts'
 export type { ClientOptions, ReconnectOptions } from './options/client.ts'
 export type { CloseOptions } from './options/close.ts'
 export type { ConnectionOptions } from './options/connection.ts'
-export type { AuthorizeDetails, ServerOptions, AuthorizeResult } from './options/server.ts'
+export type {
+  AnyContext,
+  AuthorizeDetails,
+  AuthorizeResult,
+  ServerOptions,
+} from './options/server.ts'
 export type { Compression } from './options/node-only.ts'
 export {
   RequestDetails,

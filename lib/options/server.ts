@@ -26,10 +26,10 @@ import {
 import { frameRules } from './node-only.ts'
 
 /** The result of `authorize`: a context, or true for none. All other results refuse with 401. */
-export type AuthorizeResult<Context> = (Context & NotPromise) | boolean | null | undefined
+export type AuthorizeResult<Context> = Context | boolean | null | undefined
 
-/** Keeps the compiler from taking a promise of something else for a context. */
-type NotPromise = object & { readonly then?: never }
+/** Any object but a promise, which could be one of something else. */
+export type AnyContext = object & { readonly then?: never }
 
 /** The second argument of `authorize`. */
 export interface AuthorizeDetails {
@@ -48,7 +48,7 @@ export interface AuthorizeDetails {
 
 /** The options of a `WebsocketServer`. */
 export interface ServerOptions<
-  Context extends object = {},
+  Context extends AnyContext = {},
   In = Data,
   Out = SendData,
   Path extends string = string,

@@ -8,7 +8,7 @@ import type { Listenable } from '../events/listenable.ts'
 import { formatCount, inspectLine } from '../format.ts'
 import { ADMISSION, EMITTER, INSPECT, type EVENTS } from '../internal.ts'
 import { resolveClose, type CloseOptions } from '../options/close.ts'
-import { resolveServer, type ServerOptions } from '../options/server.ts'
+import { resolveServer, type AnyContext, type ServerOptions } from '../options/server.ts'
 import { deferred, markHandled } from '../promises.ts'
 import type { ReadonlyRoom, Room } from '../rooms/room.ts'
 import { invalidValue } from '../validation.ts'
@@ -36,7 +36,7 @@ export type AnyServer = WebsocketServer<any, any, any, any>
  * it receives (`In`) and sends (`Out`) from `messages`, and the params from `path`.
  */
 export class WebsocketServer<
-  Context extends object = {},
+  Context extends AnyContext = {},
   In = Data,
   Out = SendData,
   Path extends string = string,

@@ -104,7 +104,7 @@ export class WebSocketTransport implements Transport {
       if (this.#socket.readyState === OPEN) this.#socket.ping(payload)
       return
     }
-    throw new WebsocketError('a browser cannot ping: let the server do so', {
+    throw new WebsocketError('a browser cannot ping: let the server', {
       code: 'ERR_UNSUPPORTED',
     })
   }

@@ -150,7 +150,15 @@ test('types may be given without a schema, and by functions of your own', () => 
 test('a context is an object, or nothing', () => {
   const asObject = new WebsocketServer({ authorize: () => ({ id: 7 }) })
   exactly<WebsocketServer<{ id: number }>>()(asObject)
-  exactly<WebsocketServer<object>>()(new WebsocketServer({ authorize: () => true }))
+  const asBoolean: WebsocketServer = new WebsocketServer({ authorize: () => true })
+  exactly<WebsocketServer>()(asBoolean)
+  const asUnion = new WebsocketServer({
+    authorize: (request) => {
+      if (request.cookies.banned) return false
+      return request.token() === 'root' ? { role: 'admin' as const } : { role: 'user' as const }
+    },
+  })
+  exactly<WebsocketServer<{ role: 'admin' } | { role: 'user' }>>()(asUnion)
   const looked = new WebsocketServer({
     authorize: (request) => {
       if (request.cookies.banned) throw new PeerConnectError('banned', { status: 403 })
