@@ -2,7 +2,7 @@ type Package = typeof import('../lib/index.ts')
 type Channels = typeof import('../lib/channels/index.ts')
 
 /** The build that users get, and not the sources, which a loader would change on their way. */
-export const { listen, WebsocketClient, WebsocketServer } = (await import(
+export const { json, listen, WebsocketClient, WebsocketServer } = (await import(
   new URL('../dist/index.js', import.meta.url).href
 )) as Package
 export const { link } = (await import(

@@ -1,4 +1,4 @@
-// npm run bench [-- echo|fanout|deflate|memory|handshakes|client|channels|slow|diagnostics|cluster] [--quick] [--profile]
+// npm run bench [-- echo|fanout|deflate|memory|handshakes|client|channels|json|slow|diagnostics|cluster] [--quick] [--profile]
 import { writeFileSync } from 'node:fs'
 import { channels } from './cases/channels.ts'
 import { client } from './cases/client.ts'
@@ -8,6 +8,7 @@ import { diagnostics } from './cases/diagnostics.ts'
 import { echo } from './cases/echo.ts'
 import { fanout } from './cases/fanout.ts'
 import { handshakes } from './cases/handshakes.ts'
+import { json } from './cases/json.ts'
 import { memory } from './cases/memory.ts'
 import type { Result } from './cases/result.ts'
 import { slow } from './cases/slow.ts'
@@ -19,7 +20,7 @@ import { machine } from './machine.ts'
 import { document, section } from './results.ts'
 
 const besideWs = { echo, fanout, deflate, memory, handshakes, client }
-const parts = new Map(Object.entries({ ...besideWs, channels, slow, diagnostics, cluster }))
+const parts = new Map(Object.entries({ ...besideWs, channels, json, slow, diagnostics, cluster }))
 const flags = ['--quick', '--profile']
 
 const words = process.argv.slice(2)

@@ -80,7 +80,7 @@ export {
   type RefusalReason,
 } from './server/handshake/peer-connect-error.ts'
 export type { Retry } from './client/reconnect.ts'
-export type { PathParams } from './server/handshake/path.ts'
+export type { ParamNames, PathParams } from './server/handshake/path.ts'
 export { ReadonlyRoom, Room, type RoomEvents, type RoomMember } from './rooms/room.ts'
 export { WebsocketServer, type AnyServer } from './server/server.ts'
 export type { Address, BackplaneState, ServerEvents } from './server/server-emitter.ts'

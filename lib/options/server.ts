@@ -28,8 +28,13 @@ import { frameRules } from './node-only.ts'
 /** The result of `authorize`: a context, or true for none. All other results refuse with 401. */
 export type AuthorizeResult<Context> = Context | boolean | null | undefined
 
-/** Any object but a promise, which could be one of something else. */
-export type AnyContext = object & { readonly then?: never }
+/**
+ * The type of every context: any object, but no promise, which could be one of something else.
+ */
+export type AnyContext = object & {
+  /** Absent: a promise has this method. */
+  readonly then?: never
+}
 
 /** The second argument of `authorize`. */
 export interface AuthorizeDetails {

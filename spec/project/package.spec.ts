@@ -25,6 +25,17 @@ const settings: Record<string, { files: string[]; options: Record<string, unknow
     files: ['program.ts'],
     options: { module: 'esnext', moduleResolution: 'bundler', types: ['node'] },
   },
+  'typed messages, contexts and paths': {
+    files: ['typed.ts'],
+    options: {
+      module: 'nodenext',
+      types: ['node'],
+      allowImportingTsExtensions: true,
+      exactOptionalPropertyTypes: true,
+      noUncheckedIndexedAccess: true,
+      skipLibCheck: true, // it imports zod and valibot
+    },
+  },
   'bundler resolution, for a browser': {
     files: ['page.ts'],
     options: {
@@ -125,12 +136,16 @@ async function install(place: string): Promise<string> {
   const [tarball = ''] = (await readdir(place)).filter((file) => file.endsWith('.tgz'))
   await run('tar', ['-xzf', tarball], { cwd: place })
   await rename(join(place, 'package'), own)
-  for (const name of ['ws', 'mitt', 'debug', 'ms', '@types/node', 'undici-types']) {
+  const others = ['ws', 'mitt', 'debug', 'ms', '@types/node', 'undici-types', 'zod', 'valibot']
+  for (const name of others) {
     await cp(join(root, 'node_modules', name), join(modules, name), { recursive: true })
   }
   for (const name of ['program.ts', 'program.cjs', 'page.ts']) {
     await cp(join(root, 'spec/installed', name), join(place, name))
   }
+  const typed = await readFile(join(root, 'spec/project/typed.spec.ts'), 'utf8')
+  await writeFile(join(place, 'typed.ts'), typed.replace('../support/', './'))
+  await cp(join(root, 'spec/support/exactly.ts'), join(place, 'exactly.ts'))
   await writeFile(join(place, 'package.json'), JSON.stringify({ type: 'module' }))
   return own
 }

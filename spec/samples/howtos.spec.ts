@@ -155,6 +155,8 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 180_000 }, () => 
       'ConnectError: the server answered 403 Forbidden',
       'ConnectError: the server answered 401 Unauthorized',
     ],
+    msgpack: ['tea, doubled: 143 and 140, in 2026', '1007 could not decode the message'],
+    'typed-request': ['100 of tea, 3 each'],
     reconnect: ['heard 1, after 0', 'heard 2, after 1', 'heard 3, after 2', 'signed out'],
     channels: [
       "{ history: [ 'it was quiet' ] }",

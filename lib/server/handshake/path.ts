@@ -1,4 +1,5 @@
-type ParamNames<Path extends string> = Path extends `${infer First}/${infer Rest}`
+/** The names of the `:params` of a path. */
+export type ParamNames<Path extends string> = Path extends `${infer First}/${infer Rest}`
   ? ParamNames<First> | ParamNames<Rest>
   : Path extends `:${infer Name}`
     ? Name
