@@ -1,37 +1,12 @@
 // The part of its peers that the bench uses: they are installed apart, and types hold without them.
 
-declare module 'socket.io' {
-  import type { Server as HttpServer } from 'node:http'
-
-  interface Emitter {
-    emit(event: string, ...values: unknown[]): unknown
-  }
-  interface Socket extends Emitter {
-    on(event: 'm', callback: (text: unknown) => unknown): this
-    on(event: 'a', callback: (text: unknown, answer: (text: unknown) => void) => unknown): this
-    join(room: string): Promise<void> | void
-  }
-  export interface Adapter {
-    broadcast: (this: Adapter, packet: { data: unknown[] }, options: unknown) => void
-  }
-  interface Options {
-    transports: string[]
-    serveClient: boolean
-    pingInterval: number
-    perMessageDeflate: false | { threshold: number; serverNoContextTakeover: boolean }
-  }
-  export class Server implements Emitter {
-    constructor(http: HttpServer, options: Options)
-    emit(event: string, ...values: unknown[]): boolean
-    on(event: 'connection', callback: (socket: Socket) => void): this
-    to(room: string): Emitter
-    adapter(make: unknown): this
-    of(name: string): { adapter: Adapter }
-  }
-}
-
 declare module '@socket.io/redis-adapter' {
-  export function createAdapter(publisher: unknown, subscriber: unknown): unknown
+  import type { Server } from 'socket.io'
+
+  export function createAdapter(
+    publisher: unknown,
+    subscriber: unknown,
+  ): Parameters<Server['adapter']>[0]
 }
 
 declare module 'websocket' {

@@ -18,6 +18,7 @@ export {
   WebsocketConnection,
   type AnyConnection,
   type ConnectionEvents,
+  type ConnectionOf,
 } from './connection/connection.ts'
 export {
   CallbackError,

@@ -24,6 +24,7 @@ export {
   WebsocketConnection,
   type AnyConnection,
   type ConnectionEvents,
+  type ConnectionOf,
 } from './connection/connection.ts'
 export type { DropReason } from './connection/counts.ts'
 export {

@@ -1,4 +1,4 @@
-// Comes back as often and as soon as it is told, asking for what it missed, until it is signed out.
+// Comes back as often and as soon as it is told, asking for what it missed, until it is replaced.
 // Run: node --conditions=source --import tsx samples/reconnect.ts
 import { ConnectError, listen, WebsocketClient, WebsocketServer } from 'simplewebsockets'
 import type { ReconnectOptions } from 'simplewebsockets'
@@ -7,7 +7,7 @@ const server = new WebsocketServer({ path: '/feed', authorize: (request) => !!re
 let count = 0
 listen(server, 'client', (client) => {
   client.send(`${++count}, after ${client.request.query.get('since')}`)
-  client.close(count < 3 ? 1012 : 4001) // a restart, say; or the end of a session
+  client.close(count < 3 ? 1012 : 4001) // a restart, say; or the same user came elsewhere
 })
 const { port } = await server.serve(Number(process.env.PORT ?? 8080))
 
@@ -17,7 +17,7 @@ const freshToken = (): Promise<string> => Promise.resolve(`token-${Date.now()}`)
 const reconnect: ReconnectOptions = {
   attempts: 20,
   delay: (attempt) => Math.random() * Math.min(5_000, 100 * 2 ** attempt),
-  // What is usual, but not after a close with 4001: signed out.
+  // As usual, but not after 4001, with which this server closes a client that is replaced.
   when: (cause, usual) => usual && (cause instanceof ConnectError || cause.code !== 4001),
 }
 const client = new WebsocketClient({
@@ -32,5 +32,5 @@ for await (const connection of listen(client, 'connect')) {
     console.log(`heard ${message}`)
   }
 }
-console.log('signed out')
+console.log('replaced')
 await server.close()

@@ -21,7 +21,7 @@ listen(server, 'client', (client) => {
   listen(client, 'message', (message) => {
     const [verb, to = '', ...words] = String(message).split(' ')
     if (verb === 'tell') server.room(`user:${to}`).emit(`${name}: ${words.join(' ')}`)
-    if (verb === 'sign-out') tabs.close(4001, 'signed out') // on every node
+    if (verb === 'sign-out') tabs.close(1008, 'signed out') // on every node
   })
 })
 

@@ -6,7 +6,7 @@ import { connect } from '@nats-io/transport-node'
 import { createAdapter } from '@socket.io/redis-adapter'
 import { Redis } from 'ioredis'
 import { createClient } from 'redis'
-import { Server, type Adapter } from 'socket.io'
+import { Server } from 'socket.io'
 import {
   link,
   listen,
@@ -50,6 +50,11 @@ async function ours(backplane: ReturnType<typeof redisBackplane>): Promise<Node>
   return { port, publish: (text) => server.emit(text) }
 }
 
+/** The part of socket.io's adapter by which a message of another node goes to the members. */
+interface Broadcaster {
+  broadcast: (this: Broadcaster, packet: { data: unknown[] }, options: unknown) => void
+}
+
 async function socketIo(): Promise<Node> {
   const http = createServer()
   const io = new Server(http, {
@@ -64,9 +69,9 @@ async function socketIo(): Promise<Node> {
   io.adapter(createAdapter(publisher, subscriber))
   io.on('connection', (socket) => void socket.on('m', (text) => io.emit('m', text)))
   // A message of another node goes to members by the method of the adapter's own parent.
-  const parent = Object.getPrototypeOf(Object.getPrototypeOf(io.of('/').adapter)) as Adapter
+  const parent = Object.getPrototypeOf(Object.getPrototypeOf(io.of('/').adapter)) as Broadcaster
   const { broadcast } = parent
-  parent.broadcast = function (this: Adapter, packet, options) {
+  parent.broadcast = function (this: Broadcaster, packet, options) {
     heard(String(packet.data[1])) // before it goes to any member
     broadcast.call(this, packet, options)
   }

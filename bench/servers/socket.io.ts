@@ -16,7 +16,7 @@ io.on('connection', (socket) => {
   if (hasRooms) void socket.join('room:1')
   const hearers = hasRooms ? io.to('room:1') : fansOut ? io : socket
   socket.on('m', (text) => hearers.emit('m', text))
-  socket.on('a', (text, answer) => answer(text))
+  socket.on('a', (text: string, answer: (text: string) => void) => answer(text))
 })
 http.listen(0, '127.0.0.1')
 await once(http, 'listening')

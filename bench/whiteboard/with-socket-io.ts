@@ -1,8 +1,8 @@
 // The whiteboard of samples/whiteboard, written with socket.io and zod, to compare the two.
 // Different from ours: a refusal and a closing carry no status and no code, and what is drawn
-// without a connection is sent later. `socket.io-4` is socket.io with its types: see peers.d.ts.
+// without a connection is sent later.
 import type { Server as HttpServer } from 'node:http'
-import { Server, type DefaultEventsMap } from 'socket.io-4'
+import { Server, type DefaultEventsMap } from 'socket.io'
 import { io, type Socket } from 'socket.io-client'
 import { z } from 'zod'
 import { Point, Points } from '../../samples/whiteboard/messages.ts'

@@ -115,7 +115,11 @@ async function prepare({ url, settings }: ConnectParams<unknown>): Promise<DialR
   const protocols = await resolveValue(settings.protocols)
   const headers = await resolveValue(settings.headers)
   if (!areProtocols(protocols)) {
-    throw invalidValue('`protocols`', 'an array of different subprotocol names', protocols)
+    throw invalidValue(
+      '`protocols`',
+      'an array of different subprotocol names without space, / and =',
+      protocols,
+    )
   }
   if (!areHeaders(headers)) throw invalidValue('`headers`', 'a plain object of strings', headers)
   const customHeaders = Object.entries(headers).filter(([name]) => !RESERVED_HEADERS.test(name))

@@ -35,6 +35,14 @@ export interface ConnectionEvents<In = Data> {
  */
 export type AnyConnection = WebsocketConnection<any, any, any, any>
 
+/** The type of the connections of a server or a client: `ConnectionOf<typeof server>`. */
+export type ConnectionOf<Owner> =
+  Owner extends Listenable<infer Events>
+    ? Events extends { client: infer Connection } | { connect: infer Connection }
+      ? Connection
+      : never
+    : never
+
 /**
  * One side of a connection, the same class on a server and on a client. Send with its methods, and
  * `listen` to its events.

@@ -15,7 +15,7 @@ export interface Messages<In, Out> {
 }
 
 /** The private half of a format. */
-export interface MessageFormat<In, Out> {
+interface MessageFormat<In, Out> {
   /** The type of the decoded messages, for the compiler only. */
   readonly decodes?: In
   /** Encodes a message that is sent. */

@@ -102,7 +102,8 @@ export const clientRules = {
   maxReceivedMessageSize: bytes(8 * MIB),
   protocols: {
     fallback: [],
-    expected: 'an array of different subprotocol names, or a function that returns one',
+    expected:
+      'an array of different subprotocol names without space, / and =, or a function that returns one',
     isValid: (value) => isFunction(value) || areProtocols(value),
   } as Rule<ValueOrProvider<readonly string[]>>,
   connectTimeout: milliseconds(10_000, 1),

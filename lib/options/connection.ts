@@ -49,7 +49,9 @@ export interface ConnectionOptions<In = Data, Out = SendData> {
    */
   closeTimeout?: number | undefined
   /**
-   * Milliseconds of silence before a ping is sent, and again before the connection is given up.
+   * Milliseconds of a period. Once per period the silence of each peer is checked: a quiet peer is
+   * pinged after one to two periods, and given up after two to three. Behind a proxy, choose less
+   * than half of its timeout.
    *
    * @default 20_000
    */

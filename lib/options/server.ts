@@ -1,17 +1,19 @@
 import type { IncomingMessage } from 'node:http'
 import type { TlsOptions } from 'node:tls'
 import type { Data, SendData } from '../connection/message.ts'
+import { describeValue } from '../format.ts'
 import type { RateLimit } from '../connection/rate-limiter.ts'
 import type { Backplane } from '../backplane/backplane.ts'
 import { isHostPattern } from '../server/handshake/host.ts'
 import { isOriginPattern } from '../server/handshake/origin.ts'
 import { isPathPattern } from '../server/handshake/path.ts'
 import type { RequestDetails } from '../server/handshake/request.ts'
-import { areProtocols } from './value-or-provider.ts'
+import { areProtocols, isProtocol } from './value-or-provider.ts'
 import { connectionRules, withWaitingBytes, type ConnectionOptions } from './connection.ts'
 import {
   checkNames,
   count,
+  invalidArgument,
   isFunction,
   isArray,
   isObject,
@@ -26,7 +28,8 @@ import {
 import { frameRules } from './node-only.ts'
 
 /** The result of `authorize`: a context, or true for none. All other results refuse with 401. */
-export type AuthorizeResult<Context> = Context | boolean | null | undefined
+export type AuthorizeResult<Context> =
+  Context | false | ({} extends Context ? true : never) | null | undefined
 
 /**
  * The type of every context: any object, but no promise, which could be one of something else.
@@ -176,7 +179,7 @@ const serverRules = {
   path: optional<string>('a path like /chat/:room', isPathPattern),
   protocols: {
     fallback: [],
-    expected: 'an array of different subprotocol names',
+    expected: 'an array of different subprotocol names without space, / and =',
     isValid: areProtocols,
   } as Rule<readonly string[]>,
   origins: {
@@ -211,10 +214,39 @@ const serverRules = {
   } as Rule<RateLimit | false>,
 }
 
+/** Checks of the entries of options that are arrays. */
+const entryChecks = { origins: isOriginPattern, hosts: isHostPattern, protocols: isProtocol }
+
+/** Throws a `TypeError` that quotes the first invalid entry of an array, and a valid one like it. */
+function checkEntries(options: object): void {
+  for (const name of ['origins', 'hosts', 'protocols'] as const) {
+    const list: unknown = Reflect.get(options, name)
+    const wrong = isArray(list) ? list.find((entry) => !entryChecks[name](entry)) : undefined
+    if (wrong === undefined) continue
+    const similar = name === 'protocols' ? undefined : similarEntry(wrong, name)
+    const cure = similar === undefined ? '' : `: did you mean ${describeValue(similar)}?`
+    const { expected } = serverRules[name]
+    throw invalidArgument(
+      `expected \`${name}\` to be ${expected}, got an array with ${describeValue(wrong)}${cure}`,
+    )
+  }
+}
+
+/** Returns a valid origin or host from an entry with a path, or with more than a host. */
+function similarEntry(entry: unknown, name: 'origins' | 'hosts'): string | undefined {
+  if (typeof entry !== 'string') return undefined
+  const hasScheme = entry.includes('://')
+  const text = hasScheme ? entry : `http://${entry}`
+  if (!URL.canParse(text)) return undefined
+  const { origin, host, hostname } = new URL(text)
+  return [hasScheme ? origin : host, hostname].find(entryChecks[name])
+}
+
 /** The validated options of a server, with the defaults filled in. */
 export type ServerSettings = Resolved<typeof serverRules>
 
 /** Validates a server's options and fills in the defaults. */
 export function resolveServer(options?: object): ServerSettings {
+  if (isObject(options)) checkEntries(options)
   return withWaitingBytes(resolveOptions(serverRules, options))
 }

@@ -4,7 +4,7 @@ import { isArray, isObject } from '../validation.ts'
 export type ValueOrProvider<Value> = Value | (() => Value | Promise<Value>)
 
 // RFC 6455 §4.1: a subprotocol has to be a token of RFC 9110 §5.6.2.
-const isProtocol = (value: unknown): boolean =>
+export const isProtocol = (value: unknown): boolean =>
   typeof value === 'string' && /^[!#$%&'*+\-.^_`|~\w]+$/.test(value)
 
 /** Returns whether a value is an array of different subprotocols that a handshake may contain. */

@@ -15,6 +15,7 @@ import {
   type HandshakeContext,
 } from './handshake/handshake.ts'
 import { PeerConnectError, type PeerConnectErrorInit } from './handshake/peer-connect-error.ts'
+import type { RequestDetails } from './handshake/request.ts'
 import type { Upgrade } from './http/upgrade-router.ts'
 import {
   fromHttp,
@@ -30,6 +31,11 @@ const MAX_RETRY_AFTER = 5 // seconds that a peer is asked to wait while a loop i
 const SLOW_LOOP =
   'a peer was refused with 503, because a loop over `client` has as many connections waiting as it ' +
   "may. Don't await the work of one client in the loop's body, or use a callback."
+
+const NO_PROTOCOL =
+  'simplewebsockets: a peer that offers subprotocols was accepted, but none of them is in ' +
+  '`protocols`. Browsers close such a connection. Let the page offer a name beside its token, and ' +
+  "give the server the same name: { protocols: ['chat'] }. Printed once."
 
 /** A server's settings, with the lists that an extension appends to. */
 interface AdmissionSettings extends ServerSettings {
@@ -60,6 +66,7 @@ export class Admission {
   /** The handshakes that wait for `authorize`. Aborting one rejects it with the abort reason. */
   readonly #pendingHandshakes = new Set<AbortController>()
   #extension: ServerExtension | undefined
+  #hasPrintedProtocolCure = false
   /** The settings of the transports. With channels `binary` is off: they tell text from bytes. */
   #transportSettings: ServerSettings
   #upgrader: Upgrader
@@ -203,8 +210,20 @@ export class Admission {
   ): AnyConnection {
     this.#checkLoops() // again: other clients may have been accepted while `authorize` was pending
     const transport = upgrade.accept(request, this.#transportSettings)
+    if (transport.protocol === '') this.#printProtocolCure(request)
     request.pack()
     return this.#owner.connections.open({ transport, request, context, pendingPeer })
+  }
+
+  /**
+   * Prints the cure once if a peer offers subprotocols, because a browser doesn't tell why it
+   * closes. Omits the offered names: a token may be one of them.
+   */
+  #printProtocolCure(request: RequestDetails): void {
+    if (this.#hasPrintedProtocolCure) return
+    if (request.header('sec-websocket-protocol') === undefined) return
+    this.#hasPrintedProtocolCure = true
+    console.error(NO_PROTOCOL)
   }
 
   /** Throws a `PeerConnectError` while a loop over `client` has the maximum number waiting. */

@@ -28,7 +28,7 @@ const server = new WebsocketServer({
 listen(server, 'client', (client) => {
   const { user } = client.context
   server.room(`user:${user}`).add(client)
-  const timer = setTimeout(() => void client.close(4001, 'expired'), Number(LIFETIME))
+  const timer = setTimeout(() => void client.close(4000, 'expired'), Number(LIFETIME))
   listen(client, 'close', () => clearTimeout(timer))
   client.send(`hello ${user}`)
 })

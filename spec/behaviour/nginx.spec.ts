@@ -13,21 +13,27 @@ import {
   WebsocketClient,
   WebsocketServer,
   type ServerOptions,
+  type WebsocketConnection,
 } from 'simplewebsockets'
-import { handshake, RawPeer } from '../support/rawpeer.ts'
+import { certificate, handshake, RawPeer } from '../support/rawpeer.ts'
 import { missing } from '../support/missing.ts'
 
 const CURE = 'no nginx here: get one with `apt-get install nginx`, or set NGINX to where yours is'
 
 const { NGINX = '/usr/sbin/nginx' } = process.env
-const page = readFileSync(new URL('../../docs/how-to/proxies.md', import.meta.url), 'utf8')
-const [, advised = ''] = /```nginx\n(.*?)```/s.exec(page) ?? []
+const page = (name: string): string =>
+  readFileSync(new URL(`../../docs/how-to/${name}.md`, import.meta.url), 'utf8')
+const advisedBy = (name: string): string => /```nginx\n(.*?)```/s.exec(page(name))?.[1] ?? ''
+
+/** Returns a configuration without its certificate, for tests that are not about TLS. */
+const withoutTls = (config: string): string =>
+  config.replace('listen 443 ssl', 'listen 443').replace(/^ *ssl_.*\n/gm, '')
 
 /** Starts a server, and an nginx set up as the docs say before it, until the end of the test. */
 async function behindNginx(
   context: TestContext,
   options: ServerOptions,
-  change: (config: string) => string = (config) => config,
+  change: (config: string, folder: string) => string = (config) => config,
 ): Promise<{ server: WebsocketServer; own: number; port: number } | undefined> {
   if (!existsSync(NGINX)) {
     context.skip(missing(CURE))
@@ -40,8 +46,9 @@ async function behindNginx(
   const own = await server.serve(0, '127.0.0.1')
   const port = await freePort()
   const folder = mkdtempSync(join(tmpdir(), 'nginx-'))
-  const site = change(advised)
-    .replace('listen 80', `listen 127.0.0.1:${port}`)
+  const changed = change(advisedBy('proxies'), folder)
+  const site = (changed.includes(folder) ? changed : withoutTls(changed))
+    .replace('listen 443', `listen 127.0.0.1:${port}`)
     .replace('127.0.0.1:8080', `127.0.0.1:${own.port}`)
   const places = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
     (name) => `${name}_temp_path ${folder}/${name};`,
@@ -190,4 +197,71 @@ test('behind nginx a server that is away is a 502, and the client comes back whe
   const connection = await opening
   connection.send('back again')
   assert.equal(await once(connection, 'message'), 'back again')
+})
+
+test('behind nginx with TLS its host is served, to pages of both schemes, and another one gets 421', async (t) => {
+  const print = t.mock.method(console, 'error', () => {})
+  const { cert, key } = certificate()
+  const withTls = (config: string, folder: string): string => {
+    writeFileSync(join(folder, 'cert.pem'), cert)
+    writeFileSync(join(folder, 'key.pem'), key)
+    return config
+      .replace(/ssl_certificate .*;/, `ssl_certificate ${folder}/cert.pem;`)
+      .replace(/ssl_certificate_key .*;/, `ssl_certificate_key ${folder}/key.pem;`)
+  }
+  const proxied = await behindNginx(t, { trustProxy: 1, hosts: ['localhost'] }, withTls)
+  if (!proxied) return
+  const { port, server } = proxied
+  const open = (host: string, origin: string): Promise<WebsocketConnection> => {
+    const client = new WebsocketClient({
+      tls: { ca: cert, servername: 'localhost' },
+      headers: { host, origin },
+    })
+    return client.open(`wss://127.0.0.1:${port}`)
+  }
+  const host = `localhost:${port}`
+  for (const origin of [`https://${host}`, `http://${host}`]) {
+    const connection = await open(host, origin)
+    connection.send('in private')
+    assert.equal(await once(connection, 'message'), 'in private')
+  }
+  await assert.rejects(open('evil.com', 'https://evil.com'), { status: 421 })
+  assert.equal(server.stats().refusals.host, 1)
+  assert.equal(print.mock.callCount(), 1)
+})
+
+test('behind nginx a handshake that one process refuses, or is away for, goes to the next one', async (t) => {
+  const other = new WebsocketServer({ closeTimeout: 500 })
+  t.after(() => other.close())
+  const { port: otherPort } = await other.serve(0, '127.0.0.1')
+  const advised = advisedBy('deploys')
+  const [upstream = ''] = /^upstream .*?^\}/ms.exec(advised) ?? []
+  const [pass = ''] = /proxy_pass .*http_503;/s.exec(advised) ?? []
+  const proxied = await behindNginx(
+    t,
+    {},
+    (config) =>
+      upstream.replace('127.0.0.1:8081', `127.0.0.1:${otherPort}`) +
+      config.replace(/proxy_pass .*;/, pass),
+  )
+  if (!proxied) return
+  const { server, port, own } = proxied
+  const enter = async (count: number): Promise<void> => {
+    for (let entered = 0; entered < count; entered++) {
+      await new WebsocketClient().open(`ws://127.0.0.1:${port}`)
+    }
+  }
+  await enter(4)
+  assert.deepEqual([server.clients.size, other.clients.size], [2, 2])
+  const closing = server.close({ within: 60_000, batch: 1 })
+  await enter(4)
+  assert.equal(other.clients.size, 6)
+  assert.ok(server.stats().refusals.closing > 0)
+  void server.close()
+  await closing
+  await enter(2)
+  assert.equal(other.clients.size, 8)
+  await server.serve(own, '127.0.0.1')
+  await enter(2)
+  assert.ok(server.clients.size > 0)
 })

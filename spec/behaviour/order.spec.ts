@@ -118,9 +118,7 @@ class Scene implements AsyncDisposable {
   }
 
   /** Lets in a client of ours. */
-  async own(
-    options: ClientOptions = {},
-  ): Promise<Member & { client: WebsocketConnection }> {
+  async own(options: ClientOptions = {}): Promise<Member & { client: WebsocketConnection }> {
     const came = once(this.server, 'client')
     const client = await new WebsocketClient(options).open(`ws://localhost:${this.port}`)
     return { connection: await came, ear: earOf(client), client }

@@ -46,5 +46,5 @@ test('what is off where it cannot be on may be said', () => {
 })
 
 test('an unknown option gets the nearest name, those of Node among them', () => {
-  assert.throws(() => resolveClient({ header: {} } as object), /did you mean `headers`\?/)
+  assert.throws(() => resolveClient({ header: {} }), /did you mean `headers`\?/)
 })

@@ -108,7 +108,7 @@ const COMPRESSION =
   'true, false, or { threshold, level (0 to 9), memLevel (1 to 9), ' +
   'serverMaxWindowBits and clientMaxWindowBits (9 to 15), ' +
   'serverNoContextTakeover and clientNoContextTakeover (true or false) }'
-const PROTOCOLS = 'an array of different subprotocol names'
+const PROTOCOLS = 'an array of different subprotocol names without space, / and ='
 const HEADERS = 'a plain object of strings, or a function that returns one'
 const HOSTS =
   "'*', or an array of host names without a port, like example.com, *.example.com or [::1]"
@@ -275,13 +275,15 @@ const cases: readonly Case[] = [
     refused: [
       ['chat', '"chat"'],
       [['chat', 'chat'], 'an array of 2'],
-      [['a chat'], 'an array of 1'],
-      [['chat,talk'], 'an array of 1'],
-      [[''], 'an array of 1'],
-      [['"chat"'], 'an array of 1'],
-      [['café'], 'an array of 1'],
-      [['chat\n'], 'an array of 1'],
-      [[5], 'an array of 1'],
+      [['a chat'], 'an array with "a chat"'],
+      [['chat', 'chat,talk'], 'an array with "chat,talk"'],
+      [['chat/1', 'chat=2'], 'an array with "chat/1"'],
+      [[''], 'an array with ""'],
+      [['"chat"'], 'an array with "\\"chat\\""'],
+      [['café'], 'an array with "café"'],
+      [['chat\n'], 'an array with "chat\\n"'],
+      [[5], 'an array with 5'],
+      [[undefined], 'an array of 1'],
       [new Set(['chat']), 'an instance of Set'],
       [() => ['chat'], 'a function'],
       notFalse,
@@ -292,7 +294,13 @@ const cases: readonly Case[] = [
     of: CLIENT,
     wanted: `${PROTOCOLS}, or a function that returns one`,
     accepted: [[], ['chat', 'talk'], () => ['chat']],
-    refused: [['chat', '"chat"'], [['a', 'a'], 'an array of 2'], [null, 'null'], notFalse],
+    refused: [
+      ['chat', '"chat"'],
+      [['a', 'a'], 'an array of 2'],
+      [['chat', 'base64url.bearer.phx.c2VjcmV0cw=='], 'an array of 2'], // an entry may be a token
+      [null, 'null'],
+      notFalse,
+    ],
   },
   {
     name: 'hosts',
@@ -301,10 +309,11 @@ const cases: readonly Case[] = [
     accepted: ['*', [], ['example.com', '*.example.com', '192.0.2.1', '[::1]', 'my_host']],
     refused: [
       ['example.com', '"example.com"'],
-      [['*'], 'an array of 1'],
-      [['example.com:8080'], 'an array of 1'],
-      [['https://example.com'], 'an array of 1'],
-      [['example.com', 5], 'an array of 2'],
+      [['*'], 'an array with "*"'],
+      [['example.com:8080'], 'an array with "example.com:8080": did you mean "example.com"?'],
+      [['https://example.com'], 'an array with "https://example.com": did you mean "example.com"?'],
+      [['::1'], 'an array with "::1"'],
+      [['example.com', 5], 'an array with 5'],
       [null, 'null'],
       notFalse,
     ],
@@ -317,10 +326,21 @@ const cases: readonly Case[] = [
     refused: [
       ['https://example.com', '"https://example.com"'],
       ['', '""'],
-      [['*'], 'an array of 1'],
-      [['https://example.com/'], 'an array of 1'],
-      [['https://example.com', 5], 'an array of 2'],
-      [[/example/], 'an array of 1'],
+      [['*'], 'an array with "*"'],
+      [
+        ['https://example.com', 'http://localhost:5173/'],
+        'an array with "http://localhost:5173/": did you mean "http://localhost:5173"?',
+      ],
+      [['example.com/chat'], 'an array with "example.com/chat": did you mean "example.com"?'],
+      [
+        ['https://bücher.example'],
+        'an array with "https://bücher.example": did you mean "https://xn--bcher-kva.example"?',
+      ],
+      [['*.example.com/'], 'an array with "*.example.com/": did you mean "*.example.com"?'],
+      [['https://*'], 'an array with "https://*"'],
+      [['https://example.com', 5], 'an array with 5'],
+      [[Object.create(null)], 'an array with an object'],
+      [[/example/], 'an array with an instance of RegExp'],
       [new Set(['null']), 'an instance of Set'],
       [true, 'true'],
       notFalse,

@@ -61,10 +61,11 @@ suite('the packed package', { concurrency: 1, timeout: 300_000 }, () => {
 
   test('has code, sources for its source maps, and the docs', async () => {
     const files = await readdir(own, { recursive: true })
-    const tops = ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'docs', 'lib', 'package.json']
-    assert.deepEqual((await readdir(own)).sort(), tops)
+    const folders = ['bench', 'dist', 'docs', 'lib', 'samples']
+    const pages = ['CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'README.md', 'SECURITY.md']
+    assert.deepEqual((await readdir(own)).sort(), [...pages, ...folders, 'package.json'].sort())
     assert.deepEqual(
-      files.filter((file) => /spec|tsconfig|^lib.*\.js/.test(file)),
+      files.filter((file) => /spec|tsconfig|^lib.*\.js|^docs.(site|api.assets)/.test(file)),
       [],
     )
     const maps = files.filter((file) => file.endsWith('.map'))
@@ -92,7 +93,18 @@ suite('the packed package', { concurrency: 1, timeout: 300_000 }, () => {
     for (const entry of ['channels', 'redis', 'nats', 'testing']) {
       assert.ok(existsSync(join(own, `docs/api/simplewebsockets/${entry}.md`)), entry)
     }
-    assert.ok(existsSync(join(own, 'docs/errors.md')))
+  })
+
+  test('has every file that its README and its docs link to', async () => {
+    const files = await readdir(own, { recursive: true })
+    for (const page of files.filter((file) => /^(README|docs.*)\.md$/.test(file))) {
+      const text = (await readFile(join(own, page), 'utf8')).replace(/^```.*?^```$/gms, '')
+      const links = [...text.matchAll(/\]\(([^)\s#]+)[^)\s]*\)/g)].map(([, link = '']) => link)
+      const broken = links.filter(
+        (link) => !/^[a-z]+:/.test(link) && !existsSync(join(own, dirname(page), link)),
+      )
+      assert.deepEqual([page, broken], [page, []])
+    }
   })
 
   for (const program of ['program.ts', 'program.cjs']) {

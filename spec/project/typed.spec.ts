@@ -11,6 +11,7 @@ import {
   type AnyConnection,
   type AnyServer,
   type ClientOptions,
+  type ConnectionOf,
   type Data,
   type SendData,
   type WebsocketConnection,
@@ -166,6 +167,13 @@ test('a context is an object, or nothing', () => {
     },
   })
   exactly<WebsocketServer<{ name: string }>>()(looked)
+  const asEither = new WebsocketServer({
+    authorize: (request) => request.token() === 'root' || { name: 'ann' },
+  })
+  listen(asEither, 'client', (client) => {
+    // @ts-expect-error: with `true` there is no name
+    exactly<string>()(client.context.name)
+  })
   // @ts-expect-error: a string is no context
   new WebsocketServer({ authorize: (request) => request.token() })
   // @ts-expect-error: nor is a promise of one
@@ -198,6 +206,13 @@ test('a server with a context, messages and a path is taken where any server is'
       },
     )
   exactly<() => Promise<unknown>>()(linked)
+})
+
+test('the type of a connection is that of its server or client', () => {
+  type Member = ConnectionOf<typeof board>
+  exactly<WebsocketConnection<User, ClientMessage, ServerMessage, '/board/:id'>[]>()([] as Member[])
+  type Own = ConnectionOf<WebsocketClient<ServerMessage, ClientMessage>>
+  exactly<WebsocketConnection<{}, ServerMessage, ClientMessage>[]>()([] as Own[])
 })
 
 test('options that are built apart keep their types', () => {

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
+import { once as onceEmitted } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { createServer as createHttpServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
@@ -61,12 +63,18 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 180_000 }, () => 
   }
 
   test('a page of the dev server of Vite connects through its proxy, or with `origins`', async (t) => {
-    const server = new WebsocketServer({ path: '/live' })
+    const http = createHttpServer((request, response) => response.end(`at ${request.url}`))
+    const server = new WebsocketServer().attach(http)
     t.after(() => server.close())
+    t.after(() => http.close())
     listen(server, 'client', (client) => client.send('hello'))
-    const { port } = await server.serve(0)
+    await onceEmitted(http.listen(0, 'localhost'), 'listening')
+    const { port } = Object(http.address()) as { port: number }
     const target = `ws://localhost:${port}`
-    const changed = { target, ws: true, changeOrigin: true, rewrite: () => '/live' }
+    const login = `http://localhost:${port}`
+    const proxied = { '/live': { target }, '/login': login, '/token': login }
+    // A string sets `changeOrigin`, too.
+    const refused = { '/changed': { target, ws: true, changeOrigin: true }, '/string': target }
     const cacheDir = await mkdtemp(join(tmpdir(), 'vite-'))
     t.after(() => rm(cacheDir, { recursive: true }))
     const vite = await createServer({
@@ -74,7 +82,7 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 180_000 }, () => 
       configFile: join(root, 'samples/frameworks/vite.config.ts'),
       cacheDir,
       logLevel: 'silent',
-      server: { port: 0, proxy: { '/live': { target }, '/changed': changed } },
+      server: { port: 0, proxy: { ...proxied, ...refused } },
     })
     t.after(() => vite.close())
     await vite.listen()
@@ -86,6 +94,9 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 180_000 }, () => 
       return client.open(`ws://localhost:${of}${path}`)
     }
     assert.equal(await once(await open(pagePort), 'message'), 'hello')
+    for (const path of ['/login', '/token']) {
+      assert.equal(await (await fetch(origin + path, { method: 'POST' })).text(), `at ${path}`)
+    }
 
     const other = new WebsocketServer({ path: '/live', origins: [origin] })
     t.after(() => other.close())
@@ -93,7 +104,9 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 180_000 }, () => 
     assert.ok((await open(otherPort)).isOpen)
     const printedCure = t.mock.method(console, 'error', () => {})
     await assert.rejects(open(port), { status: 403 })
-    await assert.rejects(open(pagePort, '/changed'), { status: 403 })
+    for (const path of Object.keys(refused)) {
+      await assert.rejects(open(pagePort, path), { status: 403 })
+    }
     assert.match(
       String(printedCure.mock.calls[0]?.arguments[0]),
       new RegExp(`origins: .*${origin}`),
@@ -108,10 +121,10 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 180_000 }, () => 
     const page = await openPage(browser, [])
     await page.goto(site)
     const log = page.locator('#log')
-    await log.getByText(/^sign in\n$/).waitFor() // no session: the client has stopped
+    await log.getByText(/^1006 sign in\n$/).waitFor() // no session: the client has stopped
     await page.getByRole('button', { name: 'Sign in' }).click()
     // The server closes each connection after 2 s, and the page comes back with a fresh token.
-    await log.getByText(/^sign in\n(hello ann\n){2,}$/).waitFor()
+    await log.getByText(/^1006 sign in\n(hello ann\n){2,}$/).waitFor()
     const tab = await page.context().newPage()
     await tab.goto(site)
     await tab.locator('#log').getByText('hello ann').waitFor()
@@ -120,7 +133,7 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 180_000 }, () => 
     for (const each of [page, tab]) {
       await each
         .locator('#log')
-        .getByText(/hello ann\n(signed out|sign in)\n$/)
+        .getByText(/hello ann\n(1008 signed out|1006 sign in)\n$/)
         .waitFor()
     }
   })
@@ -157,7 +170,7 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 180_000 }, () => 
     ],
     msgpack: ['tea, doubled: 143 and 140, in 2026', '1007 could not decode the message'],
     'typed-request': ['100 of tea, 3 each'],
-    reconnect: ['heard 1, after 0', 'heard 2, after 1', 'heard 3, after 2', 'signed out'],
+    reconnect: ['heard 1, after 0', 'heard 2, after 1', 'heard 3, after 2', 'replaced'],
     channels: [
       "{ history: [ 'it was quiet' ] }",
       'ann: hi',

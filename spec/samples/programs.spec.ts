@@ -221,14 +221,16 @@ suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
 
   test('the users are reached, and signed out, in all their tabs', async (t) => {
     const url = `ws://localhost:${await run(t, 'users').port()}`
-    const tabs = [await enter(t, `${url}?token=a1`), await enter(t, `${url}?token=a1`)]
+    const client = new WebsocketClient({ reconnect: true })
+    t.after(() => client.close())
+    const tabs = [await enter(t, `${url}?token=a1`), await client.open(`${url}?token=a1`)]
     const bob = await enter(t, `${url}?token=b2`)
     bob.send('tell ann good morning')
     for (const tab of tabs) assert.equal(await hears(tab), 'bob: good morning')
-    const closed = tabs.map((tab) => once(tab, 'close'))
+    const closed = [...tabs.map((tab) => once(tab, 'close')), once(client, 'closed')]
     tabs[0]?.send('sign-out')
-    const reason: CloseReason = { code: 4001, description: 'signed out' }
-    assert.deepEqual(await Promise.all(closed), [reason, reason])
+    const reason: CloseReason = { code: 1008, description: 'signed out' }
+    assert.deepEqual(await Promise.all(closed), [reason, reason, reason])
     assert.equal(bob.isOpen, true)
     await assert.rejects(enter(t, `${url}?token=c3`), (error) => {
       return error instanceof ConnectError && error.status === 401

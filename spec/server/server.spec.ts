@@ -694,13 +694,22 @@ for (const [spoken, offered, chosen] of [
   })
 }
 
-test('a peer that offers only other subprotocols is let in without one', async () => {
+test('a peer that offers only other subprotocols is let in without one, and the cure is printed once', async (t) => {
+  const print = t.mock.method(console, 'error', () => {})
   await using server = new WebsocketServer({ protocols: ['chat'] })
   const { port } = await server.serve(0)
-  const peer = await RawPeer.knock(port, { headers: { 'Sec-WebSocket-Protocol': 'a, b' } })
-  const { status, headers } = await peer.answer()
-  assert.deepEqual([status, headers.get('sec-websocket-protocol')], [101, undefined])
-  peer.tcp.destroy()
+  for (const offer of ['chat', undefined, 'a, b', 'base64url.bearer.phx.c2VjcmV0']) {
+    const headers: Record<string, string> = offer ? { 'Sec-WebSocket-Protocol': offer } : {}
+    const peer = await RawPeer.knock(port, { headers })
+    const answer = await peer.answer()
+    const chosen = offer === 'chat' ? offer : undefined
+    assert.deepEqual([answer.status, answer.headers.get('sec-websocket-protocol')], [101, chosen])
+    assert.equal(print.mock.callCount(), offer === 'chat' || offer === undefined ? 0 : 1)
+    peer.tcp.destroy()
+  }
+  const [line = ''] = print.mock.calls.map(({ arguments: [text] }) => String(text))
+  assert.match(line, /^simplewebsockets: .* \{ protocols: \['chat'\] \}\. Printed once\.$/)
+  assert.doesNotMatch(line, /c2VjcmV0/)
 })
 
 // origins
