@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { Agent } from 'node:http'
 import { test } from 'node:test'
 import { areHeaders, areProtocols } from '../../lib/options/value-or-provider.ts'
+import { json } from '../../lib/messages/json.ts'
 import { resolveClient } from '../../lib/options/node.ts'
 import { checkNames } from '../../lib/validation.ts'
 import { resolveServer } from '../../lib/options/server.ts'
@@ -25,6 +26,7 @@ const connectionDefaults = {
   keepaliveTimeout: 20_000,
   useNagleAlgorithm: false,
   binary: false,
+  messages: undefined,
   compression: false,
   maxBufferedAmount: 16 * 1024 * 1024,
   slowConsumer: 'close',
@@ -191,6 +193,18 @@ const cases: readonly Case[] = [
   },
   { name: 'useNagleAlgorithm', of: BOTH, wanted: FLAG, accepted: [true, false], refused: noTruths },
   { name: 'binary', of: BOTH, wanted: FLAG, accepted: [true, false], refused: noTruths },
+  {
+    name: 'messages',
+    of: BOTH,
+    wanted: 'made by `json` or `codec`',
+    accepted: [json()],
+    refused: [
+      [json, 'a function'],
+      [{ encode: String, decode: String }, 'an object'],
+      [null, 'null'],
+      ['json', '"json"'],
+    ],
+  },
   {
     name: 'compression',
     of: BOTH,

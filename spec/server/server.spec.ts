@@ -1136,7 +1136,7 @@ test('stats counts what came and went, and the refusals', async () => {
   const { port } = await server.serve(0)
   const drops = {
     ...{ slowConsumer: 0, rateLimit: 0, closing: 0, unread: 0, backplane: 0, channels: 0 },
-    ...{ history: 0, slowLoop: 0 },
+    ...{ history: 0, invalid: 0, slowLoop: 0 },
   }
   const refusals = {
     ...{ request: 0, path: 0, host: 0, origin: 0, maxConnections: 0, maxConnectionsPerAddress: 0 },
