@@ -25,6 +25,7 @@ test('counting begins at zero, for every maker anew', () => {
   assert.deepEqual(other.drops, {
     ...{ slowConsumer: 0, rateLimit: 0, closing: 0, unread: 0, backplane: 0, channels: 0 },
     history: 0,
+    invalid: 0,
     slowLoop: 0,
   })
 })

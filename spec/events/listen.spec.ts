@@ -497,7 +497,7 @@ for (const [what, target] of [
   test(`listening to ${what} throws a TypeError that says what to listen to`, () => {
     const slip = target as WebsocketConnection
     const cure =
-      /^TypeError: expected the target of `listen` to be a server, a client, .* or a presence, got/
+      /^TypeError: expected the target of `listen` to be a server, client, .* or presence, got/
     assert.throws(() => listen(slip, 'message', () => {}), cure)
     assert.throws(() => listen(slip, 'message'), cure)
     assert.throws(() => once(slip, 'message'), cure)
