@@ -252,7 +252,10 @@ suite('a client in a browser', () => {
         message(() => spec.listen(connection, 'messgae' as 'message', () => undefined)),
       ]
     }, String(url))
-    assert.match(String(texts[0]), /TypeError: .*`headers`.*: send a subprotocol or a cookie instead/)
+    assert.match(
+      String(texts[0]),
+      /TypeError: .*`headers`.*: send a subprotocol or a cookie instead/,
+    )
     assert.match(String(texts[1]), /a browser cannot ping/)
     assert.match(String(texts[2]), /did you mean `message`/)
   })
