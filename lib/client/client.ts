@@ -111,8 +111,9 @@ export class WebsocketClient<In = Data, Out = SendData> implements Listenable<
   }
 
   /**
-   * Closes the connection, or stops the attempt to open one, and resolves when that is done. The
-   * client doesn't connect again, even with `reconnect`.
+   * Closes the connection, or stops the attempt to open one, and resolves when that is done, after
+   * `closeTimeout` at the latest if the peer does not answer. The client doesn't connect again, even
+   * with `reconnect`.
    *
    * @throws RangeError for a code that may not be sent, RFC 6455 §7.4; the client is unchanged
    * then.

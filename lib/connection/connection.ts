@@ -38,9 +38,7 @@ export type AnyConnection = WebsocketConnection<any, any, any, any>
 /** The type of the connections of a server or a client: `ConnectionOf<typeof server>`. */
 export type ConnectionOf<Owner> =
   Owner extends Listenable<infer Events>
-    ? Events extends { client: infer Connection } | { connect: infer Connection }
-      ? Connection
-      : never
+    ? Extract<Events['client' & keyof Events] | Events['connect' & keyof Events], AnyConnection>
     : never
 
 /**

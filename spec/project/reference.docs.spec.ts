@@ -31,6 +31,8 @@ const optionPlaces: readonly Place[] = [
   ...inCalls({
     listen: 'ListenOptions',
     once: 'OnceOptions',
+    json: 'JsonOptions',
+    codec: 'CodecOptions',
     'server.close': 'CloseOptions',
     'request.token': 'TokenOptions',
     'request.basicAuth': 'BasicAuthOptions',

@@ -157,10 +157,13 @@ suite('the samples of the how-tos', { concurrency: 2, timeout: 180_000 }, () => 
       'the server: more than 20 messages in 1000 ms',
       'the client: 1008 more than 20 messages in 1000 ms',
     ],
-    validate: [
-      '2 of tea',
-      'refused: Invalid input: expected number, received undefined',
-      'refused: not JSON',
+    'typed-messages': [
+      "{ item: 'tea', total: 6 }",
+      'ERR_MESSAGE_INVALID invalid message: count: Too small: expected number to be >0',
+      '{',
+      '  code: 1008,',
+      "  description: 'invalid message: count: Too small: expected number to be >0'",
+      '}',
     ],
     authorize: [
       'hello ann ',

@@ -254,11 +254,4 @@ suite('the samples', { concurrency: 2, timeout: 60_000 }, () => {
     assert.equal(await program.line(), 'in private: hello')
     assert.deepEqual(await program.ended, { code: 0, errors: '' })
   })
-
-  test('the json sample answers a sum, and what is none', async (t) => {
-    const program = run(t, 'json')
-    assert.equal(await program.line(), '{"total":6}')
-    assert.equal(await program.line(), '{"error":"not a sum"}')
-    assert.deepEqual(await program.ended, { code: 0, errors: '' })
-  })
 })
