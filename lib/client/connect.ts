@@ -117,7 +117,7 @@ async function prepare({ url, settings }: ConnectParams<unknown>): Promise<DialR
   if (!areProtocols(protocols)) {
     throw invalidValue(
       '`protocols`',
-      'an array of different subprotocol names without space, / and =',
+      'an array of different names without space, / and =',
       protocols,
     )
   }

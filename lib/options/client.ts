@@ -103,7 +103,7 @@ export const clientRules = {
   protocols: {
     fallback: [],
     expected:
-      'an array of different subprotocol names without space, / and =, or a function that returns one',
+      'an array of different names without space, / and =, or a function that returns one',
     isValid: (value) => isFunction(value) || areProtocols(value),
   } as Rule<ValueOrProvider<readonly string[]>>,
   connectTimeout: milliseconds(10_000, 1),

@@ -179,7 +179,7 @@ const serverRules = {
   path: optional<string>('a path like /chat/:room', isPathPattern),
   protocols: {
     fallback: [],
-    expected: 'an array of different subprotocol names without space, / and =',
+    expected: 'an array of different names without space, / and =',
     isValid: areProtocols,
   } as Rule<readonly string[]>,
   origins: {

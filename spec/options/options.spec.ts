@@ -110,7 +110,7 @@ const COMPRESSION =
   'true, false, or { threshold, level (0 to 9), memLevel (1 to 9), ' +
   'serverMaxWindowBits and clientMaxWindowBits (9 to 15), ' +
   'serverNoContextTakeover and clientNoContextTakeover (true or false) }'
-const PROTOCOLS = 'an array of different subprotocol names without space, / and ='
+const PROTOCOLS = 'an array of different names without space, / and ='
 const HEADERS = 'a plain object of strings, or a function that returns one'
 const HOSTS =
   "'*', or an array of host names without a port, like example.com, *.example.com or [::1]"
