@@ -102,8 +102,7 @@ export const clientRules = {
   maxReceivedMessageSize: bytes(8 * MIB),
   protocols: {
     fallback: [],
-    expected:
-      'an array of different names without space, / and =, or a function that returns one',
+    expected: 'an array of different names without space, / and =, or a function that returns one',
     isValid: (value) => isFunction(value) || areProtocols(value),
   } as Rule<ValueOrProvider<readonly string[]>>,
   connectTimeout: milliseconds(10_000, 1),

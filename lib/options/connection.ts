@@ -114,7 +114,7 @@ export const connectionRules = {
   binary: flag(),
   messages: {
     fallback: undefined,
-    expected: 'made by `json` or `codec`',
+    expected: 'from `json` or `codec`',
     isValid: (value) => CODEC in Object(value),
   } as Rule<Messages<unknown, unknown> | undefined>,
   maxBufferedAmount: bytes(16 * MIB),

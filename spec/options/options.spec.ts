@@ -196,7 +196,7 @@ const cases: readonly Case[] = [
   {
     name: 'messages',
     of: BOTH,
-    wanted: 'made by `json` or `codec`',
+    wanted: 'from `json` or `codec`',
     accepted: [json()],
     refused: [
       [json, 'a function'],

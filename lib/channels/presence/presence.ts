@@ -155,7 +155,7 @@ export class Presence<Known extends object = AnyEvents>
    */
   track(channel: Channel<any, any, any>, key: string, meta: Known): void {
     const topic = this.#topic
-    if (!topic) throw invalidCall('a server tracks: make a presence of its topic there')
+    if (!topic) throw invalidCall('a server tracks: make a presence there')
     checkKey(key)
     if (!topic.hasChannel(channel)) {
       throw invalidValue('the channel', `a member of the topic \`${topic.pattern}\``, channel)
@@ -252,7 +252,7 @@ export class Presence<Known extends object = AnyEvents>
   #followChannel(channel: Channel<any, any, any>): void {
     const replica = channel[REPLICA]
     if (!replica) {
-      throw invalidCall('a member has no presence: make one of its topic')
+      throw invalidCall('a member has none: make one of its topic')
     }
     this.#stateByTopic.set(channel.topic, replica.state)
     replica.follow(this.#emitter)
