@@ -18,23 +18,18 @@ const CURE = 'not installed here: get it with `npm ci --prefix spec/package`'
 /** The compiler settings of a program of Node and of one of a page, by how imports are found. */
 const settings: Record<string, { files: string[]; options: Record<string, unknown> }> = {
   'nodenext resolution': {
-    files: ['program.ts'],
-    options: { module: 'nodenext', types: ['node'] },
-  },
-  'bundler resolution': {
-    files: ['program.ts'],
-    options: { module: 'esnext', moduleResolution: 'bundler', types: ['node'] },
-  },
-  'typed messages, contexts and paths': {
-    files: ['typed.ts'],
+    files: ['program.ts', 'typed.ts'],
     options: {
       module: 'nodenext',
       types: ['node'],
       allowImportingTsExtensions: true,
       exactOptionalPropertyTypes: true,
       noUncheckedIndexedAccess: true,
-      skipLibCheck: true, // it imports zod and valibot
     },
+  },
+  'bundler resolution': {
+    files: ['program.ts'],
+    options: { module: 'esnext', moduleResolution: 'bundler', types: ['node'] },
   },
   'bundler resolution, for a browser': {
     files: ['page.ts'],
