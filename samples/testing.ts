@@ -18,9 +18,10 @@ test('a message is answered in capitals', async () => {
   assert.equal(await once(client, 'message'), 'HELLO')
 })
 
-test('a client without a token gets 401', async () => {
+test('a client without a token gets 401', async (t) => {
   const server = new WebsocketServer({ authorize: (request) => request.token() === 'open' })
   const client = new WebsocketClient({ headers: { authorization: 'Bearer open' } })
+  t.after(() => client.close())
   const [, end] = await link(server, client)
   assert.equal(end.isOpen, true)
   await assert.rejects(link(server, new WebsocketClient()), { status: 401 })

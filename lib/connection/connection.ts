@@ -126,8 +126,8 @@ export class WebsocketConnection<
    * You may change the bytes as soon as the call has returned.
    *
    * Returns false when more than `highWaterMark` bytes wait for the peer: wait for `drain`. Returns
-   * false, too, when the connection has closed: nothing is sent then. The state of the connection
-   * never makes it throw.
+   * false, too, when the connection has closed: nothing is sent then. Check `isOpen` to tell the two
+   * apart. The state of the connection never makes it throw.
    *
    * @throws TypeError for anything but a string, bytes or a finite number; with `messages`, for
    * what the format can't encode.
