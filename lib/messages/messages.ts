@@ -33,7 +33,8 @@ export function toMessages<In, Out>(messageCodec: Codec): Messages<In, Out> {
   return {
     [CODEC]: {
       encode: (message) => messageCodec.encode(message as never),
-      createCore: (...args) => new DecodingCore(messageCodec, ...args),
+      createCore: (connection, owner, transport) =>
+        new DecodingCore(messageCodec, connection, owner, transport),
     },
   }
 }
